@@ -1,0 +1,28 @@
+# make demo | test | check | bench; everything runs in .venv, which the first of them makes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/.ready  ## The main job end to end, offline: init, three runs, score, submission
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+test: .venv/.ready  ## All tests
+	$(BIN)/pytest
+
+check: .venv/.ready  ## Format, lint, types, direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.ready  ## Our engine and its peers in one run
+	$(BIN)/python -m benchmarks.score
+
+clean:
+	rm -rf .venv demo

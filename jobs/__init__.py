@@ -1,0 +1,1 @@
+"""What a person runs: one module a command, the runner that carries it, and how results are shown."""

@@ -1,0 +1,1 @@
+"""Plan, store and workers of a scoring job."""

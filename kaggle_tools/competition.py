@@ -1,0 +1,163 @@
+"""`competition.toml`: what the table columns mean and how answers are scored. Found from a folder upward, like `.git`.
+
+    competition = Competition.find()          # walks up from the working directory
+    competition.path(competition.test)        # files are named relative to competition.toml
+
+Knows nothing of models or of how the file came about; `inspect.py` concludes its content from the data files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.files import write_atomically
+
+FILE_NAME = "competition.toml"
+
+Task = Literal["single_label", "multi_label"]
+SubmissionFormat = Literal["labels", "probabilities"]
+
+TASKS: tuple[str, ...] = ("single_label", "multi_label")
+SUBMISSION_FORMATS: tuple[str, ...] = ("labels", "probabilities")
+
+
+@dataclass(frozen=True)
+class Competition:
+    """The facts of one competition.
+
+    Attributes:
+        root: Folder of `competition.toml`; all files below are relative to it.
+        name: Free text.
+        slug: The competition's name in its Kaggle address, or None.
+        task: ``single_label`` (one class a row) or ``multi_label`` (labels joined by ``|``).
+        metric: Name in `kaggle_tools.metrics.METRICS`.
+        id_column: Id column of train and test; None where the rows have none.
+        text_column: The text that is classified.
+        label_column: Label column of train.
+        classes: Class names in order. Every probability column of this workspace has this order.
+        train: Training table, or None.
+        test: Test table, or None.
+        sample_submission: A submission with the right ids and columns, or None.
+        submission_format: ``labels`` (one label column) or ``probabilities`` (one column a class).
+        submission_id: Id column of the sample submission; differs from `id_column` where test and sample disagree.
+        submission_columns: Columns beside the id: the label column, or one a class.
+        encoding: Text encoding of train and test, a Python codec name.
+        encoding_errors: ``strict``, or ``replace`` where the files have bytes outside their encoding.
+    """
+
+    root: Path
+    name: str
+    task: Task
+    metric: str
+    text_column: str
+    classes: tuple[str, ...]
+    id_column: str | None = "id"
+    label_column: str | None = "label"
+    slug: str | None = None
+    train: str | None = None
+    test: str | None = None
+    sample_submission: str | None = None
+    submission_format: SubmissionFormat = "probabilities"
+    submission_id: str | None = None
+    submission_columns: tuple[str, ...] = field(default=())
+    encoding: str = "utf-8"
+    encoding_errors: Literal["strict", "replace"] = "strict"
+
+    def path(self, name: str | None) -> Path | None:
+        """A file of the competition as an absolute path; None stays None."""
+        return None if name is None else (self.root / name).resolve()
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Competition:
+        """Load the nearest `competition.toml` from `start` (default: the working directory) upward.
+
+        Raises:
+            UserError: No file found, or the file is not valid.
+        """
+        competition = cls.find_or_none(start)
+        if competition is None:
+            raise UserError(
+                f"no {FILE_NAME} here or in any folder above",
+                where=(start or Path.cwd()).resolve(),
+                next="write one with `cli init --train train.csv --test test.csv --sample sample_submission.csv`",
+            )
+        return competition
+
+    @classmethod
+    def find_or_none(cls, start: Path | None = None) -> Competition | None:
+        """Like `find`, but None where there is no file."""
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / FILE_NAME).is_file():
+                return cls.load(folder / FILE_NAME)
+        return None
+
+    @classmethod
+    def load(cls, path: Path) -> Competition:
+        """Read and check one `competition.toml`.
+
+        Raises:
+            UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices.
+        """
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UserError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
+        known = [f.name for f in dataclasses.fields(cls) if f.name != "root"]
+        values: dict[str, Any] = {"id_column": None, "label_column": None}
+        for key, value in raw.items():
+            if key not in known:
+                raise UserError(f"unknown key '{key}'", where=path, next=did_you_mean(key, known))
+            values[key] = _checked(key, value, path)
+        missing = [k for k in ("name", "task", "metric", "text_column", "classes") if k not in values]
+        if missing:
+            raise UserError(
+                f"key missing: {', '.join(missing)}", where=path, next="write it again with `cli init --force`"
+            )
+        return cls(root=path.parent.resolve(), **values)
+
+    def save(self, path: Path) -> None:
+        """Write as TOML; absent values are left out."""
+        lines = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name != "root" and value is not None:
+                lines.append(f"{f.name} = {_toml(value)}")
+        with write_atomically(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "task": TASKS,
+    "submission_format": SUBMISSION_FORMATS,
+    "encoding_errors": ("strict", "replace"),
+}
+_LISTS = ("classes", "submission_columns")
+
+
+def _checked(key: str, value: object, path: Path) -> object:
+    if key in _LISTS:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UserError(f"'{key}' must be a list of strings", where=path, found=repr(value))
+        if len(set(value)) != len(value):
+            raise UserError(f"'{key}' names something twice", where=path, found=", ".join(value))
+        return tuple(value)
+    if not isinstance(value, str):
+        raise UserError(f"'{key}' must be a string", where=path, found=repr(value))
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise UserError(f"'{key}' cannot be '{value}'", where=path, next=did_you_mean(value, _CHOICES[key]))
+    return value
+
+
+def _toml(value: str | tuple[str, ...]) -> str:
+    import json
+
+    # A JSON string is a TOML basic string as long as nothing but the two escapes they share is used.
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

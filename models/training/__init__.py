@@ -1,0 +1,1 @@
+"""Training of folds: a plain PyTorch loop."""
