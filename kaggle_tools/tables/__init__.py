@@ -1,1 +1,32 @@
-"""Tables of any size: CSV, TSV, JSON Lines and Parquet as shards of rows, wherever each begins."""
+"""Tables of any size: CSV, TSV, JSON Lines and Parquet as shards of rows, wherever each begins.
+
+fmt = sniff_format(path)
+index = index_file(path, fmt, shard_rows=4096)
+with ShardReader(fmt, ["id", "text"], id_column="id") as reader:
+    tables = [reader.read(shard) for shard in index.shards]
+"""
+
+from kaggle_tools.tables.formats import TableFormat, sniff_format
+from kaggle_tools.tables.index import FileIndex, index_file, require_columns, require_even_rows, require_rows
+from kaggle_tools.tables.paths import expand_inputs
+from kaggle_tools.tables.reader import ShardReader, ShardTable, read_columns, read_sample, read_table
+from kaggle_tools.tables.records import BadRow
+from kaggle_tools.tables.shard import Shard
+
+__all__ = [
+    "BadRow",
+    "FileIndex",
+    "Shard",
+    "ShardReader",
+    "ShardTable",
+    "TableFormat",
+    "expand_inputs",
+    "index_file",
+    "read_columns",
+    "read_sample",
+    "read_table",
+    "require_columns",
+    "require_even_rows",
+    "require_rows",
+    "sniff_format",
+]

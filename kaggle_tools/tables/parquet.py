@@ -1,0 +1,146 @@
+"""Parquet tables as shards: whole row groups, or row ranges of large ones. Values become strings.
+
+A shard's checksum is that of the file's footer, which holds the place, size and statistics of every column chunk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import file_digest
+from kaggle_tools.tables.records import to_text
+from kaggle_tools.tables.shard import Shard
+
+_BATCH_ROWS = 4096
+
+
+def parquet_shards(path: Path, shard_rows: int) -> tuple[tuple[str, ...], list[Shard], str]:
+    """Column names, shards and the digest of the content.
+
+    Raises:
+        UserError: Not a Parquet file, or a damaged one.
+    """
+    with _open(path) as file:
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        columns = tuple(file.schema_arrow.names)
+    crc = _footer_crc(path)
+    shards: list[Shard] = []
+    first_row = 0
+    for n_rows in _cut(groups, shard_rows):
+        shards.append(Shard(len(shards), path, first_row, n_rows, first_row + 1, 0, 0, crc))
+        first_row += n_rows
+    return columns, shards, file_digest(path)
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Column names.
+
+    Raises:
+        UserError: Not a Parquet file, or a damaged one.
+    """
+    with _open(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+class ParquetRows:
+    """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.crc32 = _footer_crc(path)
+        self._columns = list(columns)
+        self._file = _open(path)
+        self.names = tuple(self._file.schema_arrow.names)
+        self._first_rows = [0]
+        for i in range(self._file.metadata.num_row_groups):
+            self._first_rows.append(self._first_rows[-1] + self._file.metadata.row_group(i).num_rows)
+        self._start(0)
+
+    def read(self, first_row: int, n_rows: int) -> pl.DataFrame:
+        """Rows `first_row` to `first_row + n_rows`, all columns String, nulls kept, nested values as JSON text."""
+        # Skipping is cheap inside a row group, whose pages are decoded anyway; across row groups we jump.
+        if first_row < self._position or first_row >= self._next_group_row():
+            self._start(first_row)
+        self._drop(first_row - self._position)
+        parts: list[Any] = []
+        missing = n_rows
+        while missing:
+            batch = self._take(missing)
+            parts.append(batch)
+            missing -= batch.num_rows
+        table = pa.Table.from_batches(parts)
+        frame = pl.DataFrame(pl.from_arrow(table))
+        return pl.DataFrame([_as_strings(frame[name]) for name in self._columns])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _start(self, first_row: int) -> None:
+        group = max(i for i, row in enumerate(self._first_rows) if row <= first_row)
+        groups = list(range(group, len(self._first_rows) - 1))
+        self._position = self._first_rows[group]
+        self._batches = self._file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._columns)
+        self._rest: Any = None
+
+    def _next_group_row(self) -> int:
+        return next((row for row in self._first_rows if row > self._position), self._first_rows[-1])
+
+    def _drop(self, n_rows: int) -> None:
+        while n_rows:
+            n_rows -= self._take(n_rows).num_rows
+
+    def _take(self, n_rows: int) -> Any:
+        """Up to `n_rows` rows of the current batch, as an Arrow record batch."""
+        if self._rest is None or not self._rest.num_rows:
+            self._rest = next(self._batches)
+        batch = self._rest.slice(0, n_rows)
+        self._rest = self._rest.slice(batch.num_rows)
+        self._position += batch.num_rows
+        return batch
+
+
+def _as_strings(series: pl.Series) -> pl.Series:
+    if series.dtype.is_nested():
+        return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
+    return series.cast(pl.String)
+
+
+def _cut(groups: Sequence[int], shard_rows: int) -> list[int]:
+    """Rows of each shard: small row groups are joined up to `shard_rows`, one of up to twice that is left whole."""
+    sizes: list[int] = []
+    pending = 0
+    for n_rows in groups:
+        if pending and pending + n_rows > shard_rows:
+            sizes.append(pending)
+            pending = 0
+        pending += n_rows
+        while pending > 2 * shard_rows:
+            sizes.append(shard_rows)
+            pending -= shard_rows
+        if pending >= shard_rows:
+            sizes.append(pending)
+            pending = 0
+    return [*sizes, pending] if pending else sizes
+
+
+def _open(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise UserError(f"{path.name} is not a whole Parquet file", where=path, found=str(exc).splitlines()[0]) from exc
+
+
+def _footer_crc(path: Path) -> int:
+    with path.open("rb") as handle:
+        handle.seek(-8, 2)
+        n_bytes = int.from_bytes(handle.read(4), "little")
+        handle.seek(-8 - n_bytes, 2)
+        return zlib.crc32(handle.read())

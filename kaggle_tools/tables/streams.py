@@ -1,0 +1,129 @@
+"""Bytes of a plain, gzip or zstd file from front to back, with bounded memory; `seek` is cheap only in plain files.
+
+with ByteStream(path, "gzip") as stream:
+    stream.seek(1_000_000)          # of the decompressed bytes
+    block = stream.read(65_536)
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Protocol, Self
+
+from kaggle_tools.errors import UserError
+
+Compression = Literal["gzip", "zstd"]
+
+MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+# Small, because a block of zeros comes out of gzip a thousand times larger.
+_INPUT_BYTES = 64 * 1024
+
+
+class ByteStream:
+    """An open file whose decompressed bytes are read forward. A context manager.
+
+    Attributes:
+        position: Offset of the next byte, in the decompressed stream.
+    """
+
+    def __init__(self, path: Path, compression: Compression | None) -> None:
+        self._path = path
+        self._compression = compression
+        self._open()
+
+    def read(self, n_bytes: int) -> bytes:
+        """The next `n_bytes`; fewer only at the end of the file.
+
+        Raises:
+            UserError: The compressed file is truncated or damaged.
+        """
+        data = self._file.read(n_bytes) if self._compression is None else self._read_inflated(n_bytes)
+        self.position += len(data)
+        return data
+
+    def seek(self, offset: int) -> None:
+        """Go to `offset`. In a compressed file the way there is decompressed and dropped; going back starts anew."""
+        if self._compression is None:
+            self._file.seek(offset)
+            self.position = offset
+            return
+        if offset < self.position:
+            self.close()
+            self._open()
+        while self.position < offset and self.read(min(offset - self.position, 1 << 20)):
+            pass
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self._file: IO[bytes] = self._path.open("rb")
+        self.position = 0
+        self._inflated = bytearray()
+        self._inflater: _Inflater | None = None
+
+    def _read_inflated(self, n_bytes: int) -> bytes:
+        while len(self._inflated) < n_bytes and (chunk := self._file.read(_INPUT_BYTES)):
+            self._inflate(chunk)
+        if len(self._inflated) < n_bytes and self._inflater is not None:
+            raise self._damaged("truncated", "the compressed stream ends too early")
+        data = bytes(self._inflated[:n_bytes])
+        del self._inflated[:n_bytes]
+        return data
+
+    def _inflate(self, chunk: bytes) -> None:
+        """Decompress `chunk`, which may hold the end of one member (or frame) and the start of the next."""
+        while chunk:
+            if self._inflater is None:
+                chunk = chunk.lstrip(b"\0")  # gzip files on tape are padded with zeros
+                if not chunk:
+                    return
+                self._inflater = _new_inflater(self._compression)
+            try:
+                self._inflated += self._inflater.decompress(chunk)
+            except Exception as exc:
+                if type(exc).__name__ not in ("error", "ZstdError"):
+                    raise
+                raise self._damaged("damaged", str(exc)) from exc
+            if not self._inflater.eof:
+                return
+            chunk = self._inflater.unused_data
+            self._inflater = None
+
+    def _damaged(self, how: str, why: str) -> UserError:
+        return UserError(
+            f"{self._path.name} is {how}",
+            where=f"{self._path}, after {self.position + len(self._inflated):,} decompressed bytes",
+            found=why,
+            next="copy or download the file again",
+        )
+
+
+class _Inflater(Protocol):
+    """What zlib's and zstandard's decompression objects share."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _new_inflater(compression: Compression | None) -> _Inflater:
+    if compression == "gzip":
+        return zlib.decompressobj(wbits=31)
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()

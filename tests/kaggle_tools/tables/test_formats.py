@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.tables import TableFormat, read_table, sniff_format
+
+from .helpers import compress, write
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", "id,text\n", TableFormat()),
+        ("a.csv", "id;a text, with comma;label\n", TableFormat(separator=";")),
+        ("a.csv", "text\nhello; you\n", TableFormat()),
+        ("a.csv", '"a;b;c;d",e\n', TableFormat()),
+        ("a.txt", "id|text\n", TableFormat(separator="|")),
+        ("a.tsv", "id\ta, b, c\n", TableFormat(separator="\t", quote_char=None)),
+        ("a.jsonl", '{"id": 1}\n', TableFormat("jsonl")),
+        ("a.ndjson", '{"id": 1}\n', TableFormat("jsonl")),
+        ("a.json-lines", '{"id": 1}\n', TableFormat("jsonl")),
+        ("unnamed", '{"id": 1}\n', TableFormat("jsonl")),
+        ("unnamed", "id,text\n", TableFormat()),
+    ],
+)
+def test_kind_and_separator_come_from_name_and_header(
+    tmp_path: Path, name: str, content: str, expected: TableFormat
+) -> None:
+    assert sniff_format(write(tmp_path / name, content)) == expected
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compression_is_told_by_magic_bytes_whatever_the_name(tmp_path: Path, compression: str) -> None:
+    path = write(tmp_path / "a.csv", compress(b"id,text\n1,a\n", compression))
+    assert sniff_format(path).compression == compression
+    assert sniff_format(write(tmp_path / "b.csv.gz", "id,text\n")).compression is None
+
+
+@pytest.mark.parametrize(
+    ("body", "quote"),
+    [
+        ("1\tno quotes\n2\tat all\n", None),
+        ('1\tthe 5" disk\n2\tsaid "so"\n', None),
+        ('1\t"Hello," she said.\n2\tx\n', None),
+        ('1\t"a stray one\n2\tx\n', None),
+        ('1\t"with a\ttab"\n2\tx\n', '"'),
+        ('1\t"with a\nnewline"\n2\tx\n', '"'),
+        ('1\t"all ""quoted"""\n2\t"x"\n', '"'),
+    ],
+)
+def test_quoting_of_tsv_is_what_the_file_really_uses(tmp_path: Path, body: str, quote: str | None) -> None:
+    path = write(tmp_path / "a.tsv", "id\ttext\n" + body)
+    assert sniff_format(path).quote_char == quote
+    assert read_table(path).height == 2
+    assert sniff_format(path, quote_char='"').quote_char == '"'
+
+
+def test_a_byte_order_mark_is_skipped_and_decides_the_encoding(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,文\n1,字\n".encode("utf-8-sig"))
+    assert sniff_format(path, encoding="gb18030").encoding == "utf-8"
+    assert read_table(path).rows(named=True) == [{"id": "1", "文": "字"}]
+    chinese = write(tmp_path / "b.csv", "\ufeffid,文\n1,字\n".encode("gb18030"))
+    assert read_table(chinese, fmt=sniff_format(chinese, encoding="GB18030")).columns == ["id", "文"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_wide_text_is_refused_with_the_command_that_converts_it(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.csv", "id,text\n".encode(encoding))
+    with pytest.raises(UserError, match=f"is {encoding.upper()} text(.|\\n)*iconv -f {encoding.upper()}"):
+        sniff_format(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"PK\x03\x04", "zip archive or an Excel workbook"),
+        ("a.csv", b"BZh9", "bzip2"),
+        ("a.jsonl", b'[{"id": 1}]', "one JSON value, not JSON Lines"),
+        ("a.json", b'{\n  "id": 1\n}', "one JSON value, not JSON Lines"),
+        ("a.parquet", b"id,text\n", "not a Parquet file"),
+        ("a.parquet.gz", gzip.compress(b"PAR1"), "compressed Parquet"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sniff_format(write(tmp_path / name, content))
+
+
+def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id|text\n")
+    with pytest.raises(UserError, match="did you mean 'gb18030'"):
+        sniff_format(path, encoding="gb1803")
+    for encoding in ("utf-16", "utf-7", "iso2022_jp", "cp037", "hex"):
+        with pytest.raises(UserError, match=f"{encoding}"):
+            sniff_format(path, encoding=encoding)
+    with pytest.raises(UserError, match="cannot be separated by"):
+        sniff_format(path, encoding="gb18030")
+    with pytest.raises(UserError, match="separator ':' is not known"):
+        sniff_format(path, separator=":")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.tables import ShardReader, index_file, read_table, sniff_format
+from kaggle_tools.tables.parquet import _cut
+
+from .helpers import read_all, write
+
+
+@given(st.lists(st.integers(0, 300), max_size=20), st.integers(1, 60))
+def test_shards_respect_row_groups_of_up_to_twice_their_size(groups: list[int], shard_rows: int) -> None:
+    sizes = _cut(groups, shard_rows)
+    assert sum(sizes) == sum(groups)
+    assert all(0 < size <= 2 * shard_rows for size in sizes)
+    ends = {sum(sizes[: i + 1]) for i in range(len(sizes))}
+    if all(size <= 2 * shard_rows for size in groups):
+        assert ends <= {sum(groups[: i + 1]) for i in range(len(groups))}
+
+
+@pytest.mark.parametrize(("group_rows", "shard_rows"), [(10, 25), (40, 25), (1000, 30), (100, 100)])
+def test_any_shard_may_be_read_at_any_time(tmp_path: Path, group_rows: int, shard_rows: int) -> None:
+    frame = pl.DataFrame({"text": [f"字{i}" for i in range(230)], "id": range(230)})
+    path = tmp_path / "a.parquet"
+    pq.write_table(frame.to_arrow(), path, row_group_size=group_rows)
+    index = index_file(path, sniff_format(path), shard_rows=shard_rows)
+    expected = [(str(i), f"字{i}") for i in range(230)]
+    assert read_all(index, ["id", "text"], id_column="id") == (expected, [])
+    with ShardReader(index.fmt, ["id"], id_column="id") as reader:
+        for shard in reversed(index.shards):
+            ids = reader.read(shard).frame["id"].to_list()
+            assert ids == [str(i) for i in range(shard.first_row, shard.first_row + shard.n_rows)]
+
+
+def test_values_of_any_type_become_strings_and_nulls_stay(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "i": [1, None],
+            "f": [1.5, None],
+            "b": [True, None],
+            "d": [datetime.date(2020, 2, 8), None],
+            "c": pl.Series(["x", None], dtype=pl.Categorical),
+            "l": [["a", "字"], None],
+            "s": [{"k": [1]}, None],
+            "t": ["", None],
+        }
+    )
+    path = tmp_path / "a.csv"  # the magic bytes decide, not the name
+    frame.write_parquet(path)
+    table = read_table(path)
+    assert table.schema == dict.fromkeys(frame.columns, pl.String)
+    assert table.row(0) == ("1", "1.5", "true", "2020-02-08", "x", '["a", "字"]', '{"k": [1]}', "")
+    assert table.row(1)[:6] == (None,) * 6
+    assert table.row(1)[7] is None
+
+
+def test_rows_without_an_id_are_set_aside_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": ["a", None, " c ", ""], "text": list("wxyz")}).write_parquet(path)
+    index = index_file(path, sniff_format(path), shard_rows=10)
+    good, bad = read_all(index, id_column="id")
+    assert good == [("a", "w"), ("c", "y")]
+    assert [(row.line, row.reason) for row in bad] == [(2, "no id in column 'id'"), (4, "no id in column 'id'")]
+
+
+def test_a_file_that_changed_or_is_damaged_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": ["a", "b"]}).write_parquet(path)
+    index = index_file(path, sniff_format(path), shard_rows=10)
+    pl.DataFrame({"id": ["a", "c"]}).write_parquet(path)
+    with ShardReader(index.fmt, ["id"], id_column="id") as reader, pytest.raises(UserError, match="changed"):
+        reader.read(index.shards[0])
+    write(path, path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        index_file(path, sniff_format(path), shard_rows=10)
+
+
+def test_a_parquet_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(schema={"id": pl.Int64}).write_parquet(path)
+    assert read_table(path).schema == {"id": pl.String}
+
+
+def test_a_missing_column_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": ["a"], "text": ["b"]}).write_parquet(path)
+    index = index_file(path, sniff_format(path), shard_rows=10)
+    with ShardReader(index.fmt, ["id", "txt"], id_column="id") as reader, pytest.raises(UserError, match="'text'"):
+        reader.read(index.shards[0])
