@@ -87,7 +87,8 @@ class Workspace:
         """Complete runs, by name."""
         if not self.runs_folder.is_dir():
             return []
-        found = [Run(p.name, p) for p in sorted(self.runs_folder.iterdir()) if p.is_dir()]
+        # A dot begins the folders in which runs are put together.
+        found = [Run(p.name, p) for p in sorted(self.runs_folder.iterdir()) if p.is_dir() and p.name[0] != "."]
         return [run for run in found if run.info is not None]
 
     def run(self, name: str) -> Run:

@@ -21,6 +21,7 @@ FILE_NAME = "competition.toml"
 
 Task = Literal["single_label", "multi_label"]
 SubmissionFormat = Literal["labels", "probabilities"]
+EncodingErrors = Literal["strict", "replace"]
 
 TASKS: tuple[str, ...] = ("single_label", "multi_label")
 SUBMISSION_FORMATS: tuple[str, ...] = ("labels", "probabilities")
@@ -48,6 +49,10 @@ class Competition:
         submission_columns: Columns beside the id: the label column, or one a class.
         encoding: Text encoding of train and test, a Python codec name.
         encoding_errors: ``strict``, or ``replace`` where the files have bytes outside their encoding.
+        test_id_column: Id column of test where it is called otherwise than in train; read `test_id`.
+        test_text_column: Text column of test where it is called otherwise than in train; read `test_text`.
+        test_encoding: Encoding of test where it is another than that of train; read `encoding_of`.
+        test_encoding_errors: The same for `encoding_errors`.
     """
 
     root: Path
@@ -66,7 +71,27 @@ class Competition:
     submission_id: str | None = None
     submission_columns: tuple[str, ...] = field(default=())
     encoding: str = "utf-8"
-    encoding_errors: Literal["strict", "replace"] = "strict"
+    encoding_errors: EncodingErrors = "strict"
+    test_id_column: str | None = None
+    test_text_column: str | None = None
+    test_encoding: str | None = None
+    test_encoding_errors: EncodingErrors | None = None
+
+    @property
+    def test_id(self) -> str | None:
+        """Id column of test; None where its rows have none."""
+        return self.test_id_column or self.id_column
+
+    @property
+    def test_text(self) -> str:
+        """Text column of test."""
+        return self.test_text_column or self.text_column
+
+    def encoding_of(self, path: Path) -> tuple[str, EncodingErrors]:
+        """Encoding and how bytes outside it are met, for a file of the competition; any other is read like train."""
+        if path.resolve() == self.path(self.test):
+            return self.test_encoding or self.encoding, self.test_encoding_errors or self.encoding_errors
+        return self.encoding, self.encoding_errors
 
     def path(self, name: str | None) -> Path | None:
         """A file of the competition as an absolute path; None stays None."""
@@ -136,6 +161,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
     "submission_format": SUBMISSION_FORMATS,
     "encoding_errors": ("strict", "replace"),
+    "test_encoding_errors": ("strict", "replace"),
 }
 _LISTS = ("classes", "submission_columns")
 

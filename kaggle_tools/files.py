@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaggle_tools.errors import UserError
+
+_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
 
 @contextmanager
@@ -20,16 +24,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
-        if exc.filename is not None and Path(exc.filename) not in (temporary, path, path.parent):
+        if exc.filename is not None and Path(exc.filename) not in (temporary, path, *path.parents):
             raise
         raise UserError(
             f"cannot write {path.name}: {exc.strerror or exc}",
@@ -37,11 +41,12 @@ def write_atomically(path: Path) -> Iterator[Path]:
             next="free some space or name another place, then run the same command again",
         ) from exc
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,3 +63,34 @@ def file_digest(path: Path) -> str:
 def digest(*parts: object) -> str:
     """BLAKE2b over the `repr` of plain values, 16 hex digits. For names of jobs and folds, not for security."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that cannot be one folder's everywhere, before anything is made.
+
+    Args:
+        name: Of a run or a version.
+        what: The name's own name, such as ``run name``.
+
+    Raises:
+        UserError: Empty, over 200 bytes, or with anything but letters, digits, ``.``, ``_``, ``+`` and ``-``.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", name) or len(name.encode()) > 200:
+        raise UserError(
+            f"'{name}' cannot be a {what}",
+            expected="at most 200 bytes of letters, digits, '.', '_', '+' and '-', a letter or digit first",
+        )
+
+
+def sample_digest(path: Path) -> str:
+    """16 hex digits over 64 spread samples of 64 KiB; over the whole of a file up to 4 MiB."""
+    summary = hashlib.blake2b(digest_size=8)
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            summary.update(handle.read())
+        else:
+            for i in range(_SAMPLES):
+                handle.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                summary.update(handle.read(_SAMPLE_BYTES))
+    return summary.hexdigest()

@@ -25,6 +25,10 @@ from kaggle_tools.tables.scanner import END, NEXT_LINE
 from kaggle_tools.tables.shard import Shard
 from kaggle_tools.tables.streams import ByteStream
 
+# Several shards are in memory at a time, so long rows end one early; checked every so many rows.
+_MAX_SHARD_BYTES = 32 << 20
+_MARK_ROWS = 256
+
 
 @dataclass(frozen=True)
 class FileIndex:
@@ -56,7 +60,7 @@ class FileIndex:
 
 
 def index_file(path: Path, fmt: TableFormat, *, shard_rows: int, _block_bytes: int = 1 << 20) -> FileIndex:
-    """Find the shards of `path`, `shard_rows` rows each (the last has what is left).
+    """Find the shards of `path`: `shard_rows` rows each, fewer where these are over 32 MiB, the last what is left.
 
     A Parquet shard is whole row groups, or a part of a row group of more than twice `shard_rows`.
 
@@ -146,10 +150,10 @@ def _text_shards(
 ) -> tuple[tuple[str, ...], list[Shard], tuple[int, tuple[int, int] | None]]:
     """Columns, shards, and how many rows are ragged with the first of them."""
     header = read_header(path, fmt)
-    scanner = fmt.scanner(
-        every=shard_rows, offset=header.end, line=header.next_line, expected_fields=len(header.columns)
-    )
-    cutter = _Cutter(path, header.end, header.next_line, shard_rows)
+    # Marks come often enough to end a shard early where rows are long.
+    every = _MARK_ROWS if shard_rows % _MARK_ROWS == 0 else shard_rows
+    scanner = fmt.scanner(every=every, offset=header.end, line=header.next_line, expected_fields=len(header.columns))
+    cutter = _Cutter(path, header.end, header.next_line, shard_rows, every)
     with ByteStream(path, fmt.compression) as stream:
         stream.seek(header.end)
         while block := stream.read(block_bytes):
@@ -166,35 +170,42 @@ def _text_shards(
 class _Cutter:
     """Makes shards of marks, and checksums of the bytes between them."""
 
-    def __init__(self, path: Path, start: int, line: int, shard_rows: int) -> None:
+    def __init__(self, path: Path, start: int, line: int, shard_rows: int, mark_rows: int) -> None:
         self.shards: list[Shard] = []
         self._path = path
         self._shard_rows = shard_rows
+        self._mark_rows = mark_rows
+        self._rows = 0
         self._start = self._position = start
         self._line = line
         self._crc = 0
 
     def add(self, block: bytes, marks: NDArray[np.int64]) -> None:
-        """Take the next bytes of the stream, and the marks of the records (every `shard_rows`-th) that end in them."""
+        """Take the next bytes of the stream, and the marks of the records (every `mark_rows`-th) that end in them."""
         view, base = memoryview(block), self._position
         for end, next_line in marks[:, [END, NEXT_LINE]].tolist():
             self._crc = zlib.crc32(view[self._position - base : end - base], self._crc)
             self._position = end
-            self._cut(self._shard_rows, next_line)
+            self._rows += self._mark_rows
+            if self._rows == self._shard_rows or self._position - self._start >= _MAX_SHARD_BYTES:
+                self._cut(next_line)
         self._crc = zlib.crc32(view[self._position - base :], self._crc)
         self._position = base + len(block)
 
     def finish(self, n_rows: int) -> None:
         """The last shard, of the `n_rows` records after the last mark."""
-        if n_rows:
-            self._cut(n_rows, self._line)
+        self._rows += n_rows
+        if self._rows:
+            self._cut(self._line)
 
-    def _cut(self, n_rows: int, next_line: int) -> None:
+    def _cut(self, next_line: int) -> None:
         first_row = self.shards[-1].first_row + self.shards[-1].n_rows if self.shards else 0
         self.shards.append(
-            Shard(len(self.shards), self._path, first_row, n_rows, self._line, self._start, self._position, self._crc)
+            Shard(
+                len(self.shards), self._path, first_row, self._rows, self._line, self._start, self._position, self._crc
+            )
         )
-        self._start, self._line, self._crc = self._position, next_line, 0
+        self._start, self._line, self._crc, self._rows = self._position, next_line, 0, 0
 
 
 def _refuse_changed(path: Path, before: os.stat_result) -> None:

@@ -1,0 +1,161 @@
+"""`runs/<name>/` while a run is trained: which folds are finished, whether they fit what is asked, the last files.
+
+A fold is finished once its folder holds `oof.parquet`, written after the checkpoint, with the fingerprints of recipe
+and training rows in it. `run.json` is written last and vouches for everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jobs.workspace import RUN_FILE, Run
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import write_atomically
+from kaggle_tools.predictions import Predictions
+
+RECIPE_FILE = "recipe.toml"
+OOF_FILE = "oof.parquet"
+_PACKAGES = ("torch", "transformers", "tokenizers", "polars", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, and what is asked to be in it.
+
+    Attributes:
+        run: Name and place.
+        recipe: The recipe as TOML.
+        fingerprints: ``recipe`` and ``data``: what folds must have been trained by and on.
+        n_folds: Folds of the recipe.
+    """
+
+    run: Run
+    recipe: str
+    fingerprints: Mapping[str, str]
+    n_folds: int
+
+    def fold(self, fold: int) -> Path:
+        """Where a fold's checkpoint lies."""
+        return self.run.folder / f"fold{fold}"
+
+    def claim(self, folds: Sequence[int], *, force: bool) -> None:
+        """Make the folder ours to train in.
+
+        Args:
+            folds: To be trained; with `force` also when they are finished.
+            force: Forget finished folds; all of them where they are of another recipe or other rows.
+
+        Raises:
+            UserError: A run that was not trained here, or one of other settings and no `force`.
+        """
+        if self.run.info is not None and not (self.run.folder / RECIPE_FILE).is_file():
+            raise UserError(
+                f"run '{self.run.name}' was not trained here", where=self.run.folder, next="use another name"
+            )
+        differences = self._differences()
+        if differences and not force:
+            raise UserError(
+                f"run '{self.run.name}' exists with other settings",
+                where=self.run.folder,
+                differ="; ".join(differences[:6]),
+                next="give this one another --name, or replace that one with --force",
+            )
+        if force:
+            self._forget(None if differences else folds)
+        if any(self.finished(fold) is None for fold in folds):
+            (self.run.folder / RUN_FILE).unlink(missing_ok=True)
+        with write_atomically(self.run.folder / RECIPE_FILE) as temporary:
+            temporary.write_text(self.recipe, encoding="utf-8")
+
+    def finished(self, fold: int) -> Predictions | None:
+        """A fold's out-of-fold predictions; None while it is not finished."""
+        piece = self._piece(fold)
+        return piece if piece is not None and self._fits(piece) else None
+
+    def finish_fold(self, fold: int, piece: Predictions) -> None:
+        """Write a fold's predictions beside its checkpoint: from now on it is finished."""
+        piece.save(self.fold(fold) / OOF_FILE)
+
+    def join(self, pieces: Sequence[Predictions], ids: pl.Series) -> Predictions:
+        """All folds' predictions as one.
+
+        Args:
+            pieces: What `finished` gives for each fold.
+            ids: (N,) ids of all rows, in the order of the training table.
+        """
+        joined = Predictions(
+            ids=pl.concat([piece.ids for piece in pieces]),
+            classes=pieces[0].classes,
+            probs=np.concatenate([piece.probs for piece in pieces]),
+            labels=pl.concat([piece.labels for piece in pieces if piece.labels is not None]),
+            folds=np.concatenate([piece.folds for piece in pieces if piece.folds is not None]),
+            task=pieces[0].task,
+            meta={"run": self.run.name, **self.fingerprints},
+        )
+        return joined.align(ids)
+
+    def finish(self, oof: Predictions, about: Mapping[str, Any]) -> None:
+        """Write `oof.parquet` and, last, `run.json`.
+
+        Args:
+            oof: As `join` gives it.
+            about: What `run.json` is to say besides fingerprints, environment and date.
+        """
+        oof.save(self.run.oof)
+        content = {
+            **about,
+            "fingerprints": dict(self.fingerprints),
+            "environment": _environment(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        with write_atomically(self.run.folder / RUN_FILE) as temporary:
+            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+    def _piece(self, fold: int) -> Predictions | None:
+        path = self.fold(fold) / OOF_FILE
+        return Predictions.load(path) if path.is_file() else None
+
+    def _fits(self, piece: Predictions) -> bool:
+        return all(piece.meta.get(key) == value for key, value in self.fingerprints.items())
+
+    def _differences(self) -> list[str]:
+        """How finished folds differ from what is asked, in words; empty where they do not, or there are none."""
+        pieces = [piece for path in self.run.checkpoints if (piece := self._piece(int(path.name[4:]))) is not None]
+        found = []
+        if any(piece.meta.get("data") != self.fingerprints["data"] for piece in pieces):
+            found.append("training rows, folds, classes or metric")
+        if any(piece.meta.get("recipe") != self.fingerprints["recipe"] for piece in pieces):
+            found += self._changed_lines() or ["files of the encoder"]
+        return found
+
+    def _changed_lines(self) -> list[str]:
+        old = (self.run.folder / RECIPE_FILE).read_text(encoding="utf-8").splitlines()
+        new = self.recipe.splitlines()
+        before = [line for line in old if line not in new and not line.startswith(("name =", "["))]
+        after = [line for line in new if line not in old and not line.startswith(("name =", "["))]
+        return [*(f"was {line}" for line in before), *(f"is now {line}" for line in after)]
+
+    def _forget(self, folds: Sequence[int] | None) -> None:
+        """Remove folds (None: all) and what was made of them; `run.json` first, since it vouches for the rest."""
+        (self.run.folder / RUN_FILE).unlink(missing_ok=True)
+        self.run.oof.unlink(missing_ok=True)
+        shutil.rmtree(self.run.folder / "predictions", ignore_errors=True)
+        for path in self.run.checkpoints:
+            if folds is None or int(path.name[4:]) in folds:
+                shutil.rmtree(path)
+
+
+def _environment() -> dict[str, str]:
+    versions = {package: version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **versions}

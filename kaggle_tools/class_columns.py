@@ -1,0 +1,75 @@
+"""Which column of a table belongs to which class. Knows names only, never looks at values.
+
+match_class_columns(["id", "lgb_EAP", "lgb_HPL"], ("EAP", "HPL"))   # {"EAP": "lgb_EAP", "HPL": "lgb_HPL"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kaggle_tools.errors import UserError, did_you_mean
+
+SEPARATORS = "_-.:/ "
+
+
+def match_class_columns(columns: Sequence[str], classes: Sequence[str], *, prefix: str | None = None) -> dict[str, str]:
+    """The column of every class, classes in the order given.
+
+    The first rule that gives every class a column holds: the class's own name; the name in another case or with blanks
+    around it; ``<prefix>_<class>`` with one prefix for all (``prob_EAP``, ``lgb-EAP``, also with ``. : /`` or a blank).
+
+    Args:
+        columns: Names that may be class columns.
+        classes: Class names.
+        prefix: Only columns with this prefix count, where a table holds several models side by side.
+
+    Raises:
+        UserError: No rule reaches every class (names the missing ones), or several prefixes do.
+    """
+    if prefix is None:
+        for key in (str, _folded):
+            by_key = {key(column): column for column in columns}
+            if all(key(name) in by_key for name in classes):
+                return {name: by_key[key(name)] for name in classes}
+    found = _prefixed(columns, classes)
+    complete = {p: names for p, names in found.items() if len(names) == len(classes)}
+    if prefix is not None:
+        complete = {p: names for p, names in complete.items() if p.rstrip(SEPARATORS) == prefix.rstrip(SEPARATORS)}
+    if len(complete) == 1:
+        (names,) = complete.values()
+        return {name: names[name] for name in classes}
+    if complete:
+        several = [p.rstrip(SEPARATORS) for p in complete]
+        raise UserError(
+            f"{len(several)} sets of class columns: {', '.join(several)}",
+            next=f"choose one, e.g. `--column {several[0]}`",
+        )
+    raise _missing(columns, classes, max(found.values(), key=len, default={}), prefix)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _prefixed(columns: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Prefix (separator included) → class → column."""
+    found: dict[str, dict[str, str]] = {}
+    for column in columns:
+        for name in classes:
+            prefix = column.removesuffix(name)
+            if prefix and prefix != column and prefix[-1] in SEPARATORS:
+                found.setdefault(prefix, {})[name] = column
+    return found
+
+
+def _missing(columns: Sequence[str], classes: Sequence[str], partly: dict[str, str], prefix: str | None) -> UserError:
+    exact = {name for name in classes if name in columns}
+    missing = [name for name in classes if name not in (exact or partly)]
+    what = "class column" if len(missing) == 1 else "class columns"
+    of = "" if prefix is None else f" with prefix '{prefix}'"
+    return UserError(
+        f"{what}{of} missing: {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}",
+        found=", ".join(columns) or "no other columns",
+        expected=f"one column for each of the {len(classes)} classes, named like it or <prefix>_<class>",
+        next=did_you_mean(missing[0], list(columns)),
+    )

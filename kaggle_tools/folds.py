@@ -1,0 +1,210 @@
+"""Which fold each training row belongs to: assigned once, kept in one file, shared by every run of a workspace.
+
+    settings = FoldSettings(n=5, kind="stratified", seed=42)
+    folds = load_or_make(Path("runs/folds.parquet"), settings, train["id"], train["label"])   # (N,) int16
+
+Out-of-fold predictions of two runs can only be compared or blended when both left out the same rows together, so the
+file is written by the first run and obeyed by all others. Rows are found by id: their order may change, and a run on
+some of the rows gets the folds that these rows have. Multi-label rows (labels joined by ``|``) are stratified on the
+joined label where every combination is frequent enough, and refused otherwise: ``random`` serves them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.files import write_atomically
+
+FoldKind = Literal["stratified", "group", "stratified_group", "random"]
+FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
+METADATA_KEY = b"kaggle_folds"
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """How training rows are split.
+
+    Attributes:
+        n: Number of folds, at least 2.
+        kind: ``stratified`` keeps class shares equal, ``group`` keeps rows of a group together,
+            ``stratified_group`` does both as well as it can, ``random`` does neither.
+        seed: Of the shuffle.
+        group_column: Column of train that names each row's group; None where `kind` needs no groups.
+
+    Raises:
+        UserError: Fewer than two folds, or an unknown kind.
+    """
+
+    n: int = 5
+    kind: FoldKind = "stratified"
+    seed: int = 42
+    group_column: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise UserError(f"folds need n of at least 2, not {self.n}")
+        if self.kind not in FOLD_KINDS:
+            raise UserError(f"unknown kind of folds '{self.kind}'", next=did_you_mean(self.kind, FOLD_KINDS))
+
+
+def assign(settings: FoldSettings, labels: pl.Series, groups: pl.Series | None = None) -> NDArray[np.int16]:
+    """Give each row a fold; the same input always gives the same folds.
+
+    Args:
+        settings: How to split.
+        labels: (N,) label of each row; ``|``-joined labels count as one class a combination.
+        groups: (N,) group of each row, for the kinds that keep groups together.
+
+    Returns:
+        (N,) int16 in [0, n): the fold in which the row is validated.
+
+    Raises:
+        UserError: Fewer rows or groups than folds, groups missing, a class with fewer rows than folds, an empty fold.
+    """
+    from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+
+    if len(labels) < settings.n:
+        raise UserError(f"{len(labels):,} rows cannot fill {settings.n} folds", next="ask for fewer folds")
+    group_codes = _group_codes(settings, groups) if settings.kind in ("group", "stratified_group") else None
+    label_codes = _label_codes(settings, labels) if settings.kind in ("stratified", "stratified_group") else None
+    # scikit-learn's GroupKFold either ignores the seed or the sizes of groups; with one class for all rows
+    # StratifiedGroupKFold heeds both.
+    splitter = {
+        "stratified": StratifiedKFold,
+        "group": StratifiedGroupKFold,
+        "stratified_group": StratifiedGroupKFold,
+        "random": KFold,
+    }[settings.kind](n_splits=settings.n, shuffle=True, random_state=settings.seed)
+    same_class = np.zeros(len(labels), np.int64)
+    y = same_class if label_codes is None else label_codes
+    folds = np.empty(len(labels), np.int16)
+    for fold, (_, held_out) in enumerate(splitter.split(same_class, y, group_codes)):
+        folds[held_out] = fold
+    _check_no_fold_is_empty(settings, folds)
+    return folds
+
+
+def load_or_make(
+    path: Path, settings: FoldSettings, ids: pl.Series, labels: pl.Series, groups: pl.Series | None = None
+) -> NDArray[np.int16]:
+    """Folds of `ids` from the file at `path`, which is made first where it does not exist.
+
+    To work on some rows only, make the file from all of them first: what the file lacks it cannot give later.
+
+    Args:
+        path: Parquet file: the ids under the name of `ids`, ``fold`` Int16, the settings as metadata.
+        settings: How to split; must be those of the file.
+        ids: (N,) String, unique.
+        labels: (N,) label of each row.
+        groups: (N,) group of each row, where `settings.kind` needs them.
+
+    Returns:
+        (N,) int16, in the order of `ids`.
+
+    Raises:
+        UserError: As `assign`; or the file is damaged, was made with other settings, or lacks some of the ids.
+    """
+    if ids.null_count() or ids.n_unique() != len(ids):
+        raise UserError("ids are missing or occur twice: no fold can be told by them", where=f"column '{ids.name}'")
+    if not path.is_file():
+        folds = assign(settings, labels, groups)
+        _save(path, settings, ids, folds)
+        return folds
+    found, table = _load(path)
+    if found != dataclasses.asdict(settings):
+        wanted = dataclasses.asdict(settings)
+        differ = [key for key in wanted if found.get(key) != wanted[key]]
+        raise UserError(
+            "other runs of this workspace use other folds: out-of-fold predictions could not be compared",
+            where=path,
+            found=", ".join(f"{key} = {found.get(key)}" for key in differ),
+            asked=", ".join(f"{key} = {wanted[key]}" for key in differ),
+            next="use the settings of the file, or delete it and train every run again",
+        )
+    rows = pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")["fold"]
+    if rows.null_count():
+        raise UserError(
+            f"{rows.null_count():,} of {len(ids):,} training rows have no fold in the fold file",
+            where=path,
+            first=", ".join(ids.filter(rows.is_null()).head(5).to_list()),
+            next="was it made from another train file? Delete it and train every run again",
+        )
+    return rows.to_numpy().astype(np.int16)
+
+
+def _group_codes(settings: FoldSettings, groups: pl.Series | None) -> NDArray[np.int64]:
+    if groups is None:
+        raise UserError(
+            f"folds of kind '{settings.kind}' need groups", next='name the column: group_column = "…" under [folds]'
+        )
+    if groups.null_count():
+        raise UserError(f"{groups.null_count():,} rows have no group", where=f"column '{groups.name}'")
+    if groups.n_unique() < settings.n:
+        raise UserError(
+            f"{groups.n_unique()} groups cannot fill {settings.n} folds",
+            where=f"column '{groups.name}'",
+            next="ask for fewer folds",
+        )
+    return _codes(groups)
+
+
+def _label_codes(settings: FoldSettings, labels: pl.Series) -> NDArray[np.int64]:
+    if labels.null_count():
+        raise UserError(f"{labels.null_count():,} rows have no label", where=f"column '{labels.name}'")
+    counts = labels.alias("label").value_counts().filter(pl.col("count") < settings.n).sort("count", "label")
+    if counts.height:
+        label, count = counts.row(0)
+        raise UserError(
+            f"class '{label}' has {count} rows, fewer than the {settings.n} folds that each need one",
+            also=f"{counts.height - 1:,} more such classes" if counts.height > 1 else "no other class",
+            next='ask for fewer folds, leave the class out, or set kind = "random" under [folds]',
+        )
+    return _codes(labels)
+
+
+def _codes(values: pl.Series) -> NDArray[np.int64]:
+    """(N,) positions among the sorted distinct values."""
+    return (values.cast(pl.String).rank("dense") - 1).to_numpy().astype(np.int64)
+
+
+def _check_no_fold_is_empty(settings: FoldSettings, folds: NDArray[np.int16]) -> None:
+    empty = np.flatnonzero(np.bincount(folds, minlength=settings.n) == 0)
+    if empty.size:
+        raise UserError(
+            f"{empty.size} of {settings.n} folds would be empty",
+            next="a few groups hold most rows: ask for fewer folds",
+        )
+
+
+def _save(path: Path, settings: FoldSettings, ids: pl.Series, folds: NDArray[np.int16]) -> None:
+    import pyarrow.parquet as pq
+
+    table = pl.DataFrame([ids, pl.Series("fold", folds)]).to_arrow()
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
+    with write_atomically(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _load(path: Path) -> tuple[dict[str, Any], pl.DataFrame]:
+    """The file's settings, and its rows as columns ``id`` and ``fold``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        settings = json.loads(table.schema.metadata[METADATA_KEY])
+        id_column, fold_column = pl.DataFrame(table).get_columns()
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as exc:
+        raise UserError(
+            f"not a fold file, or damaged: {exc}", where=path, next="delete it and train every run again"
+        ) from exc
+    return settings, pl.DataFrame([id_column.alias("id"), fold_column.alias("fold")])

@@ -1,0 +1,103 @@
+"""Predictions become the table that is submitted: the sample's columns, rows and spelling of ids, our values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.submissions.layout import Layout, read_sample, trimmed
+
+THRESHOLD = 0.5
+SEPARATOR = "|"
+
+
+def build_submission(predictions: Predictions, sample: Path | None, competition: Competition) -> pl.DataFrame:
+    """The submission of these predictions.
+
+    With a sample, columns, their order, the rows' order and the ids' spelling are the sample's; ids are compared
+    without the blanks around them. Without one, rows are in the order of the predictions. Labels are the class with the
+    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``. Two
+    classes and a single probability column mean the second class.
+
+    Returns:
+        The id column and labels as String, probabilities as Float32.
+
+    Raises:
+        UserError: Ids of sample and predictions differ (counts and first of each), or the classes do.
+    """
+    if set(predictions.classes) != set(competition.classes):
+        raise UserError(
+            "the predictions have other classes than the competition",
+            found=", ".join(predictions.classes),
+            expected=", ".join(competition.classes),
+        )
+    if sample is None:
+        layout = _own_layout(predictions, competition)
+        return _fill(predictions, layout, predictions.ids)
+    wanted = read_sample(sample, competition)
+    ids = wanted.table[wanted.layout.id_column]
+    return _fill(_in_order_of(predictions, ids, sample), wanted.layout, ids)
+
+
+def predicted_labels(predictions: Predictions) -> pl.Series:
+    """(N,) String: the label or ``|``-joined labels of each row, by the rule that the metrics follow too."""
+    classes = predictions.classes
+    if predictions.task == "single_label":
+        return pl.Series("label", classes, dtype=pl.String).gather(predictions.probs.argmax(axis=1))
+    joined = [SEPARATOR.join(classes[i] for i in np.flatnonzero(row)) for row in predictions.probs >= THRESHOLD]
+    return pl.Series("label", joined, dtype=pl.String)
+
+
+def count_classes(predictions: Predictions) -> dict[str, int]:
+    """Rows predicted as each class, classes in order; a row with several labels counts for each."""
+    labels = predicted_labels(predictions)
+    single = labels if predictions.task == "single_label" else labels.str.split(SEPARATOR).explode()
+    found = dict(single.value_counts(name="n").iter_rows())
+    return {name: found.get(name, 0) for name in predictions.classes}
+
+
+def _own_layout(predictions: Predictions, competition: Competition) -> Layout:
+    id_column = competition.submission_id or predictions.ids.name
+    named = competition.submission_columns
+    if competition.submission_format == "labels":
+        column = named[0] if named else competition.label_column or "label"
+        return Layout((id_column, column), id_column, "labels", {})
+    if len(named) == 1 and len(competition.classes) == 2:
+        return Layout((id_column, *named), id_column, "probabilities", {competition.classes[1]: named[0]})
+    columns = named if len(named) == len(competition.classes) else competition.classes
+    return Layout(
+        (id_column, *columns), id_column, "probabilities", dict(zip(competition.classes, columns, strict=True))
+    )
+
+
+def _in_order_of(predictions: Predictions, ids: pl.Series, sample: Path) -> Predictions:
+    ours, theirs = trimmed(predictions.ids), trimmed(ids)
+    if ours.n_unique() != len(ours):
+        raise UserError("ids of the predictions differ only by the blanks around them", where=f"column '{ours.name}'")
+    missing = theirs.filter(~theirs.is_in(ours.implode()))
+    extra = ours.filter(~ours.is_in(theirs.implode()))
+    if len(missing) or len(extra):
+        raise UserError(
+            f"the predictions have {len(ours):,} ids, the sample submission has {len(theirs):,}: "
+            f"{len(missing):,} missing, {len(extra):,} unexpected",
+            missing=", ".join(missing.head(5)) or "none",
+            unexpected=", ".join(extra.head(5)) or "none",
+            sample=sample,
+            next="score the competition's whole test file: `cli score --input <test file>`",
+        )
+    return dataclasses.replace(predictions, ids=ours).align(theirs)
+
+
+def _fill(predictions: Predictions, layout: Layout, ids: pl.Series) -> pl.DataFrame:
+    filled = {layout.id_column: ids}
+    for name, column in layout.classes.items():
+        filled[column] = pl.Series(predictions.probs[:, predictions.classes.index(name)], dtype=pl.Float32)
+    if layout.format == "labels":
+        filled[layout.values[0]] = predicted_labels(predictions)
+    return pl.DataFrame({column: filled[column] for column in layout.columns})

@@ -1,0 +1,145 @@
+"""`manifest.json`: where a submission came from and what it scored. Knows nothing of version numbers' making."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.files import write_atomically
+
+MANIFEST_FILE = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ManifestDraft:
+    """What the maker of a submission knows about it.
+
+    Attributes:
+        recipe: How it was made, as JSON values: enough to make it again.
+        inputs: Files that it was made from; their content is hashed when the version is written.
+        competition: Name of the competition.
+        metric: Name in `kaggle_tools.metrics.METRICS`; what the scores below are.
+        oof_score: Score of the same recipe on the out-of-fold predictions.
+        honest_score: Score under nested cross-validation.
+        honest_interval: Its 95 % interval, low and high.
+        class_counts: Rows predicted as each class; see `count_classes`.
+        parents: Titles of the versions it was made from, such as ``v0003-roberta``.
+        note: Free text.
+    """
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Path, ...] = ()
+    competition: str | None = None
+    metric: str | None = None
+    oof_score: float | None = None
+    honest_score: float | None = None
+    honest_interval: tuple[float, float] | None = None
+    class_counts: Mapping[str, int] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of `manifest.json`; the draft's facts and those that writing the version adds.
+
+    Attributes:
+        version: Number of the version.
+        name: What the version is called beside its number.
+        created: When, UTC, ISO 8601 to the second.
+        n_rows: Rows of `submission.csv`.
+        submission_digest: `kaggle_tools.files.file_digest` of `submission.csv`.
+        code_version: Version of kaggle-jobs that wrote it.
+        recipe: See `ManifestDraft`, as for the attributes below.
+        inputs: Path (relative to the folder above `submissions/` where it lies below) → `file_digest`.
+        public_score: Public leaderboard score, once known.
+        private_score: Private leaderboard score, once known.
+    """
+
+    version: int
+    name: str
+    created: str
+    n_rows: int
+    submission_digest: str
+    code_version: str
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    competition: str | None
+    metric: str | None
+    oof_score: float | None
+    honest_score: float | None
+    honest_interval: tuple[float, float] | None
+    public_score: float | None
+    private_score: float | None
+    class_counts: Mapping[str, int]
+    parents: tuple[str, ...]
+    note: str
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json` into a version's folder, whole or not at all."""
+        text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, ensure_ascii=False, indent=2, allow_nan=False)
+        with write_atomically(folder / MANIFEST_FILE) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read and check the `manifest.json` of a version's folder.
+
+        Raises:
+            UserError: No file, not JSON, a key missing or unknown, a value of the wrong type, another schema.
+        """
+        path = folder / MANIFEST_FILE
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as exc:
+            raise UserError("no manifest.json", where=folder) from exc
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as exc:
+            raise UserError(f"manifest.json is damaged: {exc}", where=path) from exc
+        if not isinstance(raw, dict):
+            raise UserError("manifest.json is damaged: not a JSON object", where=path)
+        if raw.pop("schema", None) != SCHEMA:
+            raise UserError("manifest.json has another schema", where=path, expected=f'"schema": {SCHEMA}')
+        values = {key: _checked(key, value, path) for key, value in raw.items()}
+        missing = [key for key in _KINDS if key not in values]
+        if missing:
+            raise UserError(f"manifest.json lacks {', '.join(missing)}", where=path)
+        return cls(**values)
+
+
+_SCORE = (float, int, type(None))
+_TEXT_OR_NONE = (str, type(None))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "version": (int,),
+    "name": (str,),
+    "created": (str,),
+    "n_rows": (int,),
+    "submission_digest": (str,),
+    "code_version": (str,),
+    "recipe": (dict,),
+    "inputs": (dict,),
+    "competition": _TEXT_OR_NONE,
+    "metric": _TEXT_OR_NONE,
+    "oof_score": _SCORE,
+    "honest_score": _SCORE,
+    "honest_interval": (list, type(None)),
+    "public_score": _SCORE,
+    "private_score": _SCORE,
+    "class_counts": (dict,),
+    "parents": (list,),
+    "note": (str,),
+}
+
+
+def _checked(key: str, value: Any, path: Path) -> Any:
+    if key not in _KINDS:
+        raise UserError(f"manifest.json has an unknown key '{key}'", where=path, next=did_you_mean(key, list(_KINDS)))
+    if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__.replace("NoneType", "null") for kind in _KINDS[key])
+        raise UserError(f"manifest.json: '{key}' cannot be {value!r}", where=path, expected=expected)
+    return tuple(value) if isinstance(value, list) else value
