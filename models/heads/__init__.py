@@ -1,1 +1,43 @@
-"""What lies between an encoder and the logits. Adding a head is adding a function here and its name to `HEADS`."""
+"""What lies between an encoder and the logits. Adding a head is adding a function and its name to `HEADS`.
+
+A head is a function from a `HeadShape` and keyword options (its section of the recipe) to a module with
+
+    all_layers: bool                                    # whether it wants every layer's hidden states
+    forward(hidden, mask) -> logits                     # (B, C)
+
+    hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
+             that ``hidden[-1]`` always is the last layer
+    mask     (B, T), nonzero where a token is real; None where all are
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from models.heads.pooled import HeadShape, cls, cls_last_layers, max_, mean, mean_max, weighted_layers
+
+__all__ = ["HEADS", "HeadShape"]
+
+
+def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
+    """The classification head of the architecture itself, so that stock transformers loads the checkpoint.
+
+    It is made together with the encoder, by `models.classifier`; here are its options.
+
+    Args:
+        shape: Not used.
+        dropout: Before the classifier; None: as the configuration says.
+    """
+
+
+HEADS: dict[str, Callable[..., nn.Module | None]] = {
+    "stock": stock,
+    "cls": cls,
+    "mean": mean,
+    "max": max_,
+    "mean_max": mean_max,
+    "cls_last_layers": cls_last_layers,
+    "weighted_layers": weighted_layers,
+}

@@ -1,0 +1,165 @@
+"""What a person names on the command line, found: models, input files, columns. Says where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.runner.plan import InputFile
+from jobs.workspace import Run, Workspace
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.tables import expand_inputs, read_columns, sniff_format
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it came from: a flag, `competition.toml`, the file itself, or the default."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Input files with their columns.
+
+    Attributes:
+        files: In the order in which they are scored.
+        id_column: None where rows are numbered.
+        text_column: What is scored.
+        settings: Where each of these came from.
+    """
+
+    files: tuple[InputFile, ...]
+    id_column: str | None
+    text_column: str
+    settings: tuple[Setting, ...]
+
+
+def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
+    """Run name → checkpoints (directories or Hub ids), for runs, directories and Hub ids; all runs where none is named.
+
+    Raises:
+        UserError: Nothing to score with, an imported run, two models of one name.
+    """
+    if not names:
+        found = {run.name: [str(p) for p in run.checkpoints] for run in workspace.runs() if run.checkpoints}
+        if not found:
+            raise UserError(
+                "no runs to score with",
+                where=workspace.runs_folder,
+                next="train one with `cli train recipes/linear.toml`, or name a directory or Hub id with --model",
+            )
+        return found
+    models: dict[str, list[str]] = {}
+    for name in names:
+        key, sources = _find_model(workspace, name)
+        if key in models:
+            raise UserError(f"two models are called '{key}'", next="name each once; rename one of the directories")
+        models[key] = sources
+    return models
+
+
+def _find_model(workspace: Workspace, name: str) -> tuple[str, list[str]]:
+    run = Run(name, workspace.runs_folder / name)
+    if run.info is None and Path(name).is_dir():
+        run = Run(Path(name).resolve().name, Path(name).resolve())
+        if not run.checkpoints:
+            return run.name, [str(run.folder)]
+    if run.checkpoints:
+        return run.name, [str(p) for p in run.checkpoints]
+    if run.info is not None:
+        raise UserError(f"run '{name}' was imported: it has predictions but no checkpoint", where=run.folder)
+    known = [r.name for r in workspace.runs()]
+    if "/" not in name and known:
+        raise UserError(f"no run, directory or Hub id '{name}'", where=workspace.root, next=did_you_mean(name, known))
+    return name.split("/")[-1], [name]
+
+
+def look_at_inputs(
+    workspace: Workspace,
+    patterns: Sequence[str],
+    *,
+    id_column: str | None,
+    no_id: bool,
+    text_column: str | None,
+    encoding: str | None,
+    encoding_errors: str | None,
+    separator: str | None,
+    quote: str | None,
+) -> Inputs:
+    """Find the files, their format and their columns.
+
+    Raises:
+        UserError: No such file, no such column, files whose columns differ.
+    """
+    competition = workspace.competition
+    settings: list[Setting] = []
+
+    def choose(name: str, flag: str | None, from_file: str | None, default: str | None) -> str | None:
+        for value, source in ((flag, "flag"), (from_file, "competition.toml"), (default, "default")):
+            if value is not None:
+                settings.append(Setting(name, value, source))
+                return value
+        return None
+
+    paths = expand_inputs(patterns)
+    known = competition.encoding_of(paths[0]) if competition else (None, None)
+    encoding = choose("encoding", encoding, known[0], "utf-8")
+    errors = choose("encoding errors", encoding_errors, known[1], "strict")
+    formats = [
+        sniff_format(
+            path,
+            encoding=encoding,
+            encoding_errors="replace" if errors == "replace" else "strict",
+            separator=separator,
+            quote_char="auto" if quote is None else None if quote == "none" else quote,
+        )
+        for path in paths
+    ]
+    columns = read_columns(paths[0], formats[0])
+    for path, fmt in zip(paths[1:], formats[1:], strict=True):
+        if read_columns(path, fmt) != columns:
+            raise UserError(
+                "the files have different columns",
+                where=path,
+                found=", ".join(read_columns(path, fmt)),
+                expected=f"{', '.join(columns)} (as {paths[0].name})",
+                next="score them one by one",
+            )
+    present = set(columns)
+    ours = [competition.test_text, competition.text_column] if competition else []
+    text = choose("text column", text_column, _first(ours, present), _only_text(columns))
+    if text is None:
+        raise UserError("which column is the text?", where=paths[0], found=", ".join(columns), next="say --text COLUMN")
+    found_id = None
+    if not no_id:
+        ours = [name for name in (competition.test_id, competition.id_column) if name] if competition else []
+        found_id = choose("id column", id_column, _first(ours, present), _first(["id"], present))
+    if found_id is None:
+        settings.append(Setting("id column", "row numbers", "flag" if no_id else "default"))
+    for column in (text, found_id):
+        if column is not None and column not in columns:
+            raise UserError(
+                f"{paths[0].name} has no column '{column}'",
+                where=paths[0],
+                found=", ".join(columns),
+                next=did_you_mean(column, columns),
+            )
+    files = tuple(InputFile.look(path, fmt) for path, fmt in zip(paths, formats, strict=True))
+    return Inputs(files, found_id, text, tuple(settings))
+
+
+def _first(names: Sequence[str], present: set[str]) -> str | None:
+    return next((name for name in names if name in present), None)
+
+
+def _only_text(columns: Sequence[str]) -> str | None:
+    """`text` or its usual other names, or the only column besides an id."""
+    for name in ("text", "content", "sentence", "comment_text", "body", "review"):
+        if name in columns:
+            return name
+    rest = [name for name in columns if name != "id"]
+    return rest[0] if len(rest) == 1 else None

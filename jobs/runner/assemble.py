@@ -1,0 +1,164 @@
+"""Committed parts to one file: in input order, part by part, so that memory does not grow with the table.
+
+Bytes depend on the parts alone: one Parquet row group a part, one block of text lines a part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from jobs.runner.local import part_column
+from jobs.runner.plan import Plan
+from jobs.runner.store import JobStore
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.files import write_atomically
+from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
+
+Write = Callable[[pl.DataFrame], None]
+
+
+def write_output(plan: Plan, store: JobStore, path: Path, *, task: str, each: bool) -> None:
+    """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
+
+    Args:
+        plan: The job's plan.
+        store: Where its parts are.
+        path: ``.parquet``, ``.csv`` or ``.jsonl``.
+        task: ``single_label`` or ``multi_label`` (labels of at least one half, joined by ``|``).
+        each: Also write each run's own columns, ``<run>/prob_<class>``.
+    """
+    about = {"runs": ",".join(plan.request.models)}
+    with _writer(path, _metadata(plan, task, about)) as write:
+        for frame in _parts(plan, store):
+            write(_mean_frame(frame, plan, task, each))
+
+
+def write_predictions(plan: Plan, store: JobStore, run: str, path: Path, *, task: str, precision: str) -> None:
+    """One run's rows as a Predictions file (see `kaggle_tools.predictions`)."""
+    about = {"run": run, "model": ",".join(plan.request.models[run]), "precision": precision}
+    renames = {part_column(run, name): PREFIX + name for name in plan.request.classes}
+    with _writer(path, _metadata(plan, task, about)) as write:
+        for frame in _parts(plan, store):
+            write(frame.select(frame.columns[0], *renames).rename(renames))
+
+
+def check_suffix(path: Path) -> None:
+    """Fail before anything is done.
+
+    Raises:
+        UserError: A suffix that we do not write.
+    """
+    if path.suffix not in _WRITERS:
+        known = tuple(_WRITERS)
+        raise UserError(f"cannot write '{path.suffix}' files", where=path, next=did_you_mean(path.suffix, known))
+
+
+def check_writable(path: Path) -> None:
+    """Fail before the work, not after it.
+
+    Raises:
+        UserError: The folder cannot be written to.
+    """
+    probe = path.with_name(f".{path.name}.probe")
+    with write_atomically(probe) as temporary:
+        temporary.touch()
+    probe.unlink()
+
+
+def _parts(plan: Plan, store: JobStore) -> Iterator[pl.DataFrame]:
+    for task in plan.tasks:
+        yield store.read_part(task.index)
+
+
+def _mean_frame(frame: pl.DataFrame, plan: Plan, task: str, each: bool) -> pl.DataFrame:
+    classes = plan.request.classes
+    probs = mean_probabilities(
+        [frame.select(part_column(run, name) for name in classes).to_numpy() for run in plan.request.models]
+    )
+    columns = [frame.to_series(0), likeliest(probs, classes, task)]
+    columns += [pl.Series(PREFIX + name, probs[:, i]) for i, name in enumerate(classes)]
+    return pl.DataFrame(columns + (frame.get_columns()[1:] if each else []))
+
+
+def mean_probabilities(probs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Mean over M arrays (N, C) float32, in the order given."""
+    total = probs[0].astype(np.float32, copy=True)
+    for other in probs[1:]:
+        total += other
+    total /= np.float32(len(probs))
+    return total
+
+
+def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> pl.Series:
+    """(N,) String ``label``: the class of highest probability, or (multi-label) all of at least one half."""
+    if task == "single_label":
+        return pl.Series("label", classes, dtype=pl.String).gather(probs.argmax(axis=1))
+    names = np.array(classes, dtype=object)
+    return pl.Series("label", ["|".join(names[row]) for row in probs >= 0.5], dtype=pl.String)
+
+
+def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:
+    content = {
+        "version": SCHEMA_VERSION,
+        "task": task,
+        "classes": list(plan.request.classes),
+        "job": plan.id,
+        "input": ",".join(f.sample for f in plan.request.inputs),
+        **about,
+    }
+    return json.dumps(content, ensure_ascii=False, sort_keys=True)
+
+
+@contextmanager
+def _writer(path: Path, metadata: str) -> Iterator[Write]:
+    with write_atomically(path) as temporary, _WRITERS[path.suffix](temporary, metadata) as write:
+        yield write
+
+
+@contextmanager
+def _parquet(path: Path, metadata: str) -> Iterator[Write]:
+    writer: pq.ParquetWriter | None = None
+
+    def write(frame: pl.DataFrame) -> None:
+        nonlocal writer
+        table = frame.to_arrow().replace_schema_metadata({METADATA_KEY: metadata})
+        if writer is None:
+            writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table, row_group_size=max(1, len(frame)))
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+@contextmanager
+def _csv(path: Path, _metadata: str) -> Iterator[Write]:
+    with path.open("wb") as handle:
+        yield _text_writer(handle, lambda frame, first: frame.write_csv(include_header=first))
+
+
+@contextmanager
+def _jsonl(path: Path, _metadata: str) -> Iterator[Write]:
+    with path.open("wb") as handle:
+        yield _text_writer(handle, lambda frame, _first: frame.write_ndjson())
+
+
+def _text_writer(handle: BinaryIO, render: Callable[[pl.DataFrame, bool], str]) -> Write:
+    def write(frame: pl.DataFrame) -> None:
+        handle.write(render(frame, handle.tell() == 0).encode())
+
+    return write
+
+
+_WRITERS = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}

@@ -1,0 +1,189 @@
+"""One process works through a plan: read, prepare, infer and commit overlap; what is committed is never done again.
+
+    run_shards(plan, store, scorer, watch)
+
+Ctrl-C or SIGTERM stop between two batches; committed parts stay and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from types import FrameType
+from typing import Protocol
+
+import polars as pl
+
+from jobs.errors import Interrupted
+from jobs.runner.overlap import overlapped
+from jobs.runner.plan import Plan, ShardTask
+from jobs.runner.store import JobStore
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import PREFIX
+from kaggle_tools.tables import BadRow, ShardReader
+from models.inference.device import PRECISIONS, measure_matmul_rate
+from models.inference.scorer import NonFinite, Prepared, Scored, Scorer, ShardStats
+
+
+class Watch(Protocol):
+    """Whoever follows a job while it runs."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, once."""
+
+    def started(self, n_rows: int, rows_done: int, ceiling: float) -> None:
+        """Before the first shard: rows of the whole job, those committed earlier, the device's measured FLOP/s."""
+
+    def advanced(self, rows: float) -> None:
+        """So many rows more went through the networks."""
+
+    def committed(self, stats: ShardStats, seconds: dict[str, float]) -> None:
+        """A part is on disk; `seconds` are those that each stage worked for it."""
+
+
+@dataclass
+class _Stop:
+    """Set by a signal, read between two batches."""
+
+    signal_number: int | None = None
+
+
+@dataclass
+class _Shard:
+    """What travels from stage to stage."""
+
+    task: ShardTask
+    ids: pl.Series
+    texts: pl.Series
+    bad_rows: tuple[BadRow, ...]
+    n_null: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    prepared: Prepared | None = None
+    scored: Scored | None = None
+
+
+def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch) -> None:
+    """Score every shard whose part is not there yet.
+
+    Raises:
+        UserError: A bad row (with ``fail``), a file that changed, a full disk.
+        ModelError: Out of memory with a single row, NaN logits.
+        Interrupted: After SIGINT or SIGTERM.
+    """
+    done = store.done()
+    tasks = [task for task in plan.tasks if task.index not in done]
+    ceiling = measure_matmul_rate(scorer.device, PRECISIONS[scorer.precision]) if tasks and scorer.flop_per_token else 0
+    watch.started(plan.n_rows, plan.n_rows - sum(task.n_rows for task in tasks), ceiling)
+    stop = _Stop()
+    with ExitStack() as stack:
+        stack.enter_context(_stop_on_signals(stop))
+        shards = overlapped(tasks, _Reader(plan, stack).read)
+        prepared = overlapped(shards, lambda shard: _prepare(shard, scorer))
+        scored = overlapped(prepared, lambda shard: _infer(shard, scorer, watch, stop))
+        parts = overlapped(scored, lambda shard: _commit(shard, plan, store))
+        for shard in parts:
+            assert shard.scored is not None
+            watch.committed(shard.scored.stats, shard.seconds)
+
+
+class _Reader:
+    """Reads shards in order, one open file at a time."""
+
+    def __init__(self, plan: Plan, stack: ExitStack) -> None:
+        self._plan = plan
+        self._stack = stack
+        self._first_rows = [0, *accumulate(task.shard.n_rows for task in plan.tasks)]
+        self._file = -1
+        self._reader: ShardReader | None = None
+
+    def read(self, task: ShardTask) -> _Shard:
+        began = time.perf_counter()
+        request = self._plan.request
+        if self._reader is None or task.file != self._file:
+            columns = list(dict.fromkeys(c for c in (request.id_column, request.text_column) if c is not None))
+            self._reader = self._stack.enter_context(
+                ShardReader(
+                    request.inputs[task.file].format,
+                    columns,
+                    id_column=request.id_column,
+                    on_bad_row=request.on_bad_row,
+                )
+            )
+            self._file = task.file
+        table = self._reader.read(task.shard)
+        positions = table.positions[table.positions < task.n_rows]
+        frame = table.frame.head(len(positions))
+        if request.id_column is None:
+            ids = pl.Series("row", self._first_rows[task.index] + positions).cast(pl.String)
+        else:
+            ids = frame[request.id_column]
+        texts = frame[request.text_column]
+        shard = _Shard(task, ids, texts, table.bad_rows, texts.null_count())
+        shard.seconds["read"] = time.perf_counter() - began
+        return shard
+
+
+def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
+    shard.prepared = scorer.prepare(shard.texts)
+    shard.seconds["prepare"] = shard.prepared.seconds
+    return shard
+
+
+def _infer(shard: _Shard, scorer: Scorer, watch: Watch, stop: _Stop) -> _Shard:
+    def tick(share: float) -> None:
+        watch.advanced(share * shard.task.n_rows)
+        if stop.signal_number is not None:
+            raise Interrupted(stop.signal_number)
+
+    assert shard.prepared is not None
+    try:
+        shard.scored = scorer.infer(shard.prepared, tick)
+    except NonFinite as exc:
+        ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
+        raise UserError(exc.summary, first=ids, where=shard.task.shard.path, next=exc.details["next"]) from exc
+    shard.seconds["infer"] = shard.scored.stats.infer_s
+    shard.prepared = None
+    return shard
+
+
+def _commit(shard: _Shard, plan: Plan, store: JobStore) -> _Shard:
+    began = time.perf_counter()
+    assert shard.scored is not None
+    columns = [shard.ids]
+    for run, probs in shard.scored.probs.items():
+        columns += [pl.Series(part_column(run, name), probs[:, i]) for i, name in enumerate(plan.request.classes)]
+    stats = {**asdict(shard.scored.stats), "null_texts": shard.n_null, "set_aside": len(shard.bad_rows)}
+    store.commit(shard.task.index, pl.DataFrame(columns), shard.bad_rows, stats)
+    shard.seconds["write"] = time.perf_counter() - began
+    return shard
+
+
+def part_column(run: str, class_name: str) -> str:
+    """Column of a part: the probability of a class by a run."""
+    return f"{run}/{PREFIX}{class_name}"
+
+
+@contextmanager
+def _stop_on_signals(stop: _Stop) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `stop`; a second one acts as it would have without us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.signal_number = number
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

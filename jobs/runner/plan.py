@@ -1,0 +1,155 @@
+"""What a scoring job will do, decided before it starts and never changed: inputs, columns, models, shards.
+
+The same request gives the same job id, so running a command again resumes its job. A changed input or model gives
+another id, and so a new job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kaggle_tools.files import digest, sample_digest
+from kaggle_tools.tables import FileIndex, Shard, TableFormat
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file as it was when the job was planned."""
+
+    path: str
+    format: TableFormat
+    size: int
+    mtime_ns: int
+    sample: str
+
+    @classmethod
+    def look(cls, path: Path, fmt: TableFormat) -> InputFile:
+        """Size, time and sampled content of a file."""
+        stat = path.stat()
+        return cls(str(path.resolve()), fmt, stat.st_size, stat.st_mtime_ns, sample_digest(path))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that the scores depend on; its digest is the job's identity.
+
+    Attributes:
+        inputs: Input files in order.
+        id_column: None where rows are numbered.
+        text_column: What is scored.
+        models: Run name → fingerprints of its checkpoints.
+        classes: Column order of the probabilities.
+        precision: As asked for (``auto`` included): what the gate made of it is in `precision.json`.
+        max_length: Tokens a row at most, or None for each checkpoint's own.
+        token_budget: Tokens in a batch, or None for the device's default.
+        limit: Rows at most, or None for all.
+        on_bad_row: ``fail`` or ``set-aside``.
+    """
+
+    inputs: tuple[InputFile, ...]
+    id_column: str | None
+    text_column: str
+    models: Mapping[str, tuple[str, ...]]
+    classes: tuple[str, ...]
+    precision: str
+    max_length: int | None
+    token_budget: int | None
+    limit: int | None
+    on_bad_row: Literal["fail", "set-aside"]
+
+    @property
+    def stem(self) -> str:
+        """What the input is called, for names of jobs and files."""
+        name = Path(self.inputs[0].path).name.split(".")[0] or "input"
+        return name if len(self.inputs) == 1 else f"{name}-and-{len(self.inputs) - 1}-more"
+
+    @property
+    def key(self) -> str:
+        """Digest of what was asked, without the state of inputs and models: the same for a job and its successor."""
+        return digest([f.path for f in self.inputs], self.id_column, self.text_column, sorted(self.models), self.limit)
+
+    def job_id(self, salt: str = "") -> str:
+        """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""
+        inputs = [(f.path, dataclasses.astuple(f.format), f.size, f.sample) for f in self.inputs]
+        rest = [getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("inputs", "models")]
+        return f"{self.stem}-{digest(inputs, sorted(self.models.items()), rest, salt)[:10]}"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard of one input file, and how many of its rows to score (fewer than it has only at the limit)."""
+
+    index: int
+    file: int
+    shard: Shard
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An immutable job plan."""
+
+    id: str
+    created: str
+    request: Request
+    columns: tuple[str, ...]
+    shard_rows: int
+    n_rows: int
+    tasks: tuple[ShardTask, ...]
+    versions: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `plan.json` has it."""
+        return {"version": VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Plan:
+        """What `to_json` wrote, after a trip through JSON."""
+        request = raw["request"]
+        inputs = tuple(InputFile(**{**f, "format": TableFormat(**f["format"])}) for f in request["inputs"])
+        models = {run: tuple(prints) for run, prints in request["models"].items()}
+        tasks = tuple(
+            ShardTask(**{**t, "shard": Shard(**{**t["shard"], "path": Path(t["shard"]["path"])})}) for t in raw["tasks"]
+        )
+        return cls(
+            id=raw["id"],
+            created=raw["created"],
+            request=Request(**{**request, "inputs": inputs, "models": models, "classes": tuple(request["classes"])}),
+            columns=tuple(raw["columns"]),
+            shard_rows=raw["shard_rows"],
+            n_rows=raw["n_rows"],
+            tasks=tasks,
+            versions=raw["versions"],
+        )
+
+
+def tasks_of(indexes: Sequence[FileIndex], limit: int | None) -> list[ShardTask]:
+    """Shards of all files in order, cut off after `limit` rows."""
+    tasks: list[ShardTask] = []
+    left = limit
+    for number, index in enumerate(indexes):
+        for shard in index.shards:
+            if left is not None and left <= 0:
+                return tasks
+            n_rows = shard.n_rows if left is None else min(left, shard.n_rows)
+            tasks.append(ShardTask(len(tasks), number, shard, n_rows))
+            left = None if left is None else left - n_rows
+    return tasks
+
+
+def shard_rows_for(weight_bytes: int, seconds: float = 20.0, flops: float = 3e11) -> int:
+    """Rows in a shard, so that a kill loses about `seconds` of work: a power of two in [1024, 262144].
+
+    A static estimate (two operations a float32 weight and token, 64 tokens a row), so that a plan does not depend on
+    how busy the machine was.
+    """
+    flop_per_row = 2.0 * (weight_bytes / 4) * 64 + 1e6
+    rows = seconds * flops / flop_per_row
+    power = 1 << max(0, int(rows).bit_length() - 1)
+    return min(max(power, 1024), 262144)

@@ -1,0 +1,181 @@
+"""From a request to a locked job with a plan: a new one, or the one that was interrupted.
+
+Every input is read once before anything is scored: its records are counted and cut into shards, its ids checked. What
+is wrong with the file is known in the first minute, not in the middle of the night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from jobs.runner.plan import Plan, Request, ShardTask, tasks_of
+from jobs.runner.store import JobStore, now
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import digest
+from kaggle_tools.tables import FileIndex, ShardReader, index_file, require_columns, require_even_rows, require_rows
+
+# 8 bytes a row are held while ids are checked for duplicates: 1.6 GB at this many.
+MAX_ROWS_CHECKED = 200_000_000
+_LIBRARIES = ("torch", "transformers", "tokenizers", "polars", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that this process holds.
+
+    Attributes:
+        store: Its folder.
+        plan: What is to be done.
+        is_new: Whether the plan was made just now.
+    """
+
+    store: JobStore
+    plan: Plan
+    is_new: bool
+
+
+@contextmanager
+def open_job(request: Request, folder: Path, shard_rows: int, note: Callable[[str], None]) -> Iterator[Job]:
+    """Find or plan the job of this request and hold it.
+
+    Args:
+        request: What is asked for.
+        folder: The workspace's `.jobs/`.
+        shard_rows: Rows in a shard of a new job.
+        note: Takes a sentence for the user.
+
+    Raises:
+        UserError: Another process works on the job; a missing column, a bad row, duplicate ids, an empty file.
+    """
+    with ExitStack() as stack:
+        store = JobStore(folder / request.job_id())
+        stack.enter_context(store.lock())
+        plan = load_plan(store)
+        if plan is not None and _touched(plan, request):
+            indexes = [_index(request, number, plan.shard_rows) for number in range(len(request.inputs))]
+            if tuple(tasks_of(indexes, request.limit)) != plan.tasks:
+                store = JobStore(folder / request.job_id(salt=digest(*(index.digest for index in indexes))))
+                stack.enter_context(store.lock())
+                plan = load_plan(store)
+        is_new = plan is None
+        if plan is None:
+            _tell_what_changed(request, folder, store.id, note)
+            plan = _make_plan(request, store.id, shard_rows, note)
+            store.write("plan.json", plan.to_json())
+            store.event("planned", rows=plan.n_rows, shards=len(plan.tasks))
+        yield Job(store, plan, is_new)
+
+
+def load_plan(store: JobStore) -> Plan | None:
+    """The plan of a job's folder, or None where there is none yet.
+
+    Raises:
+        UserError: `plan.json` is damaged, or written by another version.
+    """
+    raw = store.read("plan.json")
+    if raw is None:
+        return None
+    try:
+        return Plan.from_json(raw)
+    except (KeyError, TypeError) as exc:
+        raise UserError(
+            f"the plan cannot be understood: {exc!r}",
+            where=store.folder / "plan.json",
+            next=f"delete {store.folder} and run the command again",
+        ) from exc
+
+
+def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[str], None]) -> Plan:
+    indexes = [_index(request, number, shard_rows) for number in range(len(request.inputs))]
+    tasks = tasks_of(indexes, request.limit)
+    n_rows = sum(task.n_rows for task in tasks)
+    if request.id_column is not None:
+        if n_rows > MAX_ROWS_CHECKED:
+            note(f"more than {MAX_ROWS_CHECKED:,} rows: ids are not checked for duplicates")
+        else:
+            _check_ids(request, tasks)
+    return Plan(
+        id=job_id,
+        created=now(),
+        request=request,
+        columns=indexes[0].columns,
+        shard_rows=shard_rows,
+        n_rows=n_rows,
+        tasks=tuple(tasks),
+        versions={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def _index(request: Request, number: int, shard_rows: int) -> FileIndex:
+    file = request.inputs[number]
+    index = index_file(Path(file.path), file.format, shard_rows=shard_rows)
+    require_columns(index, [c for c in (request.id_column, request.text_column) if c is not None])
+    require_rows(index)
+    if request.on_bad_row == "fail":
+        require_even_rows(index)
+    return index
+
+
+def _touched(plan: Plan, request: Request) -> bool:
+    """Whether a file's time differs from the planned one although its size and samples are the same."""
+    before = [file.mtime_ns for file in plan.request.inputs]
+    return before != [file.mtime_ns for file in request.inputs]
+
+
+def _check_ids(request: Request, tasks: list[ShardTask]) -> None:
+    """Read the id column of every shard: bad rows and broken bytes come up here too.
+
+    Raises:
+        UserError: Ids that occur more than once (how many, and the first few), or what `ShardReader.read` raises.
+    """
+    parts: list[NDArray[np.uint64]] = [ids.hash().to_numpy() for ids in _id_shards(request, tasks)]
+    hashes = np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+    twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not twice.size:
+        return
+    suspects = pl.Series("hash", twice, dtype=pl.UInt64).implode()
+    found = pl.concat([ids.filter(ids.hash().is_in(suspects)) for ids in _id_shards(request, tasks)])
+    repeated = found.filter(found.is_duplicated()).unique(maintain_order=True)
+    if len(repeated):
+        raise UserError(
+            f"{len(repeated):,} ids occur more than once",
+            where=f"column '{request.id_column}' of {', '.join(f.path for f in request.inputs[:3])}",
+            first=", ".join(repeated.head(5).to_list()),
+            next="remove the repeated rows, name another column with --id, or number the rows with --no-id",
+        )
+
+
+def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
+    assert request.id_column is not None
+    for number, file in enumerate(request.inputs):
+        columns = [request.id_column]
+        with ShardReader(file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row) as reader:
+            for task in tasks:
+                if task.file == number:
+                    table = reader.read(task.shard)
+                    yield table.frame[request.id_column].head(int((table.positions < task.n_rows).sum()))
+
+
+def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:
+    """Say so when this request had a job before, with other content or other models."""
+    for path in folder.glob(f"{request.stem}-*/plan.json"):
+        plan = load_plan(JobStore(path.parent))
+        if plan is None or plan.id == job_id or plan.request.key != request.key:
+            continue
+        changed = [
+            Path(new.path).name
+            for old, new in zip(plan.request.inputs, request.inputs, strict=True)
+            if (old.size, old.sample) != (new.size, new.sample)
+        ]
+        changed += [run for run, prints in request.models.items() if plan.request.models.get(run) != tuple(prints)]
+        if changed:
+            note(f"{', '.join(changed)} changed since job {plan.id}: this is a new job")
+            return

@@ -1,0 +1,114 @@
+"""How scoring jobs are shown: the table at the end, a forecast, the list of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.dry_run import Forecast
+from jobs.score import ScoreResult
+from jobs.show.output import count, duration, short_path, size, stderr
+from jobs.status import JobDetail, JobSummary
+
+
+def render_score(result: ScoreResult, console: Console) -> None:
+    """Where everything is, and what it took."""
+    totals = result.totals
+    rows = int(totals["rows"])
+    if result.was_complete:
+        console.print(f"job {result.job} was complete already", markup=False)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("rows", f"{rows:,}" + (f" ({result.resumed_rows:,} from before)" if result.resumed_rows else ""))
+    if not result.was_complete:
+        fresh = rows - result.resumed_rows
+        grid.add_row("time", f"{duration(result.seconds)}, {count(fresh / result.seconds)} rows/s")
+    grid.add_row(
+        "texts scored", f"{int(totals['scored']):,} ({1 - totals['scored'] / max(rows, 1):.1%} were duplicates)"
+    )
+    if totals["tokens"]:
+        grid.add_row(
+            "tokens", f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
+        )
+        grid.add_row("truncated", f"{int(totals['truncated']):,} texts lost {count(totals['lost'])} tokens")
+    grid.add_row("stage seconds", f"prepare {totals['prepare_s']:.1f}, infer {totals['infer_s']:.1f}")
+    if totals["null_texts"]:
+        grid.add_row("empty", f"{int(totals['null_texts']):,} rows without text were scored as empty text")
+    if totals["set_aside"]:
+        grid.add_row("set aside", f"{int(totals['set_aside']):,} bad rows; see `cli jobs show {result.job}`")
+    grid.add_row("precision", result.precision + _gate_words(result))
+    grid.add_row("output", short_path(result.output))
+    for path in result.predictions.values():
+        grid.add_row("predictions", short_path(path))
+    if result.submission:
+        grid.add_row("submission", f"submissions/{result.submission}/submission.csv")
+    console.print(grid)
+
+
+def render_sources(parameters: Mapping[str, tuple[object, str]]) -> None:
+    """`--verbose`, before the work: each option and where its value came from."""
+    for name, (value, source) in parameters.items():
+        stderr().print(f"{name} = {value!r} (from {source})", markup=False)
+
+
+def render_settings(result: ScoreResult) -> None:
+    """`--verbose`, after it: what was concluded from `competition.toml` and the input."""
+    for setting in result.settings:
+        stderr().print(f"{setting.name} = {setting.value} (from {setting.source})", markup=False)
+
+
+def render_forecast(forecast: Forecast, console: Console) -> None:
+    """What the job would take."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("rows", f"{forecast.n_rows:,} (measured on {forecast.sample_rows:,} of them)")
+    grid.add_row("time", f"{duration(forecast.seconds)} at {count(forecast.rows_per_s)} rows/s")
+    if forecast.tokens_per_row:
+        grid.add_row("tokens", f"{forecast.tokens_per_row:.1f} a text; {forecast.truncated_share:.1%} truncated")
+    grid.add_row("distinct texts", f"{forecast.distinct_share:.1%}")
+    grid.add_row("disk", size(forecast.disk_bytes))
+    device = f", {size(forecast.device_bytes)} on the device" if forecast.device_bytes else ""
+    grid.add_row("memory", size(forecast.memory_bytes) + device)
+    console.print(grid)
+
+
+def render_jobs(jobs: tuple[JobSummary, ...], console: Console) -> None:
+    """A line a job."""
+    if not jobs:
+        console.print("no jobs yet: `cli score --input FILE` makes one", markup=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("job", "state", "done", "rows", "planned (UTC)", "models"):
+        table.add_column(heading, justify="right" if heading in ("done", "rows") else "left")
+    for job in jobs:
+        done = f"{job.rows_done / job.rows:.0%}" if job.rows else ""
+        table.add_row(job.id, job.state, done, f"{job.rows:,}", job.created[:19], job.problem or ", ".join(job.models))
+    console.print(table)
+
+
+def render_job(job: JobDetail, console: Console) -> None:
+    """Everything about one job."""
+    render_jobs((job.summary,), console)
+    console.print()
+    for path in job.summary.inputs:
+        console.print(f"input   {path}", markup=False)
+    if job.result:
+        console.print(f"output  {job.result['output']}", markup=False)
+    for event in job.events:
+        rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
+        console.print(f"{event['time']}  {event['event']}  {rest}", markup=False)
+    for row in job.set_aside:
+        console.print(f"set aside: {row['path']} line {row['line']}: {row['reason']}", markup=False)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "0%"
+
+
+def _gate_words(result: ScoreResult) -> str:
+    gate = result.gate
+    if gate is None:
+        return ""
+    verdict = "" if gate.passed else f" ({gate.precision} refused by the gate)"
+    measured = f"{gate.flips:.2%} flips, {gate.difference:.4f} off"
+    return f"{verdict}; {gate.precision} against fp32 on {gate.rows} rows: {measured}"

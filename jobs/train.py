@@ -1,0 +1,350 @@
+"""`cli train`: k-fold training of one recipe; out-of-fold predictions, a checkpoint a fold, a run that scores.
+
+    cli train recipes/bert-mini.toml
+    cli train --encoder FacebookAI/roberta-base --fold 0 --fold 2
+
+The same command goes on with the folds that are not finished; see `jobs.run_folder`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.run_folder import RunFolder
+from jobs.training_rows import TrainingRows, read_training_rows
+from jobs.workspace import Run, Workspace
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import check_name, digest
+from kaggle_tools.metrics import Metric, evaluate, find_metric, score
+from kaggle_tools.predictions import Predictions
+from models.hub import fingerprint, local_folder
+from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
+from models.schema import Place
+from models.training.progress import OnProgress, Progress
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train.
+
+    Attributes:
+        recipe: A recipe file; or None with `encoder`.
+        encoder: Directory or Hub id, fine-tuned with the default settings; or None with `recipe`.
+        name: Of the run; None: the recipe's.
+        folds: Train these only; empty: all.
+        limit: Use so many training rows, drawn at random; overrides the recipe.
+        seed: Overrides the recipe.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
+        force: Train folds again that are finished, and replace a run of other settings.
+        on_progress: Called after each step and each validation.
+        start: Folder from which the competition is looked for upward; None: the working directory.
+    """
+
+    recipe: Path | None = None
+    encoder: str | None = None
+    name: str | None = None
+    folds: tuple[int, ...] = ()
+    limit: int | None = None
+    seed: int | None = None
+    device: str = "auto"
+    force: bool = False
+    on_progress: OnProgress | None = None
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """One finished fold.
+
+    Attributes:
+        fold: Its number.
+        n_rows: Validation rows.
+        score: The competition's metric on them.
+        seconds: Time that it took to train.
+        kept: Epoch that was kept; 0 for a linear run.
+        history: A dictionary an epoch: epoch, train_loss, valid_loss, score, seconds.
+        reused: Whether it was finished before this call.
+    """
+
+    fold: int
+    n_rows: int
+    score: float
+    seconds: float
+    kept: int
+    history: tuple[dict[str, Any], ...]
+    reused: bool
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What lies in `runs/<name>/` now.
+
+    Attributes:
+        run: Name and folder.
+        kind: ``transformer`` or ``linear``.
+        metric: The competition's metric.
+        score: The metric on the out-of-fold predictions of all rows; None while folds are missing.
+        folds: Finished folds.
+        missing: Numbers of the others; the run is complete when there are none.
+        n_rows: Training rows.
+        n_null_texts: Texts that were null and counted as empty.
+        seconds: Wall time of this call.
+    """
+
+    run: Run
+    kind: str
+    metric: str
+    score: float | None
+    folds: tuple[FoldSummary, ...]
+    missing: tuple[int, ...]
+    n_rows: int
+    n_null_texts: int
+    seconds: float
+
+
+def run(options: TrainOptions) -> TrainResult:
+    """Train the folds of a recipe that are not finished yet; when all are, write the run's OOF predictions.
+
+    Raises:
+        UserError: No competition; a training table, labels or folds that do not do; a run of that name with other
+            settings; an unknown metric, or one that is not for the task.
+        ModelError: A recipe, encoder or device that cannot be used; a loss that is not a number.
+    """
+    began = time.perf_counter()
+    recipe = read_recipe(options)
+    competition = Competition.find(options.start)
+    metric = _check_task(competition, recipe)
+    workspace = Workspace(competition.root, competition)
+    rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    folder = RunFolder(
+        run=Run(recipe.name, workspace.runs_folder / recipe.name),
+        recipe=recipe.to_toml(),
+        fingerprints={"recipe": _fingerprint(recipe), "data": rows.fingerprint},
+        n_folds=recipe.folds.n,
+    )
+    asked = _folds_to_train(options.folds, recipe.folds.n)
+    folder.claim(asked, force=options.force)
+    todo = [fold for fold in asked if folder.finished(fold) is None]
+    if todo:
+        train_one = _fold_trainer(recipe, competition, rows, metric, options)
+        for fold in todo:
+            _train_fold(fold, rows, folder, competition, train_one)
+    return _conclude(recipe, competition, rows, folder, todo, began)
+
+
+def read_recipe(options: TrainOptions) -> Recipe:
+    """The recipe that is asked for, overrides applied.
+
+    Raises:
+        UserError: Neither or both of recipe and encoder, or a name that cannot be a folder's.
+        ModelError: The recipe is not valid.
+    """
+    if (options.recipe is None) == (options.encoder is None):
+        raise UserError(
+            "name either a recipe file or an --encoder",
+            next="`cli train recipes/bert-mini.toml`, or `cli train --encoder FacebookAI/roberta-base`",
+        )
+    if options.recipe is not None:
+        recipe = load_recipe(options.recipe)
+    else:
+        encoder = str(options.encoder)
+        recipe = Recipe(name=Path(encoder).name, encoder=EncoderOptions(path=encoder))
+    if options.name is not None:
+        recipe = dataclasses.replace(recipe, name=options.name)
+    if options.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=options.seed)
+    if options.limit is not None:
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, limit=options.limit))
+    check_name(recipe.name, "run name")
+    check_recipe(recipe, Place(str(options.recipe or "command line")))
+    return recipe
+
+
+def _check_task(competition: Competition, recipe: Recipe) -> Metric:
+    metric = find_metric(competition.metric)
+    if competition.task not in metric.tasks:
+        raise UserError(f"metric '{metric.name}' is not for {competition.task} tasks", where=competition.root)
+    if recipe.kind == "linear" and competition.task != "single_label":
+        raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
+    return metric
+
+
+def _fingerprint(recipe: Recipe) -> str:
+    """Of everything but the name; what a directory or Hub id holds may change while its name stays."""
+    encoder = fingerprint(local_folder(recipe.encoder.path)) if recipe.encoder.path else ""
+    return digest(dataclasses.replace(recipe, name="").to_toml(), encoder)
+
+
+def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
+    for fold in asked:
+        if not 0 <= fold < n:
+            raise UserError(f"no fold {fold}", expected=f"0 to {n - 1}: the recipe has {n} folds")
+    return sorted(set(asked)) or list(range(n))
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What training a fold gave, of either kind."""
+
+    probs: NDArray[np.float32]
+    kept: int = 0
+    history: tuple[dict[str, Any], ...] = ()
+
+
+# (fold, rows to train on, rows to validate on, folder of the checkpoint)
+_TrainOne = Callable[[int, NDArray[np.int64], NDArray[np.int64], Path], _Trained]
+
+
+def _train_fold(
+    fold: int, rows: TrainingRows, folder: RunFolder, competition: Competition, train_one: _TrainOne
+) -> None:
+    began = time.perf_counter()
+    inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
+    if not len(inside) or not len(outside):
+        raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
+    trained = train_one(fold, outside, inside, folder.fold(fold))
+    about = {"seconds": time.perf_counter() - began, "kept": trained.kept, "history": trained.history}
+    piece = Predictions(
+        ids=rows.ids.gather(inside),
+        classes=competition.classes,
+        probs=trained.probs,
+        labels=rows.labels.gather(inside),
+        folds=rows.folds[inside],
+        task=competition.task,
+        meta={"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)},
+    )
+    folder.finish_fold(fold, piece)
+
+
+def _fold_trainer(
+    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
+) -> _TrainOne:
+    """What all folds share is made once: tokenizer or vectorizer."""
+    make = _linear_trainer if recipe.kind == "linear" else _transformer_trainer
+    return make(recipe, competition, rows, metric, options)
+
+
+def _transformer_trainer(
+    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
+) -> _TrainOne:
+    from models.training.fold import make_tokenizer, train_fold
+
+    texts = rows.texts.to_list()
+    tokenizer = make_tokenizer(recipe, texts)
+
+    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> _Trained:
+        result = train_fold(
+            recipe,
+            competition.classes,
+            [texts[i] for i in train],
+            rows.targets[train],
+            [texts[i] for i in valid],
+            rows.targets[valid],
+            tokenizer,
+            folder=folder,
+            fold=fold,
+            on_progress=options.on_progress,
+            metric=lambda probs, labels: evaluate(metric.name, labels, probs),
+            greater_is_better=metric.greater_is_better,
+            device=options.device,
+        )
+        return _Trained(result.valid_probs, result.kept, tuple(map(dataclasses.asdict, result.history)))
+
+    return train_one
+
+
+def _linear_trainer(
+    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
+) -> _TrainOne:
+    from scipy.special import softmax
+
+    from models.linear import LinearModel, fit_vectorizer, split_options
+
+    of_vectorizer, of_classifier = split_options(recipe.linear)
+    vectorizer = fit_vectorizer(rows.texts.to_list(), **of_vectorizer)
+    features = vectorizer.transform(rows.texts.to_list())
+
+    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> _Trained:
+        codes, classes = rows.targets[train], competition.classes
+        model = LinearModel.fit(vectorizer, features[train], codes, classes, **of_classifier)
+        probs = softmax(model.logits(features[valid]), axis=1).astype(np.float32)
+        value = evaluate(metric.name, rows.targets[valid], probs)
+        shutil.rmtree(folder, ignore_errors=True)  # a fold that was not finished
+        model.save(folder, cleaning=recipe.data.cleaning, score=value)
+        if options.on_progress is not None:
+            options.on_progress(Progress(fold, epoch=1, epochs=1, step=1, n_steps=1, loss=None, score=value))
+        return _Trained(probs)
+
+    return train_one
+
+
+def _conclude(
+    recipe: Recipe, competition: Competition, rows: TrainingRows, folder: RunFolder, trained: list[int], began: float
+) -> TrainResult:
+    """Sum up; with all folds finished and something new among them, write the run's last files."""
+    pieces = {fold: piece for fold in range(recipe.folds.n) if (piece := folder.finished(fold)) is not None}
+    summaries = tuple(_summary(fold, piece, competition, fold not in trained) for fold, piece in pieces.items())
+    missing = tuple(fold for fold in range(recipe.folds.n) if fold not in pieces)
+    total = None
+    if not missing:
+        oof = folder.join(list(pieces.values()), rows.ids)
+        total = score(competition.metric, oof)
+        if folder.run.info is None:
+            folder.finish(oof, _about(recipe, competition, rows, total, summaries))
+    return TrainResult(
+        run=folder.run,
+        kind=recipe.kind,
+        metric=competition.metric,
+        score=total,
+        folds=summaries,
+        missing=missing,
+        n_rows=len(rows),
+        n_null_texts=rows.n_null_texts,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _summary(fold: int, piece: Predictions, competition: Competition, reused: bool) -> FoldSummary:
+    training = json.loads(piece.meta["training"])
+    return FoldSummary(
+        fold=fold,
+        n_rows=len(piece),
+        score=score(competition.metric, piece),
+        seconds=training["seconds"],
+        kept=training["kept"],
+        history=tuple(training["history"]),
+        reused=reused,
+    )
+
+
+def _about(
+    recipe: Recipe, competition: Competition, rows: TrainingRows, total: float, summaries: tuple[FoldSummary, ...]
+) -> dict[str, Any]:
+    """What `run.json` says."""
+    names = rows.labels.str.split("|").explode() if competition.task == "multi_label" else rows.labels
+    counts = dict(names.alias("label").value_counts().iter_rows())
+    return {
+        "kind": recipe.kind,
+        "name": recipe.name,
+        "task": competition.task,
+        "classes": list(competition.classes),
+        "metric": competition.metric,
+        "score": total,
+        "fold_scores": [summary.score for summary in summaries],
+        "folds": [dataclasses.asdict(summary) for summary in summaries],
+        "n_oof": len(rows),
+        "class_counts": {name: counts.get(name, 0) for name in competition.classes},
+        "n_null_texts": rows.n_null_texts,
+        "seconds": sum(summary.seconds for summary in summaries),
+    }

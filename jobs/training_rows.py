@@ -1,0 +1,151 @@
+"""The training table as what training needs: ids, cleaned texts, labels as numbers, folds, a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.folds import FoldSettings, load_or_make
+from kaggle_tools.metrics import encode_label_sets
+from kaggle_tools.predictions import encode_labels
+from kaggle_tools.tables import read_table, sniff_format
+from models.recipe import Recipe
+from models.text.cleaning import clean
+
+FOLD_FILE = "folds.parquet"
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """N rows in file order.
+
+    Attributes:
+        ids: (N,) String.
+        texts: (N,) String, cleaned.
+        labels: (N,) String as in the file; empty for a multi-label row without labels.
+        targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label.
+        folds: (N,) int16.
+        n_null_texts: Texts that were null and count as empty.
+        fingerprint: Of everything above and of what it is trained and judged by.
+    """
+
+    ids: pl.Series
+    texts: pl.Series
+    labels: pl.Series
+    targets: NDArray[Any]
+    folds: NDArray[np.int16]
+    n_null_texts: int
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Path) -> TrainingRows:
+    """Read the training table, check it, and give each row its fold.
+
+    Folds are made for the whole table before `recipe.data.limit` is applied, since all runs share them.
+
+    Raises:
+        UserError: The competition names no training table or label column; the table cannot be read; an id occurs
+            twice; a label is not a class; folds cannot be made, or other runs use other ones.
+    """
+    table = _read(competition, recipe)
+    ids, labels = table["id"], table["label"]
+    if competition.id_column is not None:
+        ids = ids.alias(competition.id_column)
+    _check_ids(ids, competition)
+    targets = _targets(labels, competition)
+    f = recipe.folds
+    settings = FoldSettings(n=f.n, kind=f.kind, seed=f.seed, group_column=f.group_column)
+    groups = table["group"].alias(f.group_column) if f.group_column is not None else None
+    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups)
+    keep = _sample(len(ids), recipe)
+    raw = table["text"].gather(keep)
+    ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]
+    return TrainingRows(
+        ids=ids,
+        texts=clean(raw, recipe.data.cleaning),
+        labels=labels,
+        targets=targets,
+        folds=folds,
+        n_null_texts=raw.null_count(),
+        fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
+    )
+
+
+def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
+    """Columns ``id``, ``text``, ``label`` and, where folds need it, ``group``."""
+    path = competition.path(competition.train)
+    if path is None or competition.label_column is None:
+        what = "training table" if path is None else "label column"
+        raise UserError(
+            f"competition.toml names no {what}",
+            where=competition.root,
+            next="write it with `cli init --train … --force`",
+        )
+    columns = {"text": competition.text_column, "label": competition.label_column}
+    if competition.id_column is not None:
+        columns["id"] = competition.id_column
+    if recipe.folds.group_column is not None:
+        columns["group"] = recipe.folds.group_column
+    fmt = sniff_format(path, encoding=competition.encoding, encoding_errors=competition.encoding_errors)
+    table = read_table(path, columns=list(dict.fromkeys(columns.values())), fmt=fmt, id_column=competition.id_column)
+    if table.is_empty():
+        raise UserError("the training table has no rows", where=path)
+    table = table.select(pl.col(name).alias(key) for key, name in columns.items())
+    if competition.task == "multi_label":
+        table = table.with_columns(pl.col("label").fill_null(""))
+    if competition.id_column is None:
+        table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
+    return table
+
+
+def _check_ids(ids: pl.Series, competition: Competition) -> None:
+    if ids.n_unique() == len(ids):
+        return
+    twice = ids.filter(ids.is_duplicated()).unique(maintain_order=True)
+    raise UserError(
+        f"{len(twice):,} ids occur more than once in the training table",
+        where=f"{competition.train}, column '{ids.name}'",
+        first=", ".join(twice.head(5).to_list()),
+    )
+
+
+def _targets(labels: pl.Series, competition: Competition) -> NDArray[Any]:
+    try:
+        if competition.task == "multi_label":
+            return encode_label_sets(labels, competition.classes).astype(np.float32)
+        return encode_labels(labels, competition.classes)
+    except UserError as exc:
+        exc.details["where"] = f"{competition.train}, column '{competition.label_column}'"
+        exc.details["next"] = "mend the table, or the classes in competition.toml"
+        raise
+
+
+def _sample(n: int, recipe: Recipe) -> NDArray[np.int64]:
+    """Rows that are used, in file order."""
+    limit = recipe.data.limit
+    if limit is None or limit >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(recipe.seed).choice(n, limit, replace=False))
+
+
+def _fingerprint(competition: Competition, columns: list[Iterable[str | None]]) -> str:
+    summary = hashlib.blake2b(digest_size=8)
+    summary.update(repr((competition.task, competition.metric, competition.classes)).encode())
+    for column in columns:
+        # Lengths keep neighbours apart: "ab", "c" is not "a", "bc".
+        for value in column:
+            data = b"" if value is None else value.encode()
+            summary.update(len(data).to_bytes(8, "little") + data)
+    return summary.hexdigest()

@@ -1,0 +1,148 @@
+"""What the answer looks like: task, classes, submission format, metric. Each function gives value and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from kaggle_tools.class_columns import match_class_columns
+from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.metrics import METRICS, find_metric
+
+_IMBALANCED = 1.5
+_MOST_NUMBERS = 50
+
+
+def conclude_task(labels: pl.Series | None, asked: str | None) -> tuple[Task, str]:
+    """``multi_label`` where labels are joined by ``|``."""
+    if asked is not None:
+        return _one_of(asked, TASKS, "task"), "asked for"  # type: ignore[return-value]
+    n_joined = 0 if labels is None else int(labels.str.contains("|", literal=True).sum())
+    if labels is None:
+        return "single_label", "no train file to tell; --task multi_label otherwise"
+    if n_joined:
+        return "multi_label", f"{n_joined:,} of {len(labels):,} labels are several, joined by '|'"
+    return "single_label", "no label holds '|'"
+
+
+def conclude_classes(
+    labels: pl.Series | None, task: Task, sample_values: dict[str, pl.Series], asked: Sequence[str]
+) -> tuple[tuple[str, ...], str]:
+    """Class names in order.
+
+    Raises:
+        UserError: Neither file tells them, there are fewer than two, or the labels are quantities.
+    """
+    if asked:
+        return tuple(asked), "asked for"
+    distinct = [] if labels is None else _distinct(labels, task)
+    if labels is not None and _are_quantities(distinct):
+        raise UserError(
+            f"the labels are {len(distinct):,} different numbers: quantities, not classes",
+            where=f"column '{labels.name}' of train",
+            next="regression is not served; name the classes with --classes if these are classes all the same",
+        )
+    if len(sample_values) > 1:
+        return _in_sample_order(list(sample_values), distinct)
+    if distinct:
+        found, why = distinct, "the labels of train"
+    elif sample_values:
+        (column,) = sample_values.values()
+        found, why = _distinct(column, task), "the labels in the sample: there may be more"
+    else:
+        raise UserError("no file tells the classes", next="give --train FILE, or name them: --classes a,b,c")
+    if len(found) < 2:
+        raise UserError(
+            f"only one class: {', '.join(found)}",
+            next="is it the label column (--label)? Or name them: --classes a,b,c",
+        )
+    numeric = _as_numbers(found)
+    if numeric is not None:
+        return tuple(name for _, name in sorted(zip(numeric, found, strict=True))), f"{why}, as numbers in order"
+    return tuple(sorted(found)), f"{why}, sorted"
+
+
+def conclude_format(
+    sample_values: dict[str, pl.Series], classes: Sequence[str], asked: str | None
+) -> tuple[SubmissionFormat, str]:
+    """Labels in one column, or probabilities, a column a class (one column for two classes)."""
+    if asked is not None:
+        return _one_of(asked, SUBMISSION_FORMATS, "submission format"), "asked for"  # type: ignore[return-value]
+    if not sample_values:
+        return "probabilities", "no sample submission to tell; --format labels otherwise"
+    if len(sample_values) > 1:
+        return "probabilities", f"the sample has a column for each of {len(sample_values)} classes"
+    ((name, column),) = sample_values.items()
+    values = set(column.drop_nulls().to_list())
+    numbers = _as_numbers(sorted(values)) or []
+    if len(classes) == 2 and not values <= set(classes) and numbers and 0 <= min(numbers) <= max(numbers) <= 1:
+        return "probabilities", f"column '{name}' of the sample holds fractions: the probability of '{classes[1]}'"
+    return "labels", f"the sample has one column, '{name}'"
+
+
+def conclude_metric(
+    labels: pl.Series | None, task: Task, submission_format: SubmissionFormat, n_columns: int, asked: str | None
+) -> tuple[str, str]:
+    """The competition's metric: asked for, or the usual one.
+
+    Raises:
+        UserError: Unknown metric, or one of another task.
+    """
+    if asked is not None:
+        metric = find_metric(asked)
+        if task not in metric.tasks:
+            raise UserError(
+                f"metric '{metric.name}' is not for {task} tasks",
+                next="use one of " + ", ".join(other.name for other in METRICS.values() if task in other.tasks),
+            )
+        return metric.name, "asked for"
+    guess = "a guess, --metric tells better"
+    if submission_format == "probabilities":
+        if n_columns == 1:
+            return "roc_auc", f"{guess}: usual for one column of probabilities"
+        return "log_loss", f"{guess}: usual for probabilities"
+    if task == "multi_label":
+        return "micro_f1", f"{guess}: usual for label sets"
+    counts = [] if labels is None else labels.drop_nulls().value_counts()["count"].to_list()
+    if counts and max(counts) > _IMBALANCED * min(counts):
+        return (
+            "macro_f1",
+            f"{guess}: usual for labels whose classes differ in size ({min(counts):,} to {max(counts):,})",
+        )
+    return "accuracy", f"{guess}: usual for labels"
+
+
+def _in_sample_order(columns: list[str], distinct: list[str]) -> tuple[tuple[str, ...], str]:
+    """Labels in the order of the sample's columns, which may have a prefix; the columns themselves without labels."""
+    if distinct and len(distinct) == len(columns):
+        try:
+            column_of = match_class_columns(columns, distinct)
+        except UserError:
+            return tuple(columns), "the sample's columns in order; the labels of train are called otherwise"
+        return tuple(sorted(distinct, key=lambda name: columns.index(column_of[name]))), "the sample's columns in order"
+    return tuple(columns), "the sample's columns in order"
+
+
+def _distinct(labels: pl.Series, task: Task) -> list[str]:
+    values = labels.drop_nulls()
+    if task == "multi_label":
+        values = values.str.split("|").explode()
+    return sorted(set(values.to_list()) - {""})
+
+
+def _as_numbers(values: Sequence[str]) -> list[float] | None:
+    numbers = pl.Series(values, dtype=pl.String).cast(pl.Float64, strict=False)
+    return None if numbers.null_count() else numbers.to_list()
+
+
+def _are_quantities(values: Sequence[str]) -> bool:
+    numbers = _as_numbers(values)
+    return numbers is not None and len(numbers) > _MOST_NUMBERS and any(number % 1 for number in numbers)
+
+
+def _one_of(value: str, known: tuple[str, ...], what: str) -> str:
+    if value not in known:
+        raise UserError(f"unknown {what} '{value}'", next=did_you_mean(value, known))
+    return value

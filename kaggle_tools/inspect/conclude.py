@@ -1,0 +1,246 @@
+"""The order of the conclusions, and the competition that they make."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_tools.competition import Competition, SubmissionFormat, Task
+from kaggle_tools.errors import UserError
+from kaggle_tools.inspect import answers, columns, findings
+from kaggle_tools.inspect.files import File, read_file
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user says himself; None, or an empty tuple, leaves it to the files.
+
+    Attributes:
+        name: Of the competition; default: the folder's name.
+        slug: Its name in its Kaggle address.
+        task: ``single_label`` or ``multi_label``.
+        metric: A name or alias in `kaggle_tools.metrics`.
+        id_column: Of test, or of train where there is no test.
+        text_column: Of train and test.
+        label_column: Of train.
+        classes: In order.
+        encoding: Of the files that are not UTF-8.
+        submission_format: ``labels`` or ``probabilities``.
+    """
+
+    name: str | None = None
+    slug: str | None = None
+    task: str | None = None
+    metric: str | None = None
+    id_column: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    classes: tuple[str, ...] = ()
+    encoding: str | None = None
+    submission_format: str | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One conclusion: a key of `competition.toml`, its value as people read it, and why."""
+
+    key: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What the files told.
+
+    Attributes:
+        competition: Not yet saved.
+        reasons: One for each conclusion.
+        findings: Sentences: counts of classes, duplicates, empty texts, ids and labels that do not match.
+    """
+
+    competition: Competition
+    reasons: tuple[Reason, ...]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files that were given."""
+
+    train: File | None
+    test: File | None
+    sample: File | None
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What is predicted, how it is handed in and how it is scored."""
+
+    task: Task
+    classes: tuple[str, ...]
+    submission_format: SubmissionFormat
+    metric: str
+    submission_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Names of the columns in each file; None where the file or the column does not exist."""
+
+    train_id: str | None
+    test_id: str | None
+    submission_id: str | None
+    label: str | None
+    train_text: str | None
+    test_text: str | None
+
+
+def conclude(
+    train: Path | None,
+    test: Path | None,
+    sample: Path | None,
+    *,
+    root: Path,
+    overrides: Overrides | None = None,
+) -> Conclusions:
+    """Look at the files and say what the competition is.
+
+    Args:
+        train: Table with labels.
+        test: Table to predict.
+        sample: Sample submission.
+        root: Folder of the future `competition.toml`; file names become relative to it.
+        overrides: What is known already.
+
+    Raises:
+        UserError: Neither train nor test given, a file cannot be read, or the files do not tell what is needed; lists
+            the candidates and the flag to give.
+    """
+    if train is None and test is None:
+        raise UserError("nothing to look at", next="give --train FILE, --test FILE, or both, and --sample FILE")
+    asked = overrides or Overrides()
+    files = _Files(*(None if path is None else read_file(path, asked.encoding) for path in (train, test, sample)))
+    reasons = [
+        Reason(f"encoding of {role}", file.encoding, file.why)
+        for role, file in (("train", files.train), ("test", files.test))
+        if file is not None and file.why
+    ]
+    found = _find_columns(files, asked, reasons)
+    answer = _find_answers(files, found, asked, reasons)
+    competition = _competition(files, found, answer, asked, root)
+    return Conclusions(competition, tuple(reasons), findings.find(competition, files.train, files.test, files.sample))
+
+
+def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Columns:
+    """Ids first, for what is an id is neither label nor text; then the label, which is no text."""
+    train_id, test_id, submission_id = _find_ids(files, asked, reasons)
+    ids = {name for name in (train_id, test_id) if name is not None}
+    label = None
+    if files.train is not None:
+        answers_asked = [name for name in files.sample.columns if name != submission_id] if files.sample else []
+        texts = {asked.text_column} if asked.text_column else set()
+        choice = columns.label_column(files.train, files.test, answers_asked, ids | texts, asked.label_column)
+        label = choice.column
+        reasons.append(Reason("label_column", _shown(label), choice.why))
+    train_text, test_text = _find_texts(files, ids | ({label} if label else set()), asked, reasons)
+    return _Columns(train_id, test_id, submission_id, label, train_text, test_text)
+
+
+def _find_ids(files: _Files, asked: Overrides, reasons: list[Reason]) -> tuple[str | None, str | None, str | None]:
+    """Id columns of train, test and sample."""
+    train_id = test_id = submission_id = None
+    if files.sample is not None:
+        of_sample, of_test = columns.submission_id(files.sample, files.test, asked.id_column)
+        submission_id, test_id = of_sample.column, of_test.column
+        reasons.append(Reason("submission_id", _shown(submission_id), of_sample.why))
+    elif files.test is not None:
+        of_test = columns.own_id(files.test, asked.id_column)
+        test_id = of_test.column
+    if files.test is not None:
+        reasons.append(Reason("id_column of test", _shown(test_id), of_test.why))
+    if files.train is not None:
+        of_train = columns.train_id(files.train, test_id, asked.id_column)
+        train_id = of_train.column
+        reasons.append(Reason("id_column of train", _shown(train_id), of_train.why))
+    return train_id, test_id, submission_id
+
+
+def _find_texts(
+    files: _Files, skip: set[str], asked: Overrides, reasons: list[Reason]
+) -> tuple[str | None, str | None]:
+    """Text columns of train and test. Test decides where there is one: it has fewer columns of other things."""
+    of_test = None if files.test is None else columns.text_column(files.test, skip, asked.text_column)
+    if of_test is not None:
+        reasons.append(Reason("text_column of test", _shown(of_test.column), of_test.why))
+    if files.train is None:
+        return None, of_test.column if of_test else None
+    if of_test is not None and of_test.column in files.train.columns:
+        of_train = columns.Choice(of_test.column, "called as in test")
+    else:
+        of_train = columns.text_column(files.train, skip, asked.text_column)
+    reasons.append(Reason("text_column of train", _shown(of_train.column), of_train.why))
+    return of_train.column, of_test.column if of_test else None
+
+
+def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: list[Reason]) -> _Answers:
+    labels = files.train.frame[found.label] if files.train and found.label else None
+    values = (
+        {}
+        if files.sample is None
+        else {name: files.sample.frame[name] for name in files.sample.columns if name != found.submission_id}
+    )
+    task, why_task = answers.conclude_task(labels, asked.task)
+    classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
+    form, why_form = answers.conclude_format(values, classes, asked.submission_format)
+    metric, why_metric = answers.conclude_metric(labels, task, form, len(values), asked.metric)
+    reasons += [
+        Reason("task", task, why_task),
+        Reason("classes", ", ".join(classes), why_classes),
+        Reason("submission_format", form, why_form),
+        Reason("metric", metric, why_metric),
+    ]
+    return _Answers(task, classes, form, metric, tuple(values))
+
+
+def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overrides, root: Path) -> Competition:
+    """What train and test share is said once; the ``test_`` keys hold what test has otherwise."""
+    first = files.train or files.test
+    text = found.train_text or found.test_text
+    assert first is not None  # `conclude` was given one of them
+    assert text is not None  # `columns.text_column` finds one or raises
+    id_column = found.train_id if files.train else found.test_id
+    return Competition(
+        root=root.resolve(),
+        name=asked.name or root.resolve().name,
+        slug=asked.slug,
+        task=answer.task,
+        metric=answer.metric,
+        id_column=id_column,
+        text_column=text,
+        label_column=found.label,
+        classes=answer.classes,
+        train=_relative(files.train, root),
+        test=_relative(files.test, root),
+        sample_submission=_relative(files.sample, root),
+        submission_format=answer.submission_format,
+        submission_id=found.submission_id,
+        submission_columns=answer.submission_columns,
+        encoding=first.encoding,
+        encoding_errors=first.encoding_errors,
+        test_id_column=None if found.test_id == id_column else found.test_id,
+        test_text_column=None if found.test_text == text else found.test_text,
+        test_encoding=None if not files.test or files.test.encoding == first.encoding else files.test.encoding,
+        test_encoding_errors=None
+        if not files.test or files.test.encoding_errors == first.encoding_errors
+        else files.test.encoding_errors,
+    )
+
+
+def _relative(file: File | None, root: Path) -> str | None:
+    return None if file is None else Path(os.path.relpath(file.path.resolve(), root.resolve())).as_posix()
+
+
+def _shown(column: str | None) -> str:
+    return "none" if column is None else column

@@ -1,0 +1,77 @@
+"""What else is worth knowing about the files before training: sentences for people, nothing is concluded from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.inspect.files import File
+
+
+def find(competition: Competition, train: File | None, test: File | None, sample: File | None) -> tuple[str, ...]:
+    """Counts of classes, odd labels, bad rows, duplicate and empty texts, ids that do not match."""
+    found: list[str] = []
+    if train is not None:
+        found += _of_labels(competition, train)
+        found += _of_rows("train", train, competition.text_column, competition.id_column)
+    if test is not None:
+        found += _of_rows("test", test, competition.test_text, competition.test_id)
+    if train is not None and test is not None:
+        seen = train.frame[competition.text_column].drop_nulls().implode()
+        n_seen = int(test.frame[competition.test_text].is_in(seen).sum())
+        if n_seen:
+            found.append(f"{n_seen:,} texts of test are in train too")
+    if test and sample and competition.test_id in test.columns and competition.submission_id in sample.columns:
+        found += _of_ids(test.frame[competition.test_id], sample.frame[competition.submission_id])
+    return tuple(found)
+
+
+def _of_labels(competition: Competition, train: File) -> Iterator[str]:
+    assert competition.label_column is not None  # concluded with every train file
+    labels = train.frame[competition.label_column]
+    if labels.null_count():
+        yield f"{labels.null_count():,} rows of train have no label"
+    values = labels.drop_nulls()
+    if competition.task == "multi_label":
+        values = values.str.split("|").explode()
+    counts = dict(values.alias("label").value_counts(sort=True).iter_rows())
+    known = sorted((name for name in competition.classes if name in counts), key=lambda name: -counts[name])
+    shown = " · ".join(f"{name} {counts[name]:,}" for name in known[:10])
+    more = f" · and {len(known) - 10:,} more, the rarest {known[-1]} {counts[known[-1]]:,}" if len(known) > 10 else ""
+    yield f"classes in train: {shown}{more}"
+    absent = [name for name in competition.classes if name not in counts]
+    if absent:
+        yield f"classes without a row in train: {', '.join(absent[:10])}"
+    foreign = {name: count for name, count in counts.items() if name not in competition.classes}
+    if foreign:
+        first = ", ".join(repr(name) for name in list(foreign)[:5])
+        yield f"{sum(foreign.values()):,} labels of train are no class: {first}"
+
+
+def _of_rows(role: str, file: File, text_column: str, id_column: str | None) -> Iterator[str]:
+    text = file.frame[text_column]
+    yield f"{role}: {len(text):,} rows"
+    if file.bad_rows:
+        row = file.bad_rows[0]
+        yield f"{len(file.bad_rows):,} rows of {role} cannot be read; the first is in line {row.line:,}: {row.reason}"
+    empty = int((text.fill_null("").str.strip_chars() == "").sum())
+    if empty:
+        yield f"{empty:,} texts of {role} are empty"
+    full = text.drop_nulls()
+    again = len(full) - full.n_unique()
+    if again:
+        yield f"{again:,} texts of {role} repeat an earlier one"
+    if id_column in file.columns:  # rows of test may be numbered where those of train have ids
+        ids = file.frame[id_column].fill_null("").str.strip_chars()
+        if ids.n_unique() != len(ids):
+            yield f"{len(ids) - ids.n_unique():,} ids of {role} repeat an earlier one"
+
+
+def _of_ids(test: pl.Series, sample: pl.Series) -> Iterator[str]:
+    in_test, in_sample = (set(ids.fill_null("").str.strip_chars().to_list()) for ids in (test, sample))
+    if in_sample - in_test:
+        yield f"{len(in_sample - in_test):,} ids of the sample submission are not in test"
+    if in_test - in_sample:
+        yield f"{len(in_test - in_sample):,} ids of test are not in the sample submission"

@@ -1,0 +1,213 @@
+"""A text classifier: an encoder and a head. Built from a recipe, saved as a checkpoint directory, loaded from any.
+
+    loaded = load_classifier("runs/bert-mini/fold0")       # ours, any Hugging Face classifier directory, or a Hub id
+    logits = loaded.network(input_ids)                     # (B, C)
+
+With head ``stock`` the directory loads in stock transformers; other heads keep their weights beside the encoder's, in
+`head.safetensors`. Knows nothing of training and of batches.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from models.checkpoint import CheckpointSpec
+from models.errors import ModelError, did_you_mean
+from models.folders import whole_folder
+from models.heads import HEADS, HeadShape
+from models.hub import local_folder
+from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
+from models.recipe import Recipe, ScratchOptions
+from models.scratch import scratch_config
+
+HEAD_FILE = "head.safetensors"
+UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
+
+# What architectures call the dropout of the encoder, and that before the stock classifier.
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "mlp_dropout",
+    "embedding_dropout",
+)  # fmt: skip
+_HEAD_DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout")
+
+
+class TextClassifier(nn.Module):
+    """Token ids to logits.
+
+    Args:
+        body: A transformers model: with its classification head if `head` is None, else the bare encoder.
+        head: A module as `models.heads` describes.
+    """
+
+    def __init__(self, body: Any, head: Any = None) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self._takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that comes pretrained; everything else is the head."""
+        return self.body.base_model  # type: ignore[no-any-return]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            input_ids: (B, T) int64.
+            attention_mask: (B, T), nonzero where a token is real; None where all are.
+            token_type_ids: (B, T) int64; None for all zero. Ignored by architectures that have none.
+
+        Returns:
+            (B, C).
+        """
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._takes_types and token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        if self.head is None:
+            return self.body(**inputs).logits  # type: ignore[no-any-return]
+        output = self.body(**inputs, output_hidden_states=self.head.all_layers)
+        earlier = output.hidden_states[:-1] if self.head.all_layers else ()
+        return self.head((*earlier, output.last_hidden_state), attention_mask)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A checkpoint ready to score: float32 weights, eval mode."""
+
+    network: TextClassifier
+    tokenizer: Any
+    spec: CheckpointSpec
+
+
+def load_classifier(source: str | Path) -> LoadedClassifier:
+    """Load a checkpoint to score with: ours, or any Hugging Face sequence classifier with safetensors weights.
+
+    What `kaggle_jobs.json` would say about a foreign one is concluded from its configuration and tokenizer.
+
+    Raises:
+        ModelError: No such checkpoint; config, weights, tokenizer or classification head missing; pickled weights; a
+            regression model; classes that disagree with the weights.
+    """
+    spec = CheckpointSpec.load(local_folder(str(source)))
+    if spec is not None and spec.kind != "transformer":
+        raise ModelError(f"a checkpoint of kind '{spec.kind}', not a transformer", where=source)
+    folder = model_folder(str(source))
+    tokenizer, config = load_tokenizer(str(folder)), load_config(folder)
+    if spec is None:
+        _refuse_regression(config, folder)
+    elif len(spec.classes) != config.num_labels:
+        raise ModelError(f"{len(spec.classes)} classes, but config.json has {config.num_labels} labels", where=folder)
+    if spec is None or spec.head == "stock":
+        body, head = load_body(AutoModelForSequenceClassification, folder, config, new_head=False), None
+    else:
+        body, head = load_body(AutoModel, folder, config, new_head=False), _load_head(folder, spec, config)
+    spec = spec or _conclude_spec(body, tokenizer)
+    return LoadedClassifier(TextClassifier(body, head).eval(), tokenizer, spec)
+
+
+def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, spec: CheckpointSpec) -> None:
+    """Write a checkpoint directory; it exists whole or not at all. One that is there is replaced."""
+    with whole_folder(folder) as temporary, quiet_transformers():
+        classifier.body.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if classifier.head is not None:
+            weights = {name: weight.contiguous().cpu() for name, weight in classifier.head.state_dict().items()}
+            save_file(weights, temporary / HEAD_FILE, metadata={"format": "pt"})
+        spec.save(temporary)
+
+
+def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, task: str) -> TextClassifier:
+    """A classifier to be trained. New weights are drawn from torch's global random state.
+
+    Args:
+        recipe: Encoder, head and dropout are read.
+        classes: C class names.
+        tokenizer: Of the encoder; for an encoder from scratch its vocabulary sets the size.
+        task: ``single_label`` or ``multi_label``.
+
+    Raises:
+        ModelError: The encoder cannot be loaded, is shorter than the recipe's max_length, or lacks what is asked for.
+    """
+    scratch = recipe.encoder.scratch
+    folder = model_folder(str(recipe.encoder.path)) if scratch is None else None
+    config: Any = load_config(folder) if folder else scratch_config(scratch or ScratchOptions(), tokenizer)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: i for i, name in enumerate(classes)}
+    config.problem_type = f"{task}_classification"
+    _set_dropout(config, recipe.training.dropout, _DROPOUTS)
+    if recipe.head.name == "stock":
+        _set_dropout(config, recipe.head.options.get("dropout"), _HEAD_DROPOUTS)
+        auto: Any = AutoModelForSequenceClassification
+    else:
+        auto = AutoModel
+    body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
+    limit = position_limit(body)
+    if limit is not None and recipe.data.max_length > limit:
+        raise ModelError(f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most")
+    return TextClassifier(body, _make_head(recipe.head.name, recipe.head.options, config))
+
+
+def position_limit(body: Any) -> int | None:
+    """Tokens a row that a model's positions reach; None where it sets no limit.
+
+    RoBERTa and its kin number positions from padding_idx + 1, so that they reach less far than the table has rows.
+    """
+    for name, module in body.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(body.config, "max_position_embeddings", None)
+
+
+def _make_head(name: str, options: dict[str, Any], config: Any) -> nn.Module | None:
+    if name not in HEADS:
+        raise ModelError(f"unknown head '{name}'", next=did_you_mean(name, list(HEADS)))
+    shape = HeadShape(hidden=config.hidden_size, layers=config.num_hidden_layers, classes=config.num_labels)
+    return HEADS[name](shape, **options)
+
+
+def _load_head(folder: Path, spec: CheckpointSpec, config: Any) -> nn.Module:
+    if not (folder / HEAD_FILE).is_file():
+        raise ModelError(f"no {HEAD_FILE} for head '{spec.head}'", where=folder, next="copy it beside config.json")
+    head = _make_head(spec.head, spec.head_options, config)
+    assert head is not None  # only "stock" gives none
+    head.load_state_dict(load_file(folder / HEAD_FILE))
+    return head
+
+
+def _refuse_regression(config: Any, folder: Path) -> None:
+    if config.num_labels == 1 or config.problem_type == "regression":
+        raise ModelError("a regression model: regression is not supported", where=folder, found="one output")
+
+
+def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
+    """What a foreign checkpoint's own files say."""
+    config = body.config
+    limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
+    return CheckpointSpec(
+        kind="transformer",
+        classes=tuple(str(config.id2label[i]) for i in range(config.num_labels)),
+        task="multi_label" if config.problem_type == "multi_label_classification" else "single_label",
+        # A tokenizer that was never told its limit says 10^30.
+        max_length=limit if limit < 10**9 else UNKNOWN_LENGTH,
+    )
+
+
+def _set_dropout(config: Any, value: float | None, names: Sequence[str]) -> None:
+    if value is None:
+        return
+    present = [name for name in names if hasattr(config, name)]
+    if not present:
+        raise ModelError(f"a {config.model_type} configuration has no such dropout to set", next="leave dropout out")
+    for name in present:
+        setattr(config, name, value)

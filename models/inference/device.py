@@ -1,0 +1,111 @@
+"""What the machine can do: devices, number formats, the rate of its matrix products."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.errors import ModelError, did_you_mean
+
+PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class DeviceDefaults:
+    """Settings that depend on the kind of device alone, so that the same machine always cuts the same batches.
+
+    Attributes:
+        token_budget: Tokens in a batch: enough to fill the device, little enough for its caches.
+        pass_cost: What one more forward pass costs, in tokens of computing (launches, weights read once more).
+        flops: Nominal rate in FLOP/s, for the size of shards before anything was measured.
+    """
+
+    token_budget: int
+    pass_cost: int
+    flops: float
+
+
+DEFAULTS = {
+    "cpu": DeviceDefaults(token_budget=2560, pass_cost=64, flops=3e11),
+    "cuda": DeviceDefaults(token_budget=65536, pass_cost=4096, flops=3e14),
+    "mps": DeviceDefaults(token_budget=8192, pass_cost=512, flops=5e12),
+}
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` as a device that exists.
+
+    Raises:
+        ModelError: The device is not known, or not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in DEFAULTS:
+        raise ModelError(f"unknown device '{name}'", next=did_you_mean(kind, ["auto", *DEFAULTS]))
+    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    index = int(name.split(":")[1]) if ":" in name else 0
+    if index >= available:
+        raise ModelError(
+            f"no device '{name}' on this machine", found=f"{available} of kind {kind}", next="--device cpu"
+        )
+    return torch.device(kind, index) if kind == "cuda" else torch.device(kind)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 products have hardware of their own; elsewhere they are 10 to 100 times slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        info = Path("/proc/cpuinfo")
+        return info.is_file() and "amx_bf16" in info.read_text(encoding="ascii", errors="ignore")
+    return False
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` becomes bf16 where the device has fast bf16, else fp32.
+
+    Raises:
+        ModelError: Unknown name, or a format that this device computes only in emulation.
+    """
+    if name == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    if name not in PRECISIONS:
+        raise ModelError(f"unknown precision '{name}'", next=did_you_mean(name, ["auto", *PRECISIONS]))
+    if name == "bf16" and not has_fast_bf16(device):
+        raise ModelError(f"this {device.type} has no hardware for bf16", next="--precision fp32 (or auto)")
+    if name == "fp16" and device.type == "cpu":
+        raise ModelError("fp16 on a CPU is emulated and slow", next="--precision fp32 (or auto)")
+    return name
+
+
+def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """FLOP/s of a large matrix product on this device: the ceiling that scoring is held against."""
+    n = 8192 if device.type == "cuda" else 1024
+    a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
+    with torch.inference_mode():
+        for _ in range(3):
+            a @ b
+        synchronise(device)
+        began, rounds = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - began) < seconds:
+            a @ b
+            synchronise(device)
+            rounds += 1
+    return 2.0 * n**3 * rounds / elapsed
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most device memory in use at once so far, in bytes; 0 for a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

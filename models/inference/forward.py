@@ -1,0 +1,128 @@
+"""Token ids to logits: one shard through one network, batch after batch, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.errors import ModelError
+from models.inference.batching import Batch, plan_batches
+from models.inference.device import DEFAULTS
+from models.inference.tokens import Tokens
+
+
+@dataclass
+class TokenBudget:
+    """Tokens in a batch; halved when the device runs out of memory, and it stays so."""
+
+    tokens: int
+    pass_cost: int
+    halvings: int = 0
+
+    @classmethod
+    def for_device(cls, device: torch.device, tokens: int | None = None) -> TokenBudget:
+        """The device's default, or `tokens` where given."""
+        default = DEFAULTS[device.type]
+        return cls(tokens or default.token_budget, default.pass_cost)
+
+    def halve(self, longest: int) -> None:
+        """After running out of memory.
+
+        Raises:
+            ModelError: Not even a single row fits.
+        """
+        if self.tokens <= longest:
+            raise ModelError(
+                f"out of memory with a single row of {longest} tokens",
+                next="use a smaller --max-length, --precision bf16, fewer models at a time, or --device cpu",
+            )
+        self.tokens //= 2
+        self.halvings += 1
+
+
+def run_networks(
+    networks: Sequence[nn.Module],
+    tokens: Tokens,
+    device: torch.device,
+    budget: TokenBudget,
+    tick: Callable[[float], None],
+) -> tuple[list[torch.Tensor], list[Batch]]:
+    """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
+
+    Args:
+        networks: M modules with ``forward(input_ids, attention_mask) -> logits (B, C)``, on `device`.
+        tokens: Token ids of the rows.
+        device: Where the networks are.
+        budget: Batch size; halved and remembered when memory runs out.
+        tick: Called after each batch with its share of the work.
+
+    Returns:
+        M tensors (N, C) float32 logits on `device`, and the batches that were computed.
+    """
+    lengths = tokens.lengths
+    while True:
+        batches = plan_batches(lengths, budget.tokens, budget.pass_cost)
+        try:
+            return _run(networks, tokens, batches, device, tick), batches
+        except (torch.OutOfMemoryError, RuntimeError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        budget.halve(int(lengths.max()))
+
+
+def _is_out_of_memory(exc: Exception) -> bool:
+    return isinstance(exc, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(exc)
+
+
+def _run(
+    networks: Sequence[nn.Module],
+    tokens: Tokens,
+    batches: Sequence[Batch],
+    device: torch.device,
+    tick: Callable[[float], None],
+) -> list[torch.Tensor]:
+    n = len(tokens.offsets) - 1
+    total = sum(batch.n_tokens for batch in batches)
+    outputs: list[torch.Tensor] = []
+    with torch.inference_mode():
+        # The whole shard goes over once; batches are gathered from it there, so the loop below never waits.
+        ids, offsets = _send(tokens.ids, device), _send(tokens.offsets, device)
+        for batch in batches:
+            rows = _send(batch.rows, device)
+            input_ids, mask = _gather(ids, offsets, rows, batch, tokens.pad_id)
+            logits = [network(input_ids=input_ids, attention_mask=mask).float() for network in networks]  # M x (B, C)
+            if not outputs:
+                outputs = [torch.empty(n, part.shape[1], device=device) for part in logits]
+            for output, part in zip(outputs, logits, strict=True):
+                output[rows] = part
+            tick(batch.n_tokens / total)
+    return outputs
+
+
+def _gather(
+    ids: torch.Tensor, offsets: torch.Tensor, rows: torch.Tensor, batch: Batch, pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(B, L) int64 ids of a batch, and its (B, L) int64 mask, or None where all rows have the same length.
+
+    Where a row ends early `pad_id` stands: some architectures look for it, the others have the mask.
+    """
+    column = torch.arange(batch.length, device=ids.device)
+    start = offsets[rows].unsqueeze(1)
+    if not batch.padded:
+        return ids[start + column].long(), None
+    inside = column < (offsets[rows + 1].unsqueeze(1) - start)
+    position = torch.where(inside, start + column, 0)
+    return torch.where(inside, ids[position].long(), pad_id), inside.long()
+
+
+def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,62 @@
+"""The precision gate: a fast number format must first agree with float32 on a sample of the user's own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.inference.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class GateBounds:
+    """How far a format may stray from float32 on the sample.
+
+    Attributes:
+        flips: Share of rows whose most probable class changes, in [0, 1].
+        difference: Largest change of a probability, in [0, 1].
+    """
+
+    flips: float = 0.01
+    difference: float = 0.05
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What the gate measured; the worst run counts.
+
+    Attributes:
+        precision: The format that was tried.
+        rows: Rows in the sample.
+        flips: Share of rows whose most probable class differs from float32.
+        difference: Largest difference of a probability.
+        passed: Whether both stayed within the bounds.
+    """
+
+    precision: str
+    rows: int
+    flips: float
+    difference: float
+    passed: bool
+
+
+def try_precision(scorer: Scorer, precision: str, sample: Sequence[str | None], bounds: GateBounds) -> GateReport:
+    """Score `sample` in float32, switch `scorer` to `precision`, score again, compare; go back where it fails.
+
+    Args:
+        scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
+        precision: ``bf16`` or ``fp16``.
+        sample: Texts of the user's own input.
+        bounds: What is still allowed.
+    """
+    exact = scorer.score(sample)
+    scorer.set_precision(precision)
+    fast = scorer.score(sample)
+    flips = max(float(np.mean(exact[r].argmax(1) != fast[r].argmax(1))) for r in exact)
+    difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)
+    passed = flips <= bounds.flips and difference <= bounds.difference
+    if not passed:
+        scorer.set_precision("fp32")
+    return GateReport(precision, len(sample), flips, difference, passed)

@@ -1,0 +1,167 @@
+"""The models of a job: one member a checkpoint, grouped by what they can share.
+
+Members with the same cleaning, tokenizer and maximum length form a `NetworkGroup` and see the same batches; linear
+models with the same vectorizer form a `LinearGroup` and see the same TF-IDF rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.special import expit, softmax
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.checkpoint import CheckpointSpec
+from models.classifier import load_classifier
+from models.errors import ModelError
+from models.hub import local_folder
+from models.inference.tokens import TextTokenizer, Tokens
+from models.linear import LinearModel
+
+_FLOP_LENGTH = 32  # tokens of the row that operations are counted on
+
+
+@dataclass(frozen=True)
+class Member:
+    """One checkpoint of one run: a network with its tokenizer, or a linear model."""
+
+    run: str
+    source: str
+    spec: CheckpointSpec
+    max_length: int
+    network: nn.Module | None = None
+    tokenizer: Any = None
+    linear: LinearModel | None = None
+
+
+class NetworkGroup:
+    """Networks that share cleaning, tokenizer and maximum length."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.cleaning = members[0].spec.cleaning
+        self.featurise = TextTokenizer(members[0].tokenizer, members[0].max_length)
+        self.members = tuple(members)
+        self.runs = [member.run for member in members]
+        self.networks = [member.network for member in members if member.network is not None]
+        self.flop_per_token = sum(_flop_per_token(network) for network in self.networks)
+
+    def reload(self) -> None:
+        """Read the weights again: the way back from a format of fewer bits."""
+        self.networks = [load_classifier(member.source).network for member in self.members]
+
+    def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
+        """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
+        outputs = []
+        for member, own in zip(self.members, logits, strict=True):
+            probs = own.softmax(-1) if member.spec.task == "single_label" else own.sigmoid()
+            outputs.append(probs[:, _order(member.spec.classes, classes)])
+        return outputs
+
+
+class LinearGroup:
+    """Linear models that share cleaning and vectorizer."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.cleaning = members[0].spec.cleaning
+        self.members = tuple(members)
+        self.runs = [member.run for member in members]
+        self.models = [member.linear for member in members if member.linear is not None]
+        self.featurise = self.models[0].vectorizer.transform
+
+    def probabilities(self, features: csr_matrix, classes: Sequence[str]) -> list[NDArray[np.float32]]:
+        """For each member (N, C) float32 probabilities in the order of `classes`."""
+        outputs = []
+        for member, model in zip(self.members, self.models, strict=True):
+            logits = model.logits(features)
+            probs = softmax(logits, axis=1) if member.spec.task == "single_label" else expit(logits)
+            outputs.append(probs[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False))
+        return outputs
+
+
+Group = NetworkGroup | LinearGroup
+Features = Tokens | csr_matrix
+
+
+def load_member(run: str, source: str, max_length: int | None = None) -> Member:
+    """Load one checkpoint.
+
+    Args:
+        run: Name of the run that it belongs to.
+        source: Directory or Hugging Face Hub id.
+        max_length: Tokens a row at most; never more than the checkpoint allows.
+
+    Raises:
+        ModelError: Not a checkpoint that we can score with.
+    """
+    folder = local_folder(source)
+    spec = CheckpointSpec.load(folder)
+    if spec is not None and spec.kind == "linear":
+        return Member(run, str(folder), spec, max_length=0, linear=LinearModel.load(folder))
+    loaded = load_classifier(folder)
+    limit = min(max_length or loaded.spec.max_length, loaded.spec.max_length)
+    return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer)
+
+
+def group_members(members: Sequence[Member]) -> list[Group]:
+    """Members that can share their features, in order of first appearance."""
+    shared: dict[tuple[object, ...], list[Member]] = {}
+    for member in members:
+        shared.setdefault(_sharing_key(member), []).append(member)
+    return [LinearGroup(g) if g[0].linear is not None else NetworkGroup(g) for g in shared.values()]
+
+
+def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) -> None:
+    """All members must give the same task and classes, in any order.
+
+    A checkpoint whose classes are only numbered (LABEL_0, LABEL_1, …) is taken to have them in the order of `classes`.
+
+    Raises:
+        ModelError: Names the checkpoint, its classes and the expected ones.
+    """
+    for member in members:
+        if member.spec.task != task:
+            raise ModelError(f"task {member.spec.task} beside {task}", where=member.source, next="score them apart")
+        _order(member.spec.classes, classes, member.source)
+
+
+def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:
+    if len(own) == len(wanted) and all(name == f"LABEL_{i}" for i, name in enumerate(own)):
+        return list(range(len(wanted)))
+    if sorted(own) != sorted(wanted):
+        raise ModelError(
+            f"the model has {len(own)} classes, expected {len(wanted)}"
+            if len(own) != len(wanted)
+            else "classes differ",
+            where=source,
+            found=", ".join(own[:20]),
+            expected=", ".join(wanted[:20]),
+            next="score models of one competition together, others with a job of their own",
+        )
+    return [own.index(name) for name in wanted]
+
+
+def _sharing_key(member: Member) -> tuple[object, ...]:
+    if member.linear is not None:
+        return ("linear", member.spec.cleaning, member.linear.vectorizer.fingerprint)
+    if member.tokenizer.is_fast:
+        identity = hashlib.blake2b(member.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    else:
+        identity = member.source
+    return ("network", member.spec.cleaning, identity, member.max_length)
+
+
+def _flop_per_token(network: nn.Module) -> float:
+    """Operations of a forward pass over one row of 32 tokens, by torch's own counter, for each token of it."""
+    ids = torch.ones(1, _FLOP_LENGTH, dtype=torch.long)
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        network(input_ids=ids, attention_mask=None)
+    return counter.get_total_flops() / _FLOP_LENGTH

@@ -1,0 +1,272 @@
+"""The `Scorer`: texts in, probabilities of every run out. The same object serves a job, an actor and a notebook.
+
+    scorer = Scorer({"roberta": ["runs/roberta/fold0", "runs/roberta/fold1"], "linear": ["runs/linear/fold0"]})
+    scorer.score(["a text", "another"])        # {"roberta": (2, C) float32, "linear": (2, C) float32}
+
+Work is shared wherever it can be: a text that occurs twice is scored once; members with the same cleaning and tokenizer
+share one tokenisation, members with the same vectorizer one TF-IDF; all networks see each batch while it is on the
+device; folds are averaged there. `prepare` (CPU) and `infer` (device) are separate so that they can overlap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from models.errors import ModelError
+from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
+from models.inference.forward import TokenBudget, run_networks
+from models.inference.members import (
+    Features,
+    Group,
+    LinearGroup,
+    NetworkGroup,
+    check_classes,
+    group_members,
+    load_member,
+)
+from models.inference.tokens import Tokens
+from models.text.cleaning import clean
+
+
+@dataclass(frozen=True)
+class DistinctTexts:
+    """The distinct texts of a shard under one cleaning: U of them for N rows.
+
+    Attributes:
+        texts: (U,) String.
+        inverse: (N,) int64; row i has the text ``texts[inverse[i]]``.
+    """
+
+    texts: pl.Series
+    inverse: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A shard ready for the device: for each group its distinct texts as token ids or TF-IDF rows."""
+
+    n_rows: int
+    distinct: dict[tuple[str, ...], DistinctTexts]
+    features: list[Features]
+    seconds: float
+
+
+@dataclass
+class ShardStats:
+    """What a shard took. Tokens are summed over distinct tokenizers, `computed_tokens` and `flop` over networks.
+
+    Attributes:
+        rows: Rows of the shard.
+        scored: Distinct texts among them (the most over cleanings).
+        tokens: Token ids, special tokens included.
+        computed_tokens: Tokens that went through networks, padding included.
+        padding: Tokens of these that were padding.
+        truncated: Rows longer than a tokenizer's limit.
+        lost: Tokens that these rows lost.
+        flop: Floating-point operations of the networks.
+        prepare_s: Seconds of cleaning, finding distinct texts, tokenising.
+        infer_s: Seconds of inference.
+    """
+
+    rows: int = 0
+    scored: int = 0
+    tokens: int = 0
+    computed_tokens: int = 0
+    padding: int = 0
+    truncated: int = 0
+    lost: int = 0
+    flop: float = 0.0
+    prepare_s: float = 0.0
+    infer_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Probabilities of a shard.
+
+    Attributes:
+        probs: For each run (N, C) float32 probabilities, the mean over its folds; columns as `Scorer.classes`.
+        stats: What it took.
+    """
+
+    probs: dict[str, NDArray[np.float32]]
+    stats: ShardStats = field(default_factory=ShardStats)
+
+
+class NonFinite(ModelError):
+    """A network gave NaN or infinite logits.
+
+    Attributes:
+        rows: Positions in the shard, ascending.
+    """
+
+    def __init__(self, run: str, rows: list[int]) -> None:
+        super().__init__(f"run '{run}' gives NaN for {len(rows):,} rows", next="try --precision fp32")
+        self.rows = rows
+
+
+class Scorer:
+    """All models of a job, resident on one device.
+
+    Args:
+        models: Run name → its checkpoints (local directories or Hugging Face Hub ids), one a fold.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
+            over folds are always float32. Linear models ignore it.
+        classes: Class names in the wanted column order; by default the order of the first checkpoint.
+        token_budget: Tokens in a batch; by default the device's own figure.
+        max_length: Tokens a row at most; by default each checkpoint's own.
+
+    Raises:
+        ModelError: A checkpoint that cannot be used, classes that disagree, a device or precision that is not there.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Sequence[str]],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        classes: Sequence[str] | None = None,
+        token_budget: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        if not models or not all(models.values()):
+            raise ModelError("no models to score with", next="train one with `cli train`, or name one with --model")
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        members = [load_member(run, source, max_length) for run, sources in models.items() for source in sources]
+        self.classes = tuple(classes) if classes is not None else members[0].spec.classes
+        self.runs = tuple(models)
+        self.task = members[0].spec.task
+        check_classes(members, self.classes, self.task)
+        self.groups = group_members(members)
+        self.budget = TokenBudget.for_device(self.device, token_budget)
+        self._folds = {run: len(sources) for run, sources in models.items()}
+        self._place(PRECISIONS[self.precision])
+
+    @property
+    def flop_per_token(self) -> float:
+        """Floating-point operations of all networks for one token; 0 for linear models alone."""
+        return sum(group.flop_per_token for group in self.groups if isinstance(group, NetworkGroup))
+
+    def set_precision(self, name: str) -> None:
+        """Change the format; scoring after this is as if it had been asked for at first.
+
+        Raises:
+            ModelError: The device has no hardware for it.
+        """
+        name = resolve_precision(name, self.device)
+        if self.precision != "fp32" and name != self.precision:
+            for group in self.groups:
+                if isinstance(group, NetworkGroup):
+                    group.reload()
+        self.precision = name
+        self._place(PRECISIONS[name])
+
+    def score(self, texts: Sequence[str | None] | pl.Series) -> dict[str, NDArray[np.float32]]:
+        """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text."""
+        return self.infer(self.prepare(texts)).probs
+
+    def prepare(self, texts: Sequence[str | None] | pl.Series) -> Prepared:
+        """The part that needs no device: clean, find distinct texts, tokenise."""
+        began = time.perf_counter()
+        series = pl.Series("text", texts, dtype=pl.String).fill_null("")
+        distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
+        features = [group.featurise(distinct[group.cleaning].texts.to_list()) for group in self.groups]
+        return Prepared(len(series), distinct, features, time.perf_counter() - began)
+
+    def infer(self, prepared: Prepared, tick: Callable[[float], None] | None = None) -> Scored:
+        """The part that runs on the device.
+
+        Args:
+            prepared: From `prepare`.
+            tick: Called after each batch with the share of the shard's work that it was; the shares sum to one. What it
+                raises ends the scoring.
+
+        Raises:
+            NonFinite: A network gave NaN or infinity.
+            ModelError: Out of memory with a single row.
+        """
+        began = time.perf_counter()
+        stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
+        if prepared.n_rows == 0:
+            return Scored({run: np.empty((0, len(self.classes)), dtype=np.float32) for run in self.runs}, stats)
+        stats.scored = max(len(d.texts) for d in prepared.distinct.values())
+        sums: dict[str, NDArray[np.float32]] = {}
+        shares = self._shares(prepared.features)
+        for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
+            per_run = self._infer_group(group, features, stats, _scaled(tick, share))
+            inverse = prepared.distinct[group.cleaning].inverse
+            for run, probs in per_run.items():
+                sums[run] = sums[run] + probs[inverse] if run in sums else probs[inverse]
+        for run, total in sums.items():
+            total /= np.float32(self._folds[run])
+            if not np.isfinite(total).all():
+                raise NonFinite(run, np.flatnonzero(~np.isfinite(total).all(axis=1)).tolist())
+        stats.infer_s = time.perf_counter() - began
+        return Scored({run: sums[run] for run in self.runs}, stats)
+
+    def _infer_group(
+        self, group: Group, features: Features, stats: ShardStats, tick: Callable[[float], None]
+    ) -> dict[str, NDArray[np.float32]]:
+        """For each run the sum over the group's members of (U, C) probabilities in the order of `classes`."""
+        if isinstance(group, LinearGroup):
+            outputs = group.probabilities(features, self.classes)
+            tick(1.0)
+            return _sum_by_run(group.runs, outputs)
+        assert isinstance(features, Tokens)
+        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick)
+        computed = sum(batch.n_tokens for batch in batches)
+        stats.tokens += features.ids.size
+        stats.computed_tokens += computed * len(group.networks)
+        stats.padding += (computed - features.ids.size) * len(group.networks)
+        stats.truncated += features.n_truncated
+        stats.lost += features.n_lost
+        stats.flop += computed * group.flop_per_token
+        sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
+        synchronise(self.device)
+        return {run: total.cpu().numpy() for run, total in sums.items()}
+
+    def _shares(self, features: Sequence[Features]) -> list[float]:
+        """Each group's share of the work; a linear model counts as a hundredth of all of it."""
+        cost = [
+            f.ids.size * group.flop_per_token if isinstance(group, NetworkGroup) and isinstance(f, Tokens) else 0.0
+            for group, f in zip(self.groups, features, strict=True)
+        ]
+        least = max(cost) / 100 or 1.0
+        total = sum(max(c, least) for c in cost)
+        return [max(c, least) / total for c in cost]
+
+    def _place(self, dtype: torch.dtype) -> None:
+        for group in self.groups:
+            if isinstance(group, NetworkGroup):
+                for network in group.networks:
+                    network.to(self.device, dtype)
+
+
+def _distinct(texts: pl.Series) -> DistinctTexts:
+    """Distinct texts in order of first appearance, so that a shard always gives the same batches."""
+    unique = texts.unique(maintain_order=True)
+    numbered = pl.DataFrame({"text": unique, "n": np.arange(len(unique))})
+    joined = pl.DataFrame({"text": texts}).join(numbered, on="text", how="left", maintain_order="left")
+    return DistinctTexts(unique, joined["n"].to_numpy())
+
+
+def _scaled(tick: Callable[[float], None] | None, share: float) -> Callable[[float], None]:
+    return (lambda part: tick(part * share)) if tick is not None else (lambda _part: None)
+
+
+def _sum_by_run(runs: Sequence[str], outputs: Sequence[Any]) -> dict[str, Any]:
+    sums: dict[str, Any] = {}
+    for run, output in zip(runs, outputs, strict=True):
+        sums[run] = sums[run] + output if run in sums else output
+    return sums

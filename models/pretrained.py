@@ -1,0 +1,151 @@
+"""What lies in a model directory, read through transformers: checked first, silent, with errors told to people.
+
+Weights come from safetensors alone, as float32; code that a repository brings along is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from models.errors import ModelError
+from models.hub import local_folder
+
+# Without one of these transformers makes up a tokenizer that knows special tokens only, and says nothing.
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.model.v*")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def model_folder(source: str) -> Path:
+    """The directory of a model, with a configuration and weights in it.
+
+    Args:
+        source: Directory or Hub id.
+
+    Raises:
+        ModelError: No such model; configuration or weights missing; pickled weights only.
+    """
+    folder = local_folder(source)
+    if not (folder / "config.json").is_file():
+        folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
+        raise ModelError(
+            "not a model directory: no config.json",
+            where=folder,
+            next=f"name one of {', '.join(folds)} in it" if folds else "name the directory that holds config.json",
+        )
+    if any(folder.glob("model*.safetensors")):
+        return folder
+    if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+        raise ModelError(
+            "only pickled weights, which can run code when they are read: refused",
+            where=folder,
+            found=", ".join(pickles[:5]),
+            next="convert them to safetensors where you trust them: load the model in transformers, "
+            "`save_pretrained` it to a new directory, and copy the tokenizer files",
+        )
+    raise ModelError("model directory without weights", where=folder, expected="model.safetensors")
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a directory or Hub id.
+
+    Raises:
+        ModelError: There is none, or it cannot be read.
+    """
+    folder = local_folder(source)
+    if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+        raise ModelError(
+            "checkpoint without tokenizer",
+            where=folder,
+            expected="tokenizer.json",
+            next="copy tokenizer.json and tokenizer_config.json beside config.json, from the model it was trained from",
+        )
+    with quiet_transformers(), _told_to_people("tokenizer", folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_config(folder: Path) -> Any:
+    """The configuration of a model directory.
+
+    Raises:
+        ModelError: It cannot be read, or transformers does not know the architecture.
+    """
+    with quiet_transformers(), _told_to_people("configuration", folder):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_body(auto: Any, folder: Path, config: Any, *, new_head: bool) -> Any:
+    """A model with the weights of a directory.
+
+    Args:
+        auto: `AutoModel` or another of transformers' auto classes.
+        folder: As `model_folder` gives it.
+        config: Its configuration.
+        new_head: Whether weights outside the encoder (and its pooler) may be absent or of another shape: they are then
+            drawn from torch's global random state.
+
+    Raises:
+        ModelError: Weights are missing or damaged, or there is no classification head.
+    """
+    with quiet_transformers(), _told_to_people("model", folder):
+        body, info = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=new_head,
+            output_loading_info=True,
+        )
+    prefix = "" if body.base_model is body else body.base_model_prefix
+    encoder = {name for name, _ in body.base_model.named_parameters(prefix=prefix)}
+    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    if new_head:
+        absent = {name for name in absent & encoder if "pooler" not in name}
+    elif absent and not absent & encoder:
+        raise ModelError(
+            "this checkpoint has no classification head",
+            where=folder,
+            found=f"no weights for {', '.join(sorted(absent)[:4])}",
+            next=f"train one on it: `cli train --encoder {folder}`",
+        )
+    if absent:
+        raise ModelError(
+            f"{len(absent)} of {len(encoder)} weights of the encoder are missing or have another shape",
+            where=folder,
+            first=", ".join(sorted(absent)[:3]),
+        )
+    return body
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Neither progress bars nor load reports: what matters in them is raised as an error."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _told_to_people(what: str, folder: Path) -> Iterator[None]:
+    """What the libraries raise about files that they cannot use, as a `ModelError`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
+        if isinstance(exc, torch.OutOfMemoryError):
+            raise
+        reason = str(exc).strip().splitlines() or [type(exc).__name__]
+        raise ModelError(f"this {what} cannot be loaded: {reason[0]}", where=folder) from exc

@@ -1,0 +1,278 @@
+"""`cli import`: foreign files become a whole run, or nothing at all."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs.imports import ImportOptions, run
+from jobs.workspace import Workspace
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.folds import FoldSettings, load_or_make
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.submissions import build_submission, validate
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+CLASSES = ("a", "b", "c")
+N_TRAIN, N_TEST = 30, 12
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the development data is not beside the checkout")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A competition with a train and a test file whose ids end in blanks, in GB18030."""
+    rng = np.random.default_rng(0)
+    labels = [CLASSES[i % 3] for i in range(N_TRAIN)]
+    texts = rng.choice(["正文", "微博"], N_TRAIN)
+    rows = "".join(f"t{i} ,{text},{label}\n" for i, (text, label) in enumerate(zip(texts, labels, strict=True)))
+    (tmp_path / "train.csv").write_text("id,text,author\n" + rows, encoding="gb18030")
+    (tmp_path / "test.data.csv").write_text(
+        "id,text\n" + "".join(f"u{i} ,正\n" for i in range(N_TEST)), encoding="gb18030"
+    )
+    Competition(
+        tmp_path,
+        "toy",
+        "single_label",
+        "log_loss",
+        "text",
+        CLASSES,
+        label_column="author",
+        train="train.csv",
+        test="test.data.csv",
+        encoding="gb18030",
+    ).save(tmp_path / "competition.toml")
+    return tmp_path
+
+
+def probs(n: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(3), n)
+
+
+def frame(n: int, letter: str, seed: int = 1) -> pl.DataFrame:
+    return pl.DataFrame({"id": [f"{letter}{i}" for i in range(n)], **dict(zip(CLASSES, probs(n, seed).T, strict=True))})
+
+
+def write(home: Path, *, oof: pl.DataFrame | None = None, test: pl.DataFrame | None = None) -> ImportOptions:
+    (frame(N_TRAIN, "t") if oof is None else oof).write_csv(home / "oof.csv")
+    (frame(N_TEST, "u") if test is None else test).write_csv(home / "pred.csv")
+    return ImportOptions("lgbm", home / "oof.csv", home / "pred.csv", start=home)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_run_is_made_whole_and_is_found(home: Path) -> None:
+    result = run(write(home))
+    found = Workspace.find(home).run("lgbm")
+    assert found.folder == result.run.folder == home / "runs" / "lgbm"
+    assert tree(home / "runs") == [
+        "lgbm",
+        "lgbm/oof.parquet",
+        "lgbm/predictions",
+        "lgbm/predictions/test.parquet",
+        "lgbm/run.json",
+    ]
+    assert found.checkpoints == []
+    assert found.info is not None
+    assert found.info["kind"] == "imported"
+    assert found.info["score"] == result.score
+    assert found.info["sources"]["oof"]["path"] == str(home / "oof.csv")
+    assert (result.n_oof, result.n_test, result.hard_labels) == (N_TRAIN, N_TEST, False)
+
+
+def test_rows_follow_the_competitions_files_by_id(home: Path) -> None:
+    oof, test = frame(N_TRAIN, "t"), frame(N_TEST, "u")
+    run(write(home, oof=oof.sample(fraction=1, shuffle=True, seed=3), test=test.reverse()))
+    found = Workspace.find(home).run("lgbm")
+    loaded = Predictions.load(found.oof)
+    assert loaded.ids.to_list() == oof["id"].to_list()
+    np.testing.assert_allclose(loaded.probs, oof.select(CLASSES).to_numpy(), rtol=1e-6)
+    assert loaded.labels is not None
+    assert loaded.labels.to_list() == [CLASSES[i % 3] for i in range(N_TRAIN)]
+    loaded = Predictions.load(found.predictions("test"))
+    assert loaded.ids.to_list() == test["id"].to_list()
+    assert loaded.labels is None
+    assert loaded.meta["run"] == "lgbm"
+
+
+def test_id_columns_of_test_and_predictions_may_have_other_names(home: Path) -> None:
+    competition = dataclasses.replace(
+        Competition.find(home), test="test2.csv", test_id_column="微博id", submission_id="ID"
+    )
+    competition.save(home / "competition.toml")
+    (home / "test2.csv").write_bytes(
+        (home / "test.data.csv").read_bytes().replace(b"id,", "微博id,".encode("gb18030"), 1)
+    )
+    result = run(write(home, test=frame(N_TEST, "u").rename({"id": "ID"})))
+    loaded = Predictions.load(result.run.predictions("test2"))
+    assert loaded.ids.name == "微博id"
+    assert loaded.ids.to_list() == [f"u{i}" for i in range(N_TEST)]
+    assert Predictions.load(result.run.oof).ids.name == "id"
+
+
+def test_score_is_the_log_loss_of_the_training_labels(home: Path) -> None:
+    result = run(write(home))
+    truth = np.arange(N_TRAIN) % 3
+    expected = -np.log(probs(N_TRAIN)[np.arange(N_TRAIN), truth]).mean()
+    assert result.score == pytest.approx(expected, rel=1e-5)
+    assert result.fold_scores == ()
+
+
+def test_arrays_take_their_ids_from_the_competitions_files(home: Path) -> None:
+    np.save(home / "oof.npy", np.log(probs(N_TRAIN)))
+    np.save(home / "test.npy", np.log(probs(N_TEST)))
+    result = run(ImportOptions("npy", home / "oof.npy", home / "test.npy", logits=True, start=home))
+    assert result.score == pytest.approx(run(write(home)).score, rel=1e-5)
+
+
+def test_array_may_bring_its_own_ids(home: Path) -> None:
+    np.save(home / "oof.npy", probs(N_TRAIN)[::-1])
+    frame(N_TRAIN, "t").reverse().write_parquet(home / "mine.parquet")
+    result = run(ImportOptions("npy", oof=home / "oof.npy", oof_ids=home / "mine.parquet", start=home))
+    assert result.score == pytest.approx(run(write(home)).score, rel=1e-6)
+    assert result.n_test is None
+    assert tree(home / "runs" / "npy") == ["oof.parquet", "run.json"]
+
+
+def test_folds_of_the_file_give_scores_by_fold(home: Path) -> None:
+    folds = np.arange(N_TRAIN) // 10
+    result = run(write(home, oof=frame(N_TRAIN, "t").with_columns(fold=pl.Series(folds))))
+    assert result.score == pytest.approx(np.mean(result.fold_scores), rel=1e-6)
+    assert len(result.fold_scores) == 3
+
+
+def test_folds_of_the_workspace_are_taken_where_the_file_has_none(home: Path) -> None:
+    ids = pl.Series("id", [f"t{i}" for i in range(N_TRAIN)])
+    labels = pl.Series("author", [CLASSES[i % 3] for i in range(N_TRAIN)])
+    expected = load_or_make(home / "runs" / "folds.parquet", FoldSettings(n=3), ids, labels)
+    result = run(write(home))
+    found = Predictions.load(result.run.oof).folds
+    assert found is not None
+    assert np.array_equal(found, expected)
+    assert len(result.fold_scores) == 3
+
+
+def test_hard_labels_are_marked(home: Path) -> None:
+    test = pl.DataFrame({"id": [f"u{i}" for i in range(N_TEST)], "y": ["b"] * N_TEST})
+    result = run(write(home, test=test))
+    assert result.hard_labels
+    loaded = Predictions.load(result.run.predictions("test"))
+    assert loaded.meta["hard_labels"] == "true"
+    assert loaded.probs.sum(axis=0).tolist() == [0, N_TEST, 0]
+
+
+def test_existing_run_is_kept_without_force(home: Path) -> None:
+    run(write(home))
+    before = (home / "runs" / "lgbm" / "oof.parquet").read_bytes()
+    options = write(home, oof=frame(N_TRAIN, "t", seed=9))
+    with pytest.raises(UserError, match="run 'lgbm' exists"):
+        run(options)
+    assert (home / "runs" / "lgbm" / "oof.parquet").read_bytes() == before
+    run(ImportOptions("lgbm", options.oof, force=True, start=home))
+    assert (home / "runs" / "lgbm" / "oof.parquet").read_bytes() != before
+    assert tree(home / "runs") == ["lgbm", "lgbm/oof.parquet", "lgbm/run.json"]
+
+
+def test_trained_run_is_never_replaced(home: Path) -> None:
+    (home / "runs" / "lgbm" / "fold0").mkdir(parents=True)
+    options = write(home)
+    with pytest.raises(UserError, match="trained run with 1 checkpoints"):
+        run(ImportOptions("lgbm", options.oof, force=True, start=home))
+
+
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+WRONG: list[tuple[str, Change, str]] = [
+    ("oof", lambda t: t.head(20), r"10 missing, 0 unexpected[\s\S]*missing: t20, t21"),
+    ("test", lambda t: pl.concat([t, t.tail(1).with_columns(id=pl.lit("u99"))]), r"0 missing, 1 unexpected[\s\S]*u99"),
+    ("test", lambda t: pl.concat([t, t.tail(1)]), r"1 ids occur more than once"),
+    ("oof", lambda t: t.drop("b"), r"class column missing: b"),
+    ("test", lambda t: t.with_columns(a=None), r"12 of 12 rows have no number in column 'a'"),
+    ("oof", lambda t: t.with_columns(a=pl.col("a") - 1), r"look like logits"),
+    ("oof", lambda t: t.with_columns(pl.col(CLASSES) * 2), r"--normalise"),
+    (
+        "oof",
+        lambda t: t.with_columns(author=pl.lit("a")),
+        r"20 of 30 true labels differ[\s\S]*t1: 'a', in train.csv 'b'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("which", "change", "message"), WRONG)
+def test_wrong_file_is_refused_and_leaves_nothing(home: Path, which: str, change: Change, message: str) -> None:
+    whole = frame(N_TRAIN, "t") if which == "oof" else frame(N_TEST, "u")
+    options = write(home, **{which: change(whole)})
+    with pytest.raises(UserError) as caught:
+        run(options)
+    assert re.search(message, re.sub(r":  +", ": ", str(caught.value)))
+    assert ("oof.csv" if which == "oof" else "pred.csv") in str(caught.value)
+    assert not (home / "runs").exists()
+
+
+def test_write_that_fails_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = write(home)
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("jobs.imports.json.dumps", fail)
+    with pytest.raises(RuntimeError):
+        run(options)
+    assert tree(home / "runs") == []
+
+
+def test_half_built_run_of_a_killed_import_is_no_run(home: Path) -> None:
+    result = run(write(home))
+    os.rename(result.run.folder, home / "runs" / ".lgbm.123.tmp")  # noqa: PTH104
+    assert Workspace.find(home).runs() == []
+
+
+@pytest.mark.parametrize("name", ["../x", "", ".x", "a/b"])
+def test_names_that_leave_the_workspace_are_refused(home: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a run name"):
+        run(ImportOptions(name, write(home).oof, start=home))
+
+
+def test_nothing_to_import_and_no_competition_are_told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(UserError, match="nothing to import"):
+        run(ImportOptions("x", start=home))
+    with pytest.raises(UserError, match=r"no competition\.toml"):
+        run(ImportOptions("x", home / "oof.csv", start=tmp_path_factory.mktemp("empty")))
+
+
+@pytest.mark.shared
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "log_loss"),
+    [
+        ("run1.parquet", 0.36257),
+        ("run2.parquet", 0.35188),
+        ("run3.parquet", 0.62227),
+        ("run6.parquet", 0.33495),
+        ("logreg_tfidf.csv.gz", 0.49634),
+    ],
+)
+def test_real_pairs_import_score_and_submit(tmp_path: Path, name: str, log_loss: float) -> None:
+    spooky = SHARED / "spooky"
+    files = {key: str(spooky / f"{key}.csv.gz") for key in ("train", "test", "sample_submission")}
+    competition = Competition(
+        tmp_path, "spooky", "single_label", "log_loss", "text", ("EAP", "HPL", "MWS"), label_column="author", **files
+    )
+    competition.save(tmp_path / "competition.toml")
+    result = run(ImportOptions("real", spooky / "oof" / name, spooky / "test" / name, start=tmp_path))
+    assert result.score == pytest.approx(log_loss, abs=1e-5)
+    assert (result.n_oof, result.n_test) == (19_579, 8_392)
+    assert json.loads((result.run.folder / "run.json").read_text())["metric"] == "log_loss"
+    sample = spooky / "sample_submission.csv.gz"
+    table = build_submission(Predictions.load(result.run.predictions("test")), sample, competition)
+    table.write_csv(tmp_path / "submission.csv")
+    assert validate(tmp_path / "submission.csv", sample, competition).ok

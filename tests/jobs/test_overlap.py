@@ -1,0 +1,59 @@
+import threading
+import time
+
+import pytest
+
+from jobs.runner.overlap import overlapped
+
+
+def test_results_come_in_order_through_several_stages():
+    squares = overlapped(range(50), lambda n: n * n)
+    assert list(overlapped(squares, lambda n: n + 1)) == [n * n + 1 for n in range(50)]
+
+
+def test_stages_work_at_the_same_time():
+    """Each stage waits for the other to begin its next item: one thread alone would never get there."""
+    first_ahead, second_busy = threading.Event(), threading.Event()
+
+    def first(n):
+        if n == 1:
+            first_ahead.set()
+            assert second_busy.wait(5)
+        return n
+
+    def second(n):
+        if n == 0:
+            second_busy.set()
+            assert first_ahead.wait(5)
+        return n
+
+    assert list(overlapped(overlapped(range(3), first), second)) == [0, 1, 2]
+
+
+def test_no_more_than_the_queue_holds_is_computed_ahead():
+    computed = []
+    stage = overlapped(range(100), lambda n: computed.append(n) or n, depth=2)
+    next(stage)
+    time.sleep(0.3)
+    assert len(computed) <= 5  # one taken, two waiting, one in hand, one being computed
+    stage.close()
+
+
+def test_an_error_in_an_early_stage_reaches_the_consumer():
+    def fail(n):
+        if n == 3:
+            raise ValueError("row 3")
+        return n
+
+    results = overlapped(overlapped(overlapped(range(10), fail), lambda n: n), lambda n: n)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="row 3"):
+        next(results)
+
+
+def test_a_consumer_that_leaves_stops_every_stage():
+    before = threading.active_count()
+    results = overlapped(overlapped(range(10_000), lambda n: n), lambda n: n)
+    next(results)
+    results.close()
+    assert threading.active_count() == before

@@ -1,0 +1,344 @@
+"""`jobs.score.run` on real files: every way in gives the same scores, every mistake gives one clear error."""
+
+import csv
+import gzip
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import zstandard
+
+from jobs import score
+from jobs.runner.store import JobStore
+from jobs.score import ScoreOptions
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import Predictions
+from models.errors import ModelError
+from models.inference.scorer import Scorer
+
+ROWS = [
+    ("a1", "w1 w2 w3"),
+    ("a2", "w4\nw5"),
+    ("a3", 'w6 "w7" w8'),
+    ("a4", ""),
+    ("a5", "w1 w2 w3"),
+    ("a6", "w9, w10"),
+    ("a7", "猫 w11"),
+]
+
+
+class Notes:
+    """A watch that remembers."""
+
+    def __init__(self):
+        self.notes, self.rows, self.commits, self.before = [], 0.0, 0, 0
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def started(self, n_rows, rows_done, ceiling):
+        self.before = rows_done
+
+    def advanced(self, rows):
+        self.rows += rows
+
+    def committed(self, stats, seconds):
+        self.commits += 1
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, save_model):
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", 0)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def table(here):
+    return write_csv(here / "rows.csv")
+
+
+def write_csv(path, rows=ROWS, header=("id", "text"), encoding="utf-8", newline="\n"):
+    with path.open("w", newline="", encoding=encoding) as handle:
+        writer = csv.writer(handle, lineterminator=newline)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def options(model, *inputs, **changes):
+    given = ScoreOptions(inputs=tuple(map(str, inputs)), models=(model,), precision="fp32", output=Path("out.parquet"))
+    return replace(given, **changes)
+
+
+def scores(path="out.parquet"):
+    return pl.read_parquet(path).select(pl.col("^prob_.*$")).to_numpy()
+
+
+@pytest.fixture
+def expected(model):
+    return Scorer({"m": [model]}, precision="fp32").score([text for _, text in ROWS])["m"]
+
+
+def test_output_has_ids_labels_and_probabilities_in_input_order(table, model, expected):
+    watch = Notes()
+    result = score.run(options(model, table, shard_rows=3), watch)
+    frame = pl.read_parquet("out.parquet")
+    assert frame.columns == ["id", "label", "prob_cat", "prob_dog", "prob_emu"]
+    assert frame["id"].to_list() == [row[0] for row in ROWS]
+    np.testing.assert_allclose(scores(), expected, atol=1e-6)
+    assert frame["label"].to_list() == [("cat", "dog", "emu")[i] for i in expected.argmax(1)]
+    assert result.totals["null_texts"] == 1
+    assert (watch.commits, round(watch.rows)) == (3, 7)
+
+
+def test_every_way_to_write_a_table_gives_the_same_scores(here, model, expected):
+    frame = pl.DataFrame({"id": [r[0] for r in ROWS], "text": [r[1] for r in ROWS]})
+    plain = write_csv(here / "plain.csv")
+    write_csv(here / "crlf.csv", newline="\r\n")
+    write_csv(here / "chinese.csv", encoding="gb18030")
+    (here / "packed.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (here / "packed.csv.zst").write_bytes(zstandard.compress(plain.read_bytes()))
+    frame.write_csv(here / "tabs.tsv", separator="\t")
+    frame.write_parquet(here / "rows.parquet", row_group_size=2)
+    frame.write_ndjson(here / "lines.jsonl")
+    for path in sorted(p for p in here.iterdir() if p.is_file()):
+        encoding = "gb18030" if path.stem == "chinese" else None
+        score.run(options(model, path, encoding=encoding, output=Path(f"{path.name}.parquet"), shard_rows=2), Notes())
+        np.testing.assert_allclose(scores(f"{path.name}.parquet"), expected, atol=1e-6, err_msg=path.name)
+
+
+def test_many_files_are_one_table_in_natural_order(here, model, expected):
+    for number, row in zip((1, 2, 3, 4, 5, 10, 20), ROWS, strict=True):
+        write_csv(here / f"part-{number}.csv", [row])
+    score.run(options(model, "part-*.csv"), Notes())
+    assert pl.read_parquet("out.parquet")["id"].to_list() == [row[0] for row in ROWS]
+    np.testing.assert_allclose(scores(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_text_outputs_hold_the_same_values(table, model, expected, suffix):
+    output = Path(f"out.{suffix}")
+    score.run(options(model, table, output=output, shard_rows=3), Notes())
+    frame = pl.read_csv(output) if suffix == "csv" else pl.read_ndjson(output)
+    np.testing.assert_allclose(frame.select(pl.col("^prob_.*$")).to_numpy(), expected, atol=1e-6)
+
+
+def test_several_models_are_averaged_and_each_can_be_had(table, tmp_path, model, save_model):
+    other = save_model(tmp_path / "other", 1)
+    score.run(replace(options(model, table), models=(model, other), each=True), Notes())
+    frame = pl.read_parquet("out.parquet")
+    parts = [frame.select(f"{run}/prob_{c}" for c in ("cat", "dog", "emu")).to_numpy() for run in ("tiny", "other")]
+    np.testing.assert_allclose(scores(), (parts[0] + parts[1]) / 2, atol=1e-6)
+    assert np.abs(parts[0] - parts[1]).max() > 0.01
+
+
+def test_rows_without_an_id_column_are_numbered(here, model):
+    write_csv(here / "rows.csv", [(text,) for _, text in ROWS], header=("text",))
+    score.run(options(model, "rows.csv", shard_rows=2), Notes())
+    assert pl.read_parquet("out.parquet")["row"].to_list() == [str(i) for i in range(7)]
+
+
+def test_numbers_of_rows_do_not_shift_when_rows_are_set_aside(here, model):
+    (here / "rows.csv").write_text("key,text\na,w1\nb\nc,w3\nd,w4,w5\ne,w6\n")
+    result = score.run(options(model, "rows.csv", no_id=True, on_bad_row="set-aside", shard_rows=2), Notes())
+    assert pl.read_parquet("out.parquet").to_series(0).to_list() == ["0", "2", "4"]
+    assert result.totals["set_aside"] == 2
+
+
+def test_limit_counts_rows_of_the_file(here, model):
+    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\nd,w4\n")
+    score.run(options(model, "rows.csv", limit=3, on_bad_row="set-aside"), Notes())
+    assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
+
+
+def test_the_same_request_is_complete_and_does_nothing(table, model):
+    first = score.run(options(model, table), Notes())
+    before = Path("out.parquet").stat().st_mtime_ns
+    again = score.run(options(model, table), Notes())
+    assert (first.was_complete, again.was_complete) == (False, True)
+    assert Path("out.parquet").stat().st_mtime_ns == before
+    assert again.totals == first.totals
+
+
+def test_a_lost_output_is_assembled_again_from_the_parts(table, model):
+    score.run(options(model, table), Notes())
+    whole = Path("out.parquet").read_bytes()
+    Path("out.parquet").unlink()
+    watch = Notes()
+    score.run(options(model, table), watch)
+    assert Path("out.parquet").read_bytes() == whole
+    assert watch.commits == 0
+
+
+def test_a_changed_input_is_a_new_job_and_it_says_so(table, model):
+    first = score.run(options(model, table), Notes())
+    write_csv(table, [*ROWS, ("a8", "w1")])
+    watch = Notes()
+    second = score.run(options(model, table, output=Path("new.parquet")), watch)
+    assert second.job != first.job
+    assert watch.notes == [f"rows.csv changed since job {first.job}: this is a new job"]
+
+
+def test_a_changed_model_is_a_new_job(table, tmp_path, model, save_model):
+    mine = str(tmp_path / "mine")
+    shutil.copytree(model, mine)
+    first = score.run(options(mine, table), Notes())
+    shutil.rmtree(mine)
+    save_model(Path(mine), 9)
+    watch = Notes()
+    second = score.run(options(mine, table, output=Path("new.parquet")), watch)
+    assert second.job != first.job
+    assert watch.notes == [f"mine changed since job {first.job}: this is a new job"]
+
+
+def test_a_touched_input_is_the_same_job(table, model):
+    first = score.run(options(model, table), Notes())
+    os.utime(table)
+    assert score.run(options(model, table), Notes()).job == first.job
+
+
+def test_a_change_that_samples_cannot_see_is_a_new_job_all_the_same(here, model, monkeypatch):
+    """A large file of the same size with one byte changed between the samples: the checksums of the shards tell."""
+    monkeypatch.setattr("kaggle_tools.files._SAMPLES", 2)
+    monkeypatch.setattr("kaggle_tools.files._SAMPLE_BYTES", 4)
+    table = write_csv(here / "rows.csv")
+    first = score.run(options(model, table), Notes())
+    table.write_text(table.read_text().replace("w9, w10", "w9, w20"))
+    second = score.run(options(model, table, output=Path("new.parquet")), Notes())
+    assert second.job != first.job
+    assert (scores()[5] != scores("new.parquet")[5]).any()
+
+
+def test_an_input_that_changes_while_the_job_runs_is_noticed(table, model, monkeypatch):
+    real = score.run_shards
+
+    def meddle(*arguments):
+        table.write_text(table.read_text().replace("w1", "w3"))
+        return real(*arguments)
+
+    monkeypatch.setattr(score, "run_shards", meddle)
+    with pytest.raises(UserError, match=r"rows\.csv changed while the job ran"):
+        score.run(options(model, table), Notes())
+    assert not Path("out.parquet").exists()
+
+
+def test_a_second_process_on_the_same_job_is_refused(table, model):
+    job = score.run(options(model, table), Notes()).job
+    with JobStore(Path(".jobs") / job).lock(), pytest.raises(UserError, match="another process is at work"):
+        score.run(options(model, table), Notes())
+
+
+def test_a_damaged_part_is_named(table, model):
+    job = score.run(options(model, table), Notes()).job
+    part = Path(".jobs") / job / "parts" / "00000.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    Path("out.parquet").unlink()
+    with pytest.raises(UserError, match="part 00000 is damaged") as caught:
+        score.run(options(model, table), Notes())
+    assert caught.value.details["next"] == "delete that file and run the command again"
+    part.unlink()
+    score.run(options(model, table), Notes())
+    assert Path("out.parquet").exists()
+
+
+def test_an_output_that_exists_is_kept_unless_forced(table, model):
+    Path("out.parquet").write_text("mine")
+    with pytest.raises(UserError, match="the output file exists"):
+        score.run(options(model, table), Notes())
+    assert Path("out.parquet").read_text() == "mine"
+    score.run(options(model, table, force=True), Notes())
+    assert len(pl.read_parquet("out.parquet")) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "message"),
+    [
+        ("id,txt\na,w1\n", {"text_column": "text"}, r"rows\.csv has no column 'text'\n.*\n.*\n.*did you mean 'txt'\?"),
+        ("id,a,b\n1,x,y\n", {}, "which column is the text"),
+        ("id,text\na,w1\nb,w2\na,w3\n", {}, "1 ids occur more than once"),
+        ("id,text\na,w1\n,w2\n", {}, r"rows\.csv line 3: no id in column 'id'"),
+        ("", {}, "is empty"),
+        ("id,text\n", {}, "has a header but no rows"),
+        ("id,text\na,w1\nb\n", {}, r"1 of 2 rows are ragged\n.*\n.*line 3 has 1 fields"),
+        ('id,text\na,w1\nb,"w2\nc,w3\n', {}, "line 3: the quote that opens here is never closed"),
+        ("id,text\na,w1\n", {"encoding": "utf-9"}, "unknown encoding 'utf-9'"),
+        ("id,text\na,w1\n", {"output": Path("out.xlsx")}, r"cannot write '\.xlsx' files"),
+    ],
+)
+def test_bad_input_gives_one_clear_error_and_no_output(here, model, content, changes, message):
+    (here / "rows.csv").write_text(content)
+    with pytest.raises(UserError) as caught:
+        score.run(options(model, "rows.csv", **changes), Notes())
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert not Path("out.parquet").exists()
+    assert not list(here.glob(".jobs/*/plan.json"))
+
+
+def test_a_wrong_encoding_names_the_byte_and_the_likely_encoding(here, model):
+    write_csv(here / "rows.csv", [*ROWS, ("a8", "我们的猫很好")], encoding="gb18030")
+    with pytest.raises(UserError, match=r"rows\.csv line 10: not utf-8 at byte \d+") as caught:
+        score.run(options(model, "rows.csv"), Notes())
+    offset = (here / "rows.csv").read_bytes().index("我".encode("gb18030"))
+    assert f"byte {offset:,}" in caught.value.summary
+    assert caught.value.details["next"] == "it looks like gb18030: --encoding gb18030"
+
+
+def test_rows_set_aside_are_written_down_with_line_and_reason(here, model):
+    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\n,w4\n")
+    result = score.run(options(model, "rows.csv", on_bad_row="set-aside"), Notes())
+    lines = [json.loads(line) for line in next(here.glob(".jobs/*/quarantine/*.jsonl")).read_text().splitlines()]
+    assert [(line["line"], line["raw"]) for line in lines] == [(3, "b"), (5, ",w4")]
+    assert all(line["path"] == str(here / "rows.csv") for line in lines)
+    assert result.totals["set_aside"] == 2
+    assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
+
+
+def test_a_model_that_is_not_there_is_an_error(table):
+    with pytest.raises(ModelError, match="no model directory"):
+        score.run(options("./nowhere", table), Notes())
+
+
+def test_a_checkpoint_without_tokenizer_is_an_error(table, tmp_path, model):
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare, ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    with pytest.raises(ModelError, match="checkpoint without tokenizer"):
+        score.run(options(str(bare), table), Notes())
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_before_the_work(table, model):
+    Path("file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        score.run(options(model, table, output=Path("file/out.parquet")), Notes())
+
+
+def test_a_dry_run_writes_nothing(table, model, here):
+    before = sorted(p.name for p in here.rglob("*"))
+    forecast = score.predict(options(model, table))
+    assert sorted(p.name for p in here.rglob("*")) == before
+    assert (forecast.n_rows, forecast.sample_rows) == (7, 7)
+    assert forecast.distinct_share == pytest.approx(6 / 7)
+
+
+def test_predictions_of_a_run_are_a_predictions_file(here, model):
+    write_csv(here / "more.csv")
+    run = here / "runs" / "mine"
+    shutil.copytree(model, run / "fold0")
+    (run / "run.json").write_text("{}")
+    result = score.run(ScoreOptions(inputs=("more.csv",), precision="fp32"), Notes())
+    predictions = Predictions.load(run / "predictions" / "more.parquet")
+    assert result.predictions == {"mine": run / "predictions" / "more.parquet"}
+    assert predictions.classes == ("cat", "dog", "emu")
+    assert predictions.ids.to_list() == [row[0] for row in ROWS]
+    assert predictions.meta["run"] == "mine"
+    assert result.output.parent == here / "predictions"

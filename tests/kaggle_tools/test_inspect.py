@@ -1,0 +1,377 @@
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from kaggle_tools.competition import FILE_NAME, Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.inspect import Conclusions, Overrides, conclude
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+LONG = "a text of some length about nothing in particular, number"
+COLOURS = ("red", "green", "blue")
+
+Columns = dict[str, list[str]]
+
+
+def rows(n: int, **columns: list[str]) -> Columns:
+    """A table of `n` rows with ids and texts; the values of other columns are repeated to fill it."""
+    return {
+        "id": [f"r{i}" for i in range(n)],
+        "text": [f"{LONG} {i}" for i in range(n)],
+        **{name: [values[i % len(values)] for i in range(n)] for name, values in columns.items()},
+    }
+
+
+def without(table: Columns, *names: str) -> Columns:
+    return {name: values for name, values in table.items() if name not in names}
+
+
+def look(
+    folder: Path,
+    train: Columns | None = None,
+    test: Columns | None = None,
+    sample: Columns | None = None,
+    **asked: object,
+) -> Conclusions:
+    paths = []
+    for name, table in (("train", train), ("test", test), ("sample", sample)):
+        path = folder / f"{name}.csv"
+        if table is not None:
+            pl.DataFrame(table).write_csv(path)
+        paths.append(None if table is None else path)
+    return conclude(*paths, root=folder, overrides=Overrides(**asked))  # type: ignore[arg-type]
+
+
+def why(found: Conclusions, key: str) -> str:
+    (reason,) = [reason for reason in found.reasons if reason.key == key]
+    return reason.why
+
+
+def test_probabilities_of_authors(tmp_path: Path) -> None:
+    train, test = rows(12, author=["EAP", "HPL", "MWS"]), rows(4)
+    sample = {"id": test["id"], "MWS": ["0.2"] * 4, "EAP": ["0.5"] * 4, "HPL": ["0.3"] * 4}
+    found = look(tmp_path, train, test, sample, name="spooky")
+    assert found.competition == Competition(
+        root=tmp_path.resolve(),
+        name="spooky",
+        task="single_label",
+        metric="log_loss",
+        id_column="id",
+        text_column="text",
+        label_column="author",
+        classes=("MWS", "EAP", "HPL"),
+        train="train.csv",
+        test="test.csv",
+        sample_submission="sample.csv",
+        submission_format="probabilities",
+        submission_id="id",
+        submission_columns=("MWS", "EAP", "HPL"),
+    )
+    assert "its values are the sample's columns" in why(found, "label_column")
+    assert "guess" in why(found, "metric")
+
+
+def test_every_conclusion_has_a_reason(tmp_path: Path) -> None:
+    test = rows(6)
+    found = look(tmp_path, rows(12, label=["a", "b"]), test, {"id": test["id"], "label": ["a"] * 6})
+    keys = {reason.key for reason in found.reasons}
+    assert {"task", "classes", "metric", "submission_format", "label_column", "submission_id"} <= keys
+    assert {
+        f"{key} of {role}" for key in ("encoding", "id_column", "text_column") for role in ("train", "test")
+    } <= keys
+    assert all(reason.why for reason in found.reasons)
+
+
+def test_what_is_concluded_can_be_saved_and_loaded(tmp_path: Path) -> None:
+    test = {"post": [f"r{i}" for i in range(4)], "content": [LONG] * 4}
+    found = look(tmp_path, rows(12, y=["1", "-1", "0"]), test, {"id": test["post"], "y": ["0"] * 4})
+    found.competition.save(tmp_path / FILE_NAME)
+    assert Competition.load(tmp_path / FILE_NAME) == found.competition
+
+
+def test_columns_of_test_may_be_called_otherwise(tmp_path: Path) -> None:
+    train = rows(12, label=["1", "-1", "0"])
+    test = {"微博id": [f"{i}9 " for i in range(4)], "微博中文内容": [LONG] * 4, "pics": ["['http://x/y.jpg'] * 9"] * 4}
+    found = look(tmp_path, train, test, {"id": [f"{i}9" for i in range(4)], "y": ["0", "1", "1", "0"]}).competition
+    assert (found.id_column, found.text_column, found.label_column) == ("id", "text", "label")
+    assert (found.test_id, found.test_text, found.submission_id) == ("微博id", "微博中文内容", "id")
+    assert (found.classes, found.submission_format, found.submission_columns) == (("-1", "0", "1"), "labels", ("y",))
+
+
+def test_same_columns_are_said_once(tmp_path: Path) -> None:
+    test = rows(4)
+    found = look(tmp_path, rows(12, label=["a", "b"]), test).competition
+    assert (found.test_id_column, found.test_text_column, found.test_encoding) == (None, None, None)
+    assert (found.test_id, found.test_text) == ("id", "text")
+
+
+def test_blanks_around_ids_are_told(tmp_path: Path) -> None:
+    test = {"id": ["1 ", "2 "], "text": [LONG] * 2}
+    found = look(tmp_path, rows(6, label=["a", "b"]), test, {"id": ["1", "2"], "label": ["a", "a"]})
+    assert "blanks around ids" in why(found, "id_column of test")
+
+
+def test_ids_are_found_by_values_wherever_the_column_stands(tmp_path: Path) -> None:
+    test = {**rows(4), "key": ["k1", "k2", "k3", "k4"]}
+    sample = {"label": ["a"] * 4, "k": ["k4", "k3", "k2", "k1"]}
+    found = look(tmp_path, rows(6, label=["a", "b"]), test, sample).competition
+    assert (found.test_id, found.submission_id, found.submission_columns) == ("key", "k", ("label",))
+
+
+def test_sample_of_another_test_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column of test\.csv holds the ids of sample\.csv"):
+        look(tmp_path, rows(6, label=["a", "b"]), rows(3), {"id": ["x", "y"], "label": ["a", "b"]})
+
+
+def test_rows_without_ids_are_numbered(tmp_path: Path) -> None:
+    found = look(tmp_path, without(rows(8, label=["a", "b"]), "id"), {"text": ["same", "same"]})
+    assert found.competition.id_column is None
+    assert "numbered" in why(found, "id_column of train")
+
+
+def test_joined_labels_make_a_multi_label_task(tmp_path: Path) -> None:
+    found = look(tmp_path, rows(12, tags=["a|b", "a", "c"]))
+    assert (found.competition.task, found.competition.classes) == ("multi_label", ("a", "b", "c"))
+    test = rows(3)
+    found = look(tmp_path, rows(12, tags=["a|b", "a", "c"]), test, {"id": test["id"], "tags": ["a"] * 3})
+    assert found.competition.metric == "micro_f1"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["10", "9", "-1"], ("-1", "9", "10")),
+        (["b", "10", "9"], ("10", "9", "b")),
+        (["2.5", "10", "1"], ("1", "2.5", "10")),
+    ],
+)
+def test_classes_are_sorted_as_numbers_where_all_are(
+    tmp_path: Path, labels: list[str], classes: tuple[str, ...]
+) -> None:
+    assert look(tmp_path, rows(12, label=labels)).competition.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "metric"),
+    [(["a", "b"], "accuracy"), (["a", "a", "b"], "macro_f1"), (["a", "a", "a", "b", "b"], "accuracy")],
+)
+def test_metric_of_labels_follows_the_balance_of_classes(tmp_path: Path, labels: list[str], metric: str) -> None:
+    test = rows(3)
+    found = look(tmp_path, rows(30, label=labels), test, {"id": test["id"], "label": ["a"] * 3})
+    assert found.competition.metric == metric
+
+
+def test_one_column_of_fractions_is_the_probability_of_the_second_class(tmp_path: Path) -> None:
+    test = rows(3)
+    found = look(tmp_path, rows(8, target=["0", "1"]), test, {"id": test["id"], "target": ["0.5"] * 3}).competition
+    assert (found.submission_format, found.submission_columns) == ("probabilities", ("target",))
+    assert (found.classes, found.metric) == (("0", "1"), "roc_auc")
+
+
+def test_prefixed_columns_of_the_sample_belong_to_the_labels(tmp_path: Path) -> None:
+    test = rows(3)
+    sample = {"id": test["id"], **{f"p_{name}": ["0.3"] * 3 for name in COLOURS}}
+    found = look(tmp_path, rows(12, label=["blue", "green", "red"]), test, sample).competition
+    assert found.classes == COLOURS
+    assert found.submission_columns == ("p_red", "p_green", "p_blue")
+
+
+def test_without_train_the_sample_tells_the_classes(tmp_path: Path) -> None:
+    test = rows(3)
+    found = look(tmp_path, None, test, {"id": test["id"], "a": ["0.5"] * 3, "b": ["0.5"] * 3}).competition
+    assert (found.train, found.label_column, found.classes) == (None, None, ("a", "b"))
+    with pytest.raises(UserError, match="only one class"):
+        look(tmp_path, None, test, {"id": test["id"], "label": ["a"] * 3})
+    with pytest.raises(UserError, match="no file tells the classes"):
+        look(tmp_path, None, test)
+
+
+def test_nothing_to_look_at_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to look at"):
+        look(tmp_path)
+
+
+def test_what_is_asked_for_wins(tmp_path: Path) -> None:
+    train = rows(12, label=["a", "b"], mood=["x", "y", "z"])
+    asked = {"label_column": "mood", "metric": "Macro-F1", "submission_format": "labels", "classes": ("z", "y", "x")}
+    found = look(tmp_path, train, rows(3), slug="my-slug", **asked)
+    assert (found.competition.label_column, found.competition.metric) == ("mood", "macro_f1")
+    assert (found.competition.classes, found.competition.slug) == (("z", "y", "x"), "my-slug")
+    assert found.competition.submission_format == "labels"
+    assert why(found, "label_column") == "asked for"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "hint"),
+    [
+        ({"label_column": "lable"}, "train.csv has no column 'lable'", "did you mean 'label'?"),
+        ({"text_column": "texts"}, "test.csv has no column 'texts'", "did you mean 'text'?"),
+        ({"metric": "macrof1"}, "unknown metric", "did you mean 'macro_f1'?"),
+        ({"metric": "samples_f1"}, "not for single_label", "macro_f1"),
+        ({"task": "multi_lable"}, "unknown task", "did you mean 'multi_label'?"),
+        ({"submission_format": "probs"}, "unknown submission format", "known: labels, probabilities"),
+    ],
+)
+def test_unusable_answers_are_told(tmp_path: Path, asked: dict[str, str], message: str, hint: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        look(tmp_path, rows(12, label=["a", "b"]), rows(3), **asked)
+    assert hint in raised.value.details["next"]
+
+
+def test_several_possible_labels_are_listed_with_the_flag(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"several columns of train\.csv can be the label") as raised:
+        look(tmp_path, rows(12, group=["a", "b"], emotion=["x", "y", "z"]))
+    assert list(raised.value.details) == ["'group'", "'emotion'", "next"]
+    assert raised.value.details["next"] == "choose one: --label group"
+
+
+def test_the_only_column_with_few_values_is_the_label(tmp_path: Path) -> None:
+    found = look(tmp_path, rows(12, verdict=["a", "b"], note=[f"note {i}" for i in range(12)]), rows(3))
+    assert found.competition.label_column == "verdict"
+
+
+def test_no_possible_label_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column of train\.csv can be the label"):
+        look(tmp_path, rows(12), rows(3))
+
+
+def test_pairs_of_texts_are_not_guessed(tmp_path: Path) -> None:
+    pairs = {"sentence1": [LONG] * 6, "sentence2": [LONG] * 6, "label": ["0", "1"] * 3}
+    with pytest.raises(UserError, match="can be the text"):
+        look(tmp_path, pairs)
+    assert look(tmp_path, pairs, text_column="sentence2").competition.text_column == "sentence2"
+
+
+def test_longest_column_is_the_text_where_none_is_called_so(tmp_path: Path) -> None:
+    table = {"id": [f"r{i}" for i in range(6)], "city": ["Rome"] * 6, "said": [LONG] * 6, "label": ["a", "b"] * 3}
+    found = look(tmp_path, table)
+    assert found.competition.text_column == "said"
+    assert "longest" in why(found, "text_column of train")
+
+
+def test_quantities_are_not_classes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="quantities, not classes"):
+        look(tmp_path, rows(120, target=[f"{i / 7:.3f}" for i in range(60)]))
+
+
+def write_bytes(folder: Path, content: bytes) -> Path:
+    (folder / "train.csv").write_bytes(content)
+    return folder / "train.csv"
+
+
+CHINESE = "id,text,label\n" + "".join(f"{i},今天天气很好我们出门散步吧,{'ab'[i % 2]}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (CHINESE.encode(), "utf-8"),
+        (b"\xef\xbb\xbf" + CHINESE.encode(), "utf-8"),
+        (CHINESE.encode("gb18030"), "gb18030"),
+        ("id,text,label\n1,Bjørn går på café,a\n2,Ærlig talt så,b\n3,og så,a\n4,nå,b\n".encode("cp1252"), "cp1252"),
+    ],
+)
+def test_encoding_is_found(tmp_path: Path, content: bytes, encoding: str) -> None:
+    found = conclude(write_bytes(tmp_path, content), None, None, root=tmp_path).competition
+    assert (found.encoding, found.encoding_errors, found.id_column) == (encoding, "strict", "id")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_few_broken_bytes_are_counted_with_their_offset_and_replaced(tmp_path: Path, pack: object) -> None:
+    content = bytearray(CHINESE.encode("gb18030"))
+    place = content.index("吧".encode("gb18030"), 400)
+    content[place : place + 2] = b"\x80,"  # a comma, so that the break does not reach the characters behind it
+    path = write_bytes(tmp_path, pack(bytes(content)))  # type: ignore[operator]
+    found = conclude(path, None, None, root=tmp_path)
+    assert (found.competition.encoding, found.competition.encoding_errors) == ("gb18030", "replace")
+    assert f"breaks in 1 places, the first is byte {place:,}" in why(found, "encoding of train")
+
+
+def test_bytes_in_no_encoding_are_told_with_the_flag(tmp_path: Path) -> None:
+    noise = bytes(byte for byte in range(0x80, 0x100)) * 20
+    with pytest.raises(UserError, match="cannot tell the encoding") as raised:
+        conclude(write_bytes(tmp_path, b"id,text\n1," + noise + b"\n"), None, None, root=tmp_path)
+    assert "--encoding" in raised.value.details["next"]
+
+
+def test_encoding_asked_for_is_that_of_files_that_are_not_utf8(tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_bytes("id,text\n8,今天天气很好\n9,很好很好\n".encode("big5", errors="ignore"))
+    train = write_bytes(tmp_path, CHINESE.encode())
+    found = conclude(train, test, None, root=tmp_path, overrides=Overrides(encoding="Big5")).competition
+    assert found.encoding_of(train) == ("utf-8", "strict")
+    assert found.encoding_of(test) == ("big5", "strict")
+    assert (found.encoding, found.test_encoding) == ("utf-8", "big5")
+
+
+def test_findings_count_what_is_odd(tmp_path: Path) -> None:
+    train = rows(12, label=["a", "a", "b"])
+    train["text"][3] = train["text"][2]
+    train["text"][5] = " "
+    train["id"][4] = "r1"
+    test = rows(5)
+    test["text"][4] = "only here"
+    sample = {"id": ["r0", "r1", "r2", "r9"], "label": ["a"] * 4}
+    found = look(tmp_path, train, test, sample, id_column="id", classes=("a", "c")).findings
+    assert found == (
+        "classes in train: a 8",
+        "classes without a row in train: c",
+        "4 labels of train are no class: 'b'",
+        "train: 12 rows",
+        "1 texts of train are empty",
+        "1 texts of train repeat an earlier one",
+        "1 ids of train repeat an earlier one",
+        "test: 5 rows",
+        "3 texts of test are in train too",
+        "1 ids of the sample submission are not in test",
+        "2 ids of test are not in the sample submission",
+    )
+
+
+def test_ragged_rows_are_counted_with_the_first_line(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path, CHINESE.encode() + b"41,too,many,fields\n")
+    findings = conclude(path, None, None, root=tmp_path).findings
+    assert any("1 rows of train cannot be read; the first is in line 42" in text for text in findings)
+
+
+def test_files_elsewhere_are_named_relative_to_the_root(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "work").mkdir()
+    pl.DataFrame(rows(12, label=["a", "b"])).write_csv(tmp_path / "data" / "train.csv")
+    found = conclude(tmp_path / "data" / "train.csv", None, None, root=tmp_path / "work").competition
+    assert found.train == "../data/train.csv"
+    assert found.path(found.train) == (tmp_path / "data" / "train.csv").resolve()
+    assert found.name == "work"
+
+
+shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the development data")
+
+
+@pytest.mark.shared
+@shared
+def test_spooky_is_understood() -> None:
+    folder = SHARED / "spooky"
+    names = ("train.csv.gz", "test.csv.gz", "sample_submission.csv.gz")
+    found = conclude(*(folder / name for name in names), root=folder).competition
+    assert (found.label_column, found.classes, found.metric) == ("author", ("EAP", "HPL", "MWS"), "log_loss")
+
+
+@pytest.mark.shared
+@shared
+def test_weibo_posts_are_understood() -> None:
+    folder = SHARED / "weibo_ncov"
+    names = ("labelled_3000.csv", "nCov_10k_test.gb18030.csv.gz", "submit_example_CRLF.csv.gz")
+    found = conclude(*(folder / name for name in names), root=folder)
+    competition = found.competition
+    assert (competition.label_column, competition.classes, competition.metric) == (
+        "label",
+        ("-1", "0", "1"),
+        "macro_f1",
+    )
+    assert (competition.id_column, competition.test_id, competition.submission_id) == ("id", "微博id", "id")
+    assert (competition.text_column, competition.test_text) == ("content", "微博中文内容")
+    assert (competition.encoding, competition.test_encoding) == ("utf-8", "gb18030")
+    assert competition.test_encoding_errors == "replace"
+    assert "37 texts of test are empty" in found.findings
