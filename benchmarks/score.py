@@ -118,13 +118,14 @@ def run_contestant(name: str, job: dict) -> None:
 def ours(job: dict) -> tuple[float, np.ndarray]:
     import polars as pl
 
+    from jobs.resolve import InputOptions
     from jobs.score import ScoreOptions, run
     from jobs.show.progress import SilentWatch
     from models.inference.gate import GateBounds
 
     os.chdir(job["scratch"])
     options = ScoreOptions(
-        inputs=(job["csv"],),
+        input=InputOptions((job["csv"],)),
         models=tuple(job["models"]),
         device=job["device"],
         precision=job["precision"],

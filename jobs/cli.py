@@ -92,22 +92,16 @@ def score(
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
     from jobs import score as command
+    from jobs.resolve import InputOptions
     from jobs.show import score as show
     from jobs.show.output import emit
     from jobs.show.progress import watching
     from models.inference.gate import GateBounds
 
     options = command.ScoreOptions(
-        inputs=tuple(input),
+        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote),
         models=tuple(model or ()),
         output=output,
-        id_column=id_column,
-        no_id=no_id,
-        text_column=text,
-        encoding=encoding,
-        encoding_errors=encoding_errors,
-        separator=separator,
-        quote=quote,
         on_bad_row=on_bad_row,
         device=device,
         precision=precision,

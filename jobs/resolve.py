@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.tables import expand_inputs, read_columns, sniff_format
+from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,31 @@ class Setting:
     name: str
     value: str
     source: str
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What was said of the input; None means: find out.
+
+    Attributes:
+        patterns: Files and globs.
+        id_column: Column of ids.
+        no_id: Number the rows instead.
+        text_column: What is scored.
+        encoding: Python codec name.
+        encoding_errors: ``strict`` or ``replace``.
+        separator: Between fields of a CSV.
+        quote: Quote character, or ``none``.
+    """
+
+    patterns: tuple[str, ...]
+    id_column: str | None = None
+    no_id: bool = False
+    text_column: str | None = None
+    encoding: str | None = None
+    encoding_errors: str | None = None
+    separator: str | None = None
+    quote: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,81 +103,71 @@ def _find_model(workspace: Workspace, name: str) -> tuple[str, list[str]]:
     return name.split("/")[-1], [name]
 
 
-def look_at_inputs(
-    workspace: Workspace,
-    patterns: Sequence[str],
-    *,
-    id_column: str | None,
-    no_id: bool,
-    text_column: str | None,
-    encoding: str | None,
-    encoding_errors: str | None,
-    separator: str | None,
-    quote: str | None,
-) -> Inputs:
+def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
     """Find the files, their format and their columns.
 
     Raises:
         UserError: No such file, no such column, files whose columns differ.
     """
     competition = workspace.competition
-    settings: list[Setting] = []
-
-    def choose(name: str, flag: str | None, from_file: str | None, default: str | None) -> str | None:
-        for value, source in ((flag, "flag"), (from_file, "competition.toml"), (default, "default")):
-            if value is not None:
-                settings.append(Setting(name, value, source))
-                return value
-        return None
-
-    paths = expand_inputs(patterns)
+    paths = expand_inputs(asked.patterns)
     known = competition.encoding_of(paths[0]) if competition else (None, None)
-    encoding = choose("encoding", encoding, known[0], "utf-8")
-    errors = choose("encoding errors", encoding_errors, known[1], "strict")
+    encoding = _choose("encoding", asked.encoding, known[0], "utf-8")
+    errors = _choose("encoding errors", asked.encoding_errors, known[1], "strict")
     formats = [
         sniff_format(
             path,
-            encoding=encoding,
-            encoding_errors="replace" if errors == "replace" else "strict",
-            separator=separator,
-            quote_char="auto" if quote is None else None if quote == "none" else quote,
+            encoding=encoding.value if encoding else None,
+            encoding_errors="replace" if errors and errors.value == "replace" else "strict",
+            separator=asked.separator,
+            quote_char="auto" if asked.quote is None else None if asked.quote == "none" else asked.quote,
         )
         for path in paths
     ]
+    columns = _common_columns(paths, formats)
+    texts = (competition.test_text, competition.text_column) if competition else ()
+    text = _choose("text column", asked.text_column, _first(texts, columns), _only_text(columns))
+    if text is None:
+        raise UserError("which column is the text?", where=paths[0], found=", ".join(columns), next="say --text COLUMN")
+    ids = (competition.test_id, competition.id_column) if competition else ()
+    id_column = _choose("id column", asked.id_column, _first(ids, columns), _first(("id",), columns))
+    chosen_id = id_column.value if id_column is not None and not asked.no_id else None
+    if chosen_id is None:
+        id_column = Setting("id column", "row numbers", "flag" if asked.no_id else "default")
+    for column in (text.value, chosen_id):
+        if column is not None and column not in columns:
+            raise missing_column(paths[0], column, columns)
+    return Inputs(
+        files=tuple(InputFile.look(path, fmt) for path, fmt in zip(paths, formats, strict=True)),
+        id_column=chosen_id,
+        text_column=text.value,
+        settings=tuple(setting for setting in (encoding, errors, text, id_column) if setting is not None),
+    )
+
+
+def _common_columns(paths: Sequence[Path], formats: Sequence[TableFormat]) -> tuple[str, ...]:
     columns = read_columns(paths[0], formats[0])
     for path, fmt in zip(paths[1:], formats[1:], strict=True):
-        if read_columns(path, fmt) != columns:
+        other = read_columns(path, fmt)
+        if other != columns:
             raise UserError(
                 "the files have different columns",
                 where=path,
-                found=", ".join(read_columns(path, fmt)),
+                found=", ".join(other),
                 expected=f"{', '.join(columns)} (as {paths[0].name})",
                 next="score them one by one",
             )
-    present = set(columns)
-    ours = [competition.test_text, competition.text_column] if competition else []
-    text = choose("text column", text_column, _first(ours, present), _only_text(columns))
-    if text is None:
-        raise UserError("which column is the text?", where=paths[0], found=", ".join(columns), next="say --text COLUMN")
-    found_id = None
-    if not no_id:
-        ours = [name for name in (competition.test_id, competition.id_column) if name] if competition else []
-        found_id = choose("id column", id_column, _first(ours, present), _first(["id"], present))
-    if found_id is None:
-        settings.append(Setting("id column", "row numbers", "flag" if no_id else "default"))
-    for column in (text, found_id):
-        if column is not None and column not in columns:
-            raise UserError(
-                f"{paths[0].name} has no column '{column}'",
-                where=paths[0],
-                found=", ".join(columns),
-                next=did_you_mean(column, columns),
-            )
-    files = tuple(InputFile.look(path, fmt) for path, fmt in zip(paths, formats, strict=True))
-    return Inputs(files, found_id, text, tuple(settings))
+    return columns
 
 
-def _first(names: Sequence[str], present: set[str]) -> str | None:
+def _choose(name: str, flag: str | None, from_file: str | None, default: str | None) -> Setting | None:
+    for value, source in ((flag, "flag"), (from_file, "competition.toml"), (default, "default")):
+        if value is not None:
+            return Setting(name, value, source)
+    return None
+
+
+def _first(names: Sequence[str | None], present: Sequence[str]) -> str | None:
     return next((name for name in names if name in present), None)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jobs.dry_run import Forecast, forecast
-from jobs.resolve import Inputs, Setting, find_models, look_at_inputs
+from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, mean_probabilities, write_output, write_predictions
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.plan import Request, shard_rows_for
@@ -45,16 +45,9 @@ GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 class ScoreOptions:
     """What `cli score` was asked for; see its help for each."""
 
-    inputs: tuple[str, ...]
+    input: InputOptions
     models: tuple[str, ...] = ()
     output: Path | None = None
-    id_column: str | None = None
-    no_id: bool = False
-    text_column: str | None = None
-    encoding: str | None = None
-    encoding_errors: str | None = None
-    separator: str | None = None
-    quote: str | None = None
     on_bad_row: Literal["fail", "set-aside"] = "fail"
     device: str = "auto"
     precision: str = "auto"
@@ -152,17 +145,7 @@ def predict(options: ScoreOptions) -> Forecast:
 def _set_up(options: ScoreOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
     if options.output is not None:
         check_suffix(options.output)
-    inputs = look_at_inputs(
-        workspace,
-        options.inputs,
-        id_column=options.id_column,
-        no_id=options.no_id,
-        text_column=options.text_column,
-        encoding=options.encoding,
-        encoding_errors=options.encoding_errors,
-        separator=options.separator,
-        quote=options.quote,
-    )
+    inputs = look_at_inputs(workspace, options.input)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(

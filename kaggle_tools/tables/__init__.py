@@ -7,7 +7,14 @@ with ShardReader(fmt, ["id", "text"], id_column="id") as reader:
 """
 
 from kaggle_tools.tables.formats import TableFormat, sniff_format
-from kaggle_tools.tables.index import FileIndex, index_file, require_columns, require_even_rows, require_rows
+from kaggle_tools.tables.index import (
+    FileIndex,
+    index_file,
+    missing_column,
+    require_columns,
+    require_even_rows,
+    require_rows,
+)
 from kaggle_tools.tables.paths import expand_inputs
 from kaggle_tools.tables.reader import ShardReader, ShardTable, read_columns, read_sample, read_table
 from kaggle_tools.tables.records import BadRow
@@ -22,6 +29,7 @@ __all__ = [
     "TableFormat",
     "expand_inputs",
     "index_file",
+    "missing_column",
     "read_columns",
     "read_sample",
     "read_table",

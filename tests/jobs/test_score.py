@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from jobs import score
+from jobs.resolve import InputOptions
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
@@ -77,8 +78,9 @@ def write_csv(path, rows=ROWS, header=("id", "text"), encoding="utf-8", newline=
 
 
 def options(model, *inputs, **changes):
-    given = ScoreOptions(inputs=tuple(map(str, inputs)), models=(model,), precision="fp32", output=Path("out.parquet"))
-    return replace(given, **changes)
+    of_input = {name: changes.pop(name) for name in list(changes) if name in InputOptions.__dataclass_fields__}
+    asked = InputOptions(tuple(map(str, inputs)), **of_input)
+    return replace(ScoreOptions(asked, (model,), Path("out.parquet"), precision="fp32"), **changes)
 
 
 def scores(path="out.parquet"):
@@ -335,7 +337,7 @@ def test_predictions_of_a_run_are_a_predictions_file(here, model):
     run = here / "runs" / "mine"
     shutil.copytree(model, run / "fold0")
     (run / "run.json").write_text("{}")
-    result = score.run(ScoreOptions(inputs=("more.csv",), precision="fp32"), Notes())
+    result = score.run(ScoreOptions(InputOptions(("more.csv",)), precision="fp32"), Notes())
     predictions = Predictions.load(run / "predictions" / "more.parquet")
     assert result.predictions == {"mine": run / "predictions" / "more.parquet"}
     assert predictions.classes == ("cat", "dog", "emu")
