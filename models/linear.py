@@ -97,7 +97,7 @@ class ClassifierOptions:
         max_iter: Newton steps at most.
     """
 
-    C: float = 10.0
+    C: float = 5.0
     balanced: bool = False
     max_iter: int = 100
 

@@ -79,6 +79,8 @@ def submission_id(sample: File, test: File | None, asked: str | None) -> tuple[C
 
 def train_id(train: File, of_test: str | None, asked: str | None) -> Choice:
     """The id column of train: called like that of test, or like an id."""
+    if asked in train.columns:
+        return Choice(asked, "asked for")
     if of_test in train.columns:
         return Choice(of_test, "called as in test")
     return own_id(train, asked if of_test is None else None)

@@ -150,38 +150,42 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
 
 def _find_ids(files: _Files, asked: Overrides, reasons: list[Reason]) -> tuple[str | None, str | None, str | None]:
     """Id columns of train, test and sample."""
-    train_id = test_id = submission_id = None
+    of_sample = of_test = of_train = columns.Choice(None, "no such file")
+    for_test = _asked_of(files.test, files.train, asked.id_column)
     if files.sample is not None:
-        of_sample, of_test = columns.submission_id(files.sample, files.test, asked.id_column)
-        submission_id, test_id = of_sample.column, of_test.column
-        reasons.append(Reason("submission_id", _shown(submission_id), of_sample.why))
+        of_sample, of_test = columns.submission_id(files.sample, files.test, for_test)
+        reasons.append(Reason("submission_id", _shown(of_sample.column), of_sample.why))
     elif files.test is not None:
-        of_test = columns.own_id(files.test, asked.id_column)
-        test_id = of_test.column
+        of_test = columns.own_id(files.test, for_test)
     if files.test is not None:
-        reasons.append(Reason("id_column of test", _shown(test_id), of_test.why))
+        reasons.append(Reason("id_column of test", _shown(of_test.column), of_test.why))
     if files.train is not None:
-        of_train = columns.train_id(files.train, test_id, asked.id_column)
-        train_id = of_train.column
-        reasons.append(Reason("id_column of train", _shown(train_id), of_train.why))
-    return train_id, test_id, submission_id
+        of_train = columns.train_id(files.train, of_test.column, _asked_of(files.train, files.test, asked.id_column))
+        reasons.append(Reason("id_column of train", _shown(of_train.column), of_train.why))
+    return of_train.column, of_test.column, of_sample.column
 
 
 def _find_texts(
     files: _Files, skip: set[str], asked: Overrides, reasons: list[Reason]
 ) -> tuple[str | None, str | None]:
     """Text columns of train and test. Test decides where there is one: it has fewer columns of other things."""
-    of_test = None if files.test is None else columns.text_column(files.test, skip, asked.text_column)
-    if of_test is not None:
+    of_train = of_test = columns.Choice(None, "no such file")
+    if files.test is not None:
+        of_test = columns.text_column(files.test, skip, _asked_of(files.test, files.train, asked.text_column))
         reasons.append(Reason("text_column of test", _shown(of_test.column), of_test.why))
-    if files.train is None:
-        return None, of_test.column if of_test else None
-    if of_test is not None and of_test.column in files.train.columns:
-        of_train = columns.Choice(of_test.column, "called as in test")
-    else:
-        of_train = columns.text_column(files.train, skip, asked.text_column)
-    reasons.append(Reason("text_column of train", _shown(of_train.column), of_train.why))
-    return of_train.column, of_test.column if of_test else None
+    if files.train is not None:
+        if of_test.column in files.train.columns:
+            of_train = columns.Choice(of_test.column, "called as in test")
+        else:
+            of_train = columns.text_column(files.train, skip, _asked_of(files.train, files.test, asked.text_column))
+        reasons.append(Reason("text_column of train", _shown(of_train.column), of_train.why))
+    return of_train.column, of_test.column
+
+
+def _asked_of(file: File | None, other: File | None, name: str | None) -> str | None:
+    """The column that was asked for, unless it is meant for the other file, which alone has it."""
+    meant_for_other = file is not None and other is not None and name not in file.columns and name in other.columns
+    return None if meant_for_other else name
 
 
 def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: list[Reason]) -> _Answers:

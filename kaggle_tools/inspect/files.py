@@ -105,6 +105,6 @@ def _first_broken(data: bytes, encoding: str) -> int | None:
 
 
 def _n_broken(data: bytes, encoding: str) -> int:
-    """How often decoding stumbles (a broken byte may cost its neighbours too): U+FFFD that is not in the file itself."""
+    """How often decoding stumbles (one broken byte may do so twice): U+FFFD that is not in the file itself."""
     own = "\ufffd".encode(encoding, errors="ignore")
     return data.decode(encoding, errors="replace").count("\ufffd") - (data.count(own) if own else 0)

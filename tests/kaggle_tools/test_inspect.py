@@ -220,6 +220,14 @@ def test_unusable_answers_are_told(tmp_path: Path, asked: dict[str, str], messag
     assert hint in raised.value.details["next"]
 
 
+def test_column_that_only_one_file_has_is_asked_for_in_that_file(tmp_path: Path) -> None:
+    train = {**rows(12, label=["a", "b"]), "key": [f"k{i}" for i in range(12)]}
+    test = {"nr": ["7", "8"], "content": [LONG] * 2}
+    found = look(tmp_path, train, test, id_column="key", text_column="text").competition
+    assert (found.id_column, found.test_id) == ("key", "nr")
+    assert (found.text_column, found.test_text) == ("text", "content")
+
+
 def test_several_possible_labels_are_listed_with_the_flag(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"several columns of train\.csv can be the label") as raised:
         look(tmp_path, rows(12, group=["a", "b"], emotion=["x", "y", "z"]))
@@ -282,7 +290,7 @@ def test_encoding_is_found(tmp_path: Path, content: bytes, encoding: str) -> Non
 def test_few_broken_bytes_are_counted_with_their_offset_and_replaced(tmp_path: Path, pack: object) -> None:
     content = bytearray(CHINESE.encode("gb18030"))
     place = content.index("吧".encode("gb18030"), 400)
-    content[place : place + 2] = b"\x80,"  # a comma, so that the break does not reach the characters behind it
+    content[place : place + 2] = b"\x80!"  # ASCII behind it, so that the break does not reach the characters behind it
     path = write_bytes(tmp_path, pack(bytes(content)))  # type: ignore[operator]
     found = conclude(path, None, None, root=tmp_path)
     assert (found.competition.encoding, found.competition.encoding_errors) == ("gb18030", "replace")

@@ -1,0 +1,107 @@
+"""How runs come about, shown: what `init` concluded, training progress, fold scores, imports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jobs.imports import ImportResult
+from jobs.init import InitResult
+from jobs.show.output import duration, short_path, stderr
+from jobs.train import TrainResult
+from models.training.progress import OnProgress
+from models.training.progress import Progress as Step
+
+_LOG_EVERY_S = 30.0
+
+
+def render_init(result: InitResult, console: Console) -> None:
+    """Each conclusion with its reason, then what else was found."""
+    table = Table.grid(padding=(0, 2))
+    for reason in result.conclusions.reasons:
+        table.add_row(f"[bold]{reason.key}[/]", reason.value, f"[dim]{reason.why}[/]")
+    console.print(table)
+    for finding in result.conclusions.findings:
+        console.print(f"note: {finding}", markup=False)
+    console.print(f"wrote {short_path(result.path)}", markup=False)
+
+
+def render_train(result: TrainResult, console: Console) -> None:
+    """A line a fold, and the out-of-fold score of all."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("fold", "rows", result.metric, "epoch kept", "time", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for fold in result.folds:
+        kept = str(fold.kept) if fold.kept else "-"
+        note = "from before" if fold.reused else ""
+        table.add_row(str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), note)
+    console.print(table)
+    if result.n_null_texts:
+        console.print(f"{result.n_null_texts:,} rows without text counted as empty text", markup=False)
+    if result.missing:
+        left = ", ".join(map(str, result.missing))
+        console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
+    if result.score is not None:
+        console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+    console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
+
+
+def render_import(result: ImportResult, console: Console) -> None:
+    """What the run holds now."""
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+    parts = [
+        f"{result.n_oof:,} OOF rows" if result.n_oof else "",
+        f"{result.n_test:,} test rows" if result.n_test else "",
+    ]
+    console.print(f"{short_path(result.run.folder)}: {', '.join(part for part in parts if part)}", markup=False)
+    if result.score is not None:
+        console.print(f"out-of-fold {result.metric}: [bold]{result.score:.4f}[/]")
+
+
+@contextmanager
+def training_progress(quiet: bool) -> Iterator[OnProgress | None]:
+    """A bar on a terminal; in a log a line for each epoch, and every half minute between."""
+    console = stderr()
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[words]}", style="dim"), console=console) as bars:
+            yield _on_bars(bars)
+    else:
+        yield _on_lines(console)
+
+
+def _on_bars(bars: Progress) -> OnProgress:
+    tasks: dict[int, TaskID] = {}
+
+    def show(step: Step) -> None:
+        if step.fold not in tasks:
+            tasks[step.fold] = bars.add_task(f"fold {step.fold}", total=step.n_steps, words="")
+        bars.update(tasks[step.fold], completed=step.step, words=_words(step))
+
+    return show
+
+
+def _on_lines(console: Console) -> OnProgress:
+    last = time.perf_counter()
+
+    def show(step: Step) -> None:
+        nonlocal last
+        if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
+            last = time.perf_counter()
+            console.print(f"fold {step.fold}: step {step.step} of {step.n_steps}, {_words(step)}", markup=False)
+
+    return show
+
+
+def _words(step: Step) -> str:
+    score = "" if step.score is None else f", validation score {step.score:.4f}"
+    loss = "" if step.loss is None else f", loss {step.loss:.4f}"
+    return f"epoch {step.epoch} of {step.epochs}{loss}{score}"

@@ -1,0 +1,105 @@
+"""Recipes are read strictly and written back exactly."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import ModelError
+from models.recipe import HeadOptions, Recipe, load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+SCRATCH = "[encoder.scratch]\nlayers = 1\n"
+
+
+def load(tmp_path, text, name="mine.toml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_gallery_loads_and_survives_a_round_trip(path, tmp_path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert load(tmp_path, recipe.to_toml()) == recipe
+
+
+def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
+    recipe = load(tmp_path, '[encoder]\npath = "some/model"\n')
+    assert (recipe.name, recipe.kind, recipe.folds.n, recipe.training.learning_rate) == ("mine", "transformer", 5, 2e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "next_step"),
+    [
+        ("sed = 1\n" + SCRATCH, "unknown key 'sed'", "did you mean 'seed'?"),
+        (SCRATCH + "[training]\nepoch = 3", "[training] unknown key 'epoch'", "did you mean 'epochs'?"),
+        (SCRATCH + "width = 3", "[encoder.scratch] unknown key 'width'", None),
+        (SCRATCH + "[training]\nepochs = 1.5", "[training] epochs must be a whole number", None),
+        (SCRATCH + "[training]\nepochs = true", "[training] epochs must be a whole number", None),
+        (SCRATCH + '[training]\nlearning_rate = "1e-3"', "[training] learning_rate must be a number", None),
+        (SCRATCH + "[training]\nlearning_rate = nan", "[training] learning_rate is out of range", None),
+        (SCRATCH + "[training]\nbatch_size = 0", "[training] batch_size is out of range", None),
+        (SCRATCH + '[training]\nschedule = "cosin"', "[training] schedule cannot be 'cosin'", "did you mean 'cosine'?"),
+        (SCRATCH + '[data]\ncleaning = "strip"', "[data] cleaning must be a list", None),
+        (SCRATCH + '[data]\ncleaning = ["stripp"]', "unknown cleaning step 'stripp'", "did you mean 'strip'?"),
+        (SCRATCH + '[head]\nname = "maen"', "[head] unknown head 'maen'", "did you mean 'mean'?"),
+        (SCRATCH + '[head]\nname = "mean"\ndroput = 0.1', "[head] unknown key 'droput'", "did you mean 'dropout'?"),
+        (SCRATCH + '[head]\nname = "mean"\ndropout = 2', "[head] dropout is out of range", None),
+        (SCRATCH + '[head]\nname = "mean"\ndropout = "x"', "[head] dropout must be a number", None),
+        (SCRATCH + '[loss]\nname = "focall"', "[loss] unknown loss 'focall'", "did you mean 'focal'?"),
+        (SCRATCH + '[loss]\nname = "focal"\ngama = 1', "[loss] unknown key 'gama'", "did you mean 'gamma'?"),
+        (SCRATCH + "hidden = 10\nheads = 3", "[encoder.scratch] hidden = 10 is not a multiple", None),
+        (SCRATCH + '[encoder]\npath = "a"', "[encoder] needs exactly one of", None),
+        ("seed = 1", "[encoder] needs exactly one of", None),
+        (SCRATCH + "[linear]\nC = 1.0", "[linear] has no meaning in a transformer recipe", None),
+        ('kind = "linear"\n[training]\nepochs = 1', "[training] has no meaning in a linear recipe", None),
+        (SCRATCH + '[folds]\nkind = "group"', "[folds] kind = 'group' needs a group_column", None),
+        (SCRATCH + '[folds]\ngroup_column = "g"', "[folds] kind = 'stratified' does not use a group_column", None),
+        (SCRATCH + '[training]\nkeep = "last"\npatience = 1', "[training] patience waits", None),
+        ('name = "a/b"\n' + SCRATCH, "'a/b' cannot be the name", None),
+        ("training = 3\n" + SCRATCH, "training must be a section", None),
+        ("a = [", "mine.toml is not valid TOML", None),
+    ],
+)
+def test_a_mistake_is_told_with_file_section_and_key(tmp_path, text, message, next_step):
+    with pytest.raises(ModelError) as error:
+        load(tmp_path, text)
+    assert error.value.summary.startswith(message)
+    if next_step is not None:
+        assert error.value.details["next"] == next_step
+    if "cleaning step" not in message:
+        assert error.value.details["where"].endswith("mine.toml")
+
+
+def test_a_missing_file_says_where_it_looked(tmp_path):
+    with pytest.raises(ModelError, match="no such recipe"):
+        load_recipe(tmp_path / "none.toml")
+
+
+names = st.text(alphabet=st.characters(exclude_characters="/\\\0", exclude_categories=("Cs",)), min_size=1).filter(
+    lambda name: not name.startswith((".", "-"))
+)
+
+
+@given(
+    name=names,
+    seed=st.integers(0, 2**40),
+    rate=st.floats(0, 1e3, allow_subnormal=True),
+    dropout=st.none() | st.floats(0, 0.95),
+    path=st.text(alphabet=st.characters(exclude_categories=("Cs",))),
+)
+def test_any_recipe_survives_a_round_trip_through_toml(tmp_path_factory, name, seed, rate, dropout, path):
+    base = Recipe(name="x")
+    recipe = dataclasses.replace(
+        base,
+        name=name,
+        seed=seed,
+        encoder=dataclasses.replace(base.encoder, path=path),
+        head=HeadOptions("mean", {"dropout": 0.25}),
+        training=dataclasses.replace(base.training, learning_rate=rate, dropout=dropout),
+    )
+    assert load(tmp_path_factory.mktemp("r"), recipe.to_toml()) == recipe
