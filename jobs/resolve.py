@@ -10,6 +10,7 @@ from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
+from models.hub import checkpoints_of
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,14 @@ def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[st
 
 def _find_model(workspace: Workspace, name: str) -> tuple[str, list[str]]:
     run = Run(name, workspace.runs_folder / name)
-    if run.info is None and Path(name).is_dir():
-        run = Run(Path(name).resolve().name, Path(name).resolve())
-        if not run.checkpoints:
-            return run.name, [str(run.folder)]
-    if run.checkpoints:
-        return run.name, [str(p) for p in run.checkpoints]
     if run.info is not None:
-        raise UserError(f"run '{name}' was imported: it has predictions but no checkpoint", where=run.folder)
+        if not run.checkpoints:
+            raise UserError(f"run '{name}' was imported: it has predictions but no checkpoint", where=run.folder)
+        return name, [str(path) for path in run.checkpoints]
     known = [r.name for r in workspace.runs()]
-    if "/" not in name and known:
+    if "/" not in name and known and not Path(name).is_dir():
         raise UserError(f"no run, directory or Hub id '{name}'", where=workspace.root, next=did_you_mean(name, known))
-    return name.split("/")[-1], [name]
+    return Path(name).resolve().name, checkpoints_of(name)
 
 
 def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:

@@ -10,28 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.run_folder import RunFolder
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import Metric, evaluate, find_metric, score
+from kaggle_tools.metrics import Metric, find_metric, score
 from kaggle_tools.predictions import Predictions
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
-from models.training.progress import OnProgress, Progress
+from models.training.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def run(options: TrainOptions) -> TrainResult:
     folder.claim(asked, force=options.force)
     todo = [fold for fold in asked if folder.finished(fold) is None]
     if todo:
-        train_one = _fold_trainer(recipe, competition, rows, metric, options)
+        train_one = fold_trainer(Task(recipe, competition.classes, rows, metric, options.device, options.on_progress))
         for fold in todo:
             _train_fold(fold, rows, folder, competition, train_one)
     return _conclude(recipe, competition, rows, folder, todo, began)
@@ -193,21 +192,8 @@ def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
     return sorted(set(asked)) or list(range(n))
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """What training a fold gave, of either kind."""
-
-    probs: NDArray[np.float32]
-    kept: int = 0
-    history: tuple[dict[str, Any], ...] = ()
-
-
-# (fold, rows to train on, rows to validate on, folder of the checkpoint)
-_TrainOne = Callable[[int, NDArray[np.int64], NDArray[np.int64], Path], _Trained]
-
-
 def _train_fold(
-    fold: int, rows: TrainingRows, folder: RunFolder, competition: Competition, train_one: _TrainOne
+    fold: int, rows: TrainingRows, folder: RunFolder, competition: Competition, train_one: TrainOne
 ) -> None:
     began = time.perf_counter()
     inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
@@ -225,68 +211,6 @@ def _train_fold(
         meta={"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)},
     )
     folder.finish_fold(fold, piece)
-
-
-def _fold_trainer(
-    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
-) -> _TrainOne:
-    """What all folds share is made once: tokenizer or vectorizer."""
-    make = _linear_trainer if recipe.kind == "linear" else _transformer_trainer
-    return make(recipe, competition, rows, metric, options)
-
-
-def _transformer_trainer(
-    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
-) -> _TrainOne:
-    from models.training.fold import make_tokenizer, train_fold
-
-    texts = rows.texts.to_list()
-    tokenizer = make_tokenizer(recipe, texts)
-
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> _Trained:
-        result = train_fold(
-            recipe,
-            competition.classes,
-            [texts[i] for i in train],
-            rows.targets[train],
-            [texts[i] for i in valid],
-            rows.targets[valid],
-            tokenizer,
-            folder=folder,
-            fold=fold,
-            on_progress=options.on_progress,
-            metric=lambda probs, labels: evaluate(metric.name, labels, probs),
-            greater_is_better=metric.greater_is_better,
-            device=options.device,
-        )
-        return _Trained(result.valid_probs, result.kept, tuple(map(dataclasses.asdict, result.history)))
-
-    return train_one
-
-
-def _linear_trainer(
-    recipe: Recipe, competition: Competition, rows: TrainingRows, metric: Metric, options: TrainOptions
-) -> _TrainOne:
-    from scipy.special import softmax
-
-    from models.linear import LinearModel, fit_vectorizer, split_options
-
-    of_vectorizer, of_classifier = split_options(recipe.linear)
-    vectorizer = fit_vectorizer(rows.texts.to_list(), **of_vectorizer)
-    features = vectorizer.transform(rows.texts.to_list())
-
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> _Trained:
-        codes, classes = rows.targets[train], competition.classes
-        model = LinearModel.fit(vectorizer, features[train], codes, classes, **of_classifier)
-        probs = softmax(model.logits(features[valid]), axis=1).astype(np.float32)
-        value = evaluate(metric.name, rows.targets[valid], probs)
-        shutil.rmtree(folder, ignore_errors=True)  # a fold that was not finished
-        model.save(folder, cleaning=recipe.data.cleaning, score=value)
-        if options.on_progress is not None:
-            options.on_progress(Progress(fold, epoch=1, epochs=1, step=1, n_steps=1, loss=None, score=value))
-        return _Trained(probs)
-
-    return train_one
 
 
 def _conclude(

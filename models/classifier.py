@@ -154,7 +154,10 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
     limit = position_limit(body)
     if limit is not None and recipe.data.max_length > limit:
-        raise ModelError(f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most")
+        raise ModelError(
+            f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
+            next="write a recipe with a smaller max_length",
+        )
     return TextClassifier(body, _make_head(recipe.head.name, recipe.head.options, config))
 
 

@@ -40,6 +40,12 @@ def local_folder(source: str) -> Path:
         ) from exc
 
 
+def checkpoints_of(source: str) -> list[str]:
+    """The fold checkpoints of a run's directory, in order; a checkpoint or Hub id is its own only one."""
+    folds = [path for path in Path(source).glob("fold*") if path.is_dir() and path.name[4:].isdigit()]
+    return [str(path) for path in sorted(folds, key=lambda path: int(path.name[4:]))] or [source]
+
+
 def fingerprint(folder: Path) -> str:
     """16 hex digits that change when the checkpoint does: small files whole, weights by size and 64 spread samples.
 

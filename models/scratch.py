@@ -30,6 +30,7 @@ def train_tokenizer(texts: Iterable[str], options: ScratchOptions, max_length: i
     """
     words = _count_words(texts, options)
     alphabet = _alphabet(words, options)
+    known = set(alphabet)
     trainer = trainers.WordPieceTrainer(
         vocab_size=options.vocab_size,
         min_frequency=options.min_frequency,
@@ -39,9 +40,8 @@ def train_tokenizer(texts: Iterable[str], options: ScratchOptions, max_length: i
         continuing_subword_prefix="##",
         show_progress=False,
     )
-    known = set(alphabet)
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    spelled = (word for word in sorted(words) if known.issuperset(_pieces(word)))
+    spelled = (word for word in sorted(words) if known.issuperset(word))
     learner.train_from_iterator(([word] * words[word] for word in spelled), trainer)
     return _bert_tokenizer(learner.get_vocab(), options, max_length)
 
@@ -74,15 +74,20 @@ def _count_words(texts: Iterable[str], options: ScratchOptions) -> Counter[str]:
 
 
 def _alphabet(words: Counter[str], options: ScratchOptions) -> list[str]:
-    """First characters, and later ones as ``##x``: the frequent ones, most frequent first, as far as there is room."""
+    """The most frequent characters as far as there is room, each as ``x`` and, where it continues a word, as ``##x``.
+
+    The trainer wants ``x`` for every ``##x``.
+    """
     counts: Counter[str] = Counter()
+    continuing = set()
     for word, count in words.items():
-        for piece in _pieces(word):
-            counts[piece] += count
-    frequent = [piece for piece, count in counts.items() if count >= options.min_frequency]
-    frequent.sort(key=lambda piece: (-counts[piece], piece))
-    return frequent[: options.vocab_size - len(SPECIAL)]
-
-
-def _pieces(word: str) -> list[str]:
-    return [word[0], *("##" + character for character in word[1:])]
+        continuing.update(word[1:])
+        for character in word:
+            counts[character] += count
+    pieces: list[str] = []
+    for character in sorted(counts, key=lambda character: (-counts[character], character)):
+        forms = [character, "##" + character] if character in continuing else [character]
+        if counts[character] < options.min_frequency or len(SPECIAL) + len(pieces) + len(forms) > options.vocab_size:
+            break
+        pieces += forms
+    return pieces

@@ -1,7 +1,7 @@
 """The `Scorer`: texts in, probabilities of every run out. The same object serves a job, an actor and a notebook.
 
-    scorer = Scorer({"roberta": ["runs/roberta/fold0", "runs/roberta/fold1"], "linear": ["runs/linear/fold0"]})
-    scorer.score(["a text", "another"])        # {"roberta": (2, C) float32, "linear": (2, C) float32}
+    scorer = Scorer(["runs/roberta", "runs/linear"])       # directories of runs or checkpoints, or Hub ids
+    scorer.score(["a text", "another"])                    # {"roberta": (2, C) float32, "linear": (2, C) float32}
 
 Work is shared wherever it can be: a text that occurs twice is scored once; members with the same cleaning and tokenizer
 share one tokenisation, members with the same vectorizer one TF-IDF; all networks see each batch while it is on the
@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import ModelError
+from models.hub import checkpoints_of
 from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.members import (
@@ -117,7 +119,8 @@ class Scorer:
     """All models of a job, resident on one device.
 
     Args:
-        models: Run name → its checkpoints (local directories or Hugging Face Hub ids), one a fold.
+        models: One or several directories (of a run with folds, or of a checkpoint) or Hugging Face Hub ids, each a run
+            named by its last part; or run name → its checkpoints, which are averaged.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
             over folds are always float32. Linear models ignore it.
@@ -131,7 +134,7 @@ class Scorer:
 
     def __init__(
         self,
-        models: Mapping[str, Sequence[str]],
+        models: str | Sequence[str] | Mapping[str, Sequence[str]],
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -139,6 +142,7 @@ class Scorer:
         token_budget: int | None = None,
         max_length: int | None = None,
     ) -> None:
+        models = _by_run(models)
         if not models or not all(models.values()):
             raise ModelError("no models to score with", next="train one with `cli train`, or name one with --model")
         self.device = resolve_device(device)
@@ -251,6 +255,13 @@ class Scorer:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
+
+
+def _by_run(models: str | Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    if isinstance(models, Mapping):
+        return {run: list(sources) for run, sources in models.items()}
+    sources = [models] if isinstance(models, str) else models
+    return {Path(source).name: checkpoints_of(source) for source in sources}
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

@@ -96,6 +96,8 @@ def train_fold(
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task).to(where)
+        if recipe.training.gradient_checkpointing and not network.body.supports_gradient_checkpointing:
+            raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
         run = _Loop(
             options=recipe.training,
             network=network,
@@ -157,7 +159,7 @@ def _train(run: _Loop) -> tuple[list[Epoch], int, NDArray[np.float32]]:
     optimizer = make_optimizer(run.network, options)
     schedule = make_schedule(optimizer, options, options.epochs * n_batches)
     if options.gradient_checkpointing:
-        run.network.body.gradient_checkpointing_enable({"use_reentrant": False})
+        run.network.body.activation_checkpointing_enable()
     history: list[Epoch] = []
     best, best_value, best_weights, best_probs = 0, -np.inf, None, np.empty(0, np.float32)
     for epoch in range(1, options.epochs + 1):

@@ -1,16 +1,17 @@
-"""A tiny recipe from scratch and its tokenizer, for tests that train or build."""
+"""A tiny recipe from scratch and its tokenizer, for tests that build or train."""
 
+import itertools
+
+import numpy as np
 import pytest
 
-from models.recipe import DataOptions, EncoderOptions, HeadOptions, Recipe, ScratchOptions, TrainingOptions
+from models.recipe import DataOptions, EncoderOptions, Recipe, ScratchOptions, TrainingOptions
 from models.scratch import train_tokenizer
 
 SCRATCH = ScratchOptions(layers=2, hidden=16, heads=2, intermediate=32, vocab_size=120, min_frequency=1)
-
-COLOURS = ("red", "green", "blue")
-TEXTS = [f"{COLOURS[i % 3]} {noun} {verb}" for i, (noun, verb) in enumerate(
-    (noun, verb) for noun in ("fox", "dog runs", "big old house", "sea") for verb in ("sleeps", "is here now", "sings", "")
-)] * 2  # fmt: skip
+CLASSES = ("red", "green", "blue")
+ENDS = ("fox sleeps", "dog", "big old house is here now", "sea sings", "sea", "old dog runs and sings", "house", "fox")
+TEXTS = [f"{colour} {end}" for end, colour in itertools.product(ENDS, CLASSES)]
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,6 @@ def tiny_recipe():
         seed=1,
         encoder=EncoderOptions(scratch=SCRATCH),
         data=DataOptions(max_length=16),
-        head=HeadOptions("stock"),
         training=TrainingOptions(epochs=3, batch_size=8, learning_rate=3e-3),
     )
 
@@ -31,8 +31,6 @@ def tiny_tokenizer():
 
 
 @pytest.fixture(scope="session")
-def coloured_texts():
-    """Texts whose first word is their class, and the classes' numbers."""
-    import numpy as np
-
-    return TEXTS, np.array([COLOURS.index(text.split()[0]) for text in TEXTS])
+def coloured():
+    """24 texts whose first word is their class, and the classes' numbers."""
+    return TEXTS, np.array([CLASSES.index(text.split()[0]) for text in TEXTS])

@@ -1,0 +1,362 @@
+"""`jobs.train`: k folds, resumed at fold boundaries; everything about the training table that is refused."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import f1_score
+
+from jobs.run_folder import RunFolder
+from jobs.train import TrainOptions, run
+from jobs.workspace import Workspace
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import Predictions
+from models.checkpoint import CheckpointSpec
+from models.classifier import load_classifier
+from models.errors import ModelError
+from models.recipe import load_recipe
+
+CLASSES = ("cat", "dog", "emu")
+VERBS = ("sat", "walked", "slept")
+
+TINY = """
+seed = 3
+
+[encoder.scratch]
+layers = 1
+hidden = 16
+intermediate = 16
+vocab_size = 60
+min_frequency = 1
+
+[data]
+max_length = 12
+cleaning = ["lowercase", "strip"]
+
+[folds]
+n = 3
+
+[head]
+name = "max"
+
+[training]
+epochs = 2
+batch_size = 8
+learning_rate = 1e-2
+"""
+LINEAR = 'kind = "linear"\n[folds]\nn = 3\n[linear]\nmin_df = 1\nC = 5.0\n'
+
+
+def table(n=36):
+    return pl.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(n)],
+            "text": [f"The {CLASSES[i % 3]} {VERBS[i % 7 % 3]} {i % 5}" for i in range(n)],
+            "label": [CLASSES[i % 3] for i in range(n)],
+            "owner": [f"o{i // 4}" for i in range(n)],
+        }
+    )
+
+
+class Place:
+    """A competition in a folder, its recipes, and a way to train there."""
+
+    def __init__(self, root):
+        self.root = root
+        self.write(table())
+        self.competition()
+        self.recipe("tiny", TINY)
+        self.recipe("linear", LINEAR)
+
+    def write(self, frame):
+        frame.write_csv(self.root / "train.csv")
+
+    def competition(self, **changes):
+        values = {
+            "name": "animals", "task": "single_label", "metric": "macro_f1", "id_column": "id", "text_column": "text",
+            "label_column": "label", "classes": list(CLASSES), "train": "train.csv", **changes,
+        }  # fmt: skip
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+        (self.root / "competition.toml").write_text("\n".join(lines))
+
+    def recipe(self, name, text):
+        (self.root / f"{name}.toml").write_text(text)
+
+    def train(self, recipe="tiny", **options):
+        return run(TrainOptions(recipe=self.root / f"{recipe}.toml", start=self.root, device="cpu", **options))
+
+    def file(self, name):
+        return self.root / "runs" / name
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "linear"])
+def test_a_run_has_everything_that_the_contract_names(place, recipe):
+    result = place.train(recipe)
+    found = Workspace.find(place.root).run(recipe)
+    assert [path.name for path in found.checkpoints] == ["fold0", "fold1", "fold2"]
+    oof = Predictions.load(found.oof)
+    assert oof.ids.name == "id"
+    assert oof.ids.to_list() == table()["id"].to_list()
+    assert oof.labels.to_list() == table()["label"].to_list()
+    assert sorted(np.bincount(oof.folds)) == [12, 12, 12]
+    expected = f1_score(oof.label_codes, oof.probs.argmax(1), average="macro")
+    assert result.score == found.info["score"] == pytest.approx(expected)
+    assert found.info["class_counts"] == dict.fromkeys(CLASSES, 12)
+    assert found.info["kind"] == result.kind == ("linear" if recipe == "linear" else "transformer")
+    assert [fold["fold"] for fold in found.info["folds"]] == [0, 1, 2]
+    assert found.info["environment"]["torch"]
+    assert load_recipe(found.folder / "recipe.toml") == load_recipe(place.root / f"{recipe}.toml")
+    for fold, path in zip(result.folds, found.checkpoints, strict=True):
+        spec = CheckpointSpec.load(path)
+        assert (spec.classes, spec.score) == (CLASSES, pytest.approx(fold.score))
+        assert spec.cleaning == (("lowercase", "strip") if recipe == "tiny" else ())
+
+
+def test_each_row_is_predicted_by_the_fold_that_did_not_see_it(place):
+    import torch
+
+    place.train()
+    oof = Predictions.load(place.file("tiny/oof.parquet"))
+    for fold in range(3):
+        loaded = load_classifier(place.file(f"tiny/fold{fold}"))
+        for row in np.flatnonzero(oof.folds == fold)[:3]:
+            ids = torch.tensor([loaded.tokenizer(table()["text"][int(row)].lower())["input_ids"]])
+            with torch.inference_mode():
+                probs = loaded.network(ids).softmax(-1).numpy()[0]
+            np.testing.assert_allclose(probs, oof.probs[row], atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "linear"])
+def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
+    def files():
+        weights = [*place.file(recipe).rglob("*.safetensors"), *place.file(recipe).rglob("kaggle_jobs.json")]
+        return {path: path.read_bytes() for path in [place.file(recipe) / "oof.parquet", *weights]}
+
+    place.train(recipe)
+    whole = files()
+    shutil.rmtree(place.file(recipe))
+    partial = place.train(recipe, folds=(2,))
+    assert (partial.score, partial.missing) == (None, (0, 1))
+    assert not place.file(f"{recipe}/run.json").exists()
+    result = place.train(recipe)
+    assert [fold.reused for fold in result.folds] == [False, False, True]
+    assert files() == whole
+
+
+def test_an_interrupted_run_keeps_its_finished_folds(place):
+    def interrupt_in_fold_1(progress):
+        if progress.fold == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.train(on_progress=interrupt_in_fold_1)
+    assert sorted(path.name for path in place.file("tiny").iterdir()) == ["fold0", "recipe.toml"]
+    assert [fold.reused for fold in place.train().folds] == [True, False, False]
+
+
+def test_a_fold_killed_between_checkpoint_and_predictions_is_trained_again(place):
+    place.train()
+    place.file("tiny/run.json").unlink()
+    place.file("tiny/fold1/oof.parquet").unlink()
+    assert [fold.reused for fold in place.train().folds] == [True, False, True]
+
+
+def test_a_complete_run_is_not_trained_again_unless_forced(place):
+    first = place.train()
+    written = place.file("tiny/run.json").read_bytes()
+    again = place.train()
+    assert all(fold.reused for fold in again.folds)
+    assert again.score == first.score
+    assert place.file("tiny/run.json").read_bytes() == written
+    (place.file("tiny") / "predictions").mkdir()
+    forced = place.train(force=True, folds=(1,))
+    assert [fold.reused for fold in forced.folds] == [True, False, True]
+    assert forced.score == first.score
+    assert not place.file("tiny/predictions").exists()  # made by the checkpoint that was replaced
+
+
+def test_another_recipe_under_the_same_name_is_refused_and_force_replaces_all(place):
+    place.train()
+    place.recipe("tiny", TINY.replace("1e-2", "2e-2"))
+    with pytest.raises(UserError, match="run 'tiny' exists with other settings") as error:
+        place.train()
+    assert error.value.details["differ"] == "was learning_rate = 0.01; is now learning_rate = 0.02"
+    forced = place.train(force=True, folds=(0,))
+    assert ([fold.fold for fold in forced.folds], forced.missing) == ([0], (1, 2))
+
+
+def test_changed_training_rows_are_refused(place):
+    place.train()
+    place.write(table().with_columns(text=pl.col("text") + "!"))
+    with pytest.raises(UserError) as error:
+        place.train()
+    assert error.value.details["differ"] == "training rows, folds, classes or metric"
+
+
+def test_a_changed_encoder_directory_is_refused(place, save_model):
+    model = place.root / "model"
+    save_model(model, 0)
+    options = TrainOptions(encoder=str(model), start=place.root, folds=(0,), device="cpu", limit=24)
+    with pytest.raises(ModelError, match="max_length = 128, but the encoder takes 64"):
+        run(options)
+    place.recipe("tuned", f'[encoder]\npath = "{model}"\n[data]\nmax_length = 40\n[folds]\nn = 3\n')
+    shutil.rmtree(place.file(""))
+    place.train("tuned", folds=(0,))
+    shutil.rmtree(model)
+    save_model(model, 1)
+    with pytest.raises(UserError) as error:
+        place.train("tuned")
+    assert error.value.details["differ"] == "files of the encoder"
+
+
+def test_a_run_that_was_not_trained_is_never_replaced(place):
+    place.file("tiny").mkdir(parents=True)
+    place.file("tiny/run.json").write_text('{"kind": "imported"}')
+    with pytest.raises(UserError, match="was not trained here"):
+        place.train(force=True)
+
+
+def test_all_runs_share_one_division_into_folds(place):
+    place.train()
+    place.train("linear")
+    first, second = (Predictions.load(place.file(f"{name}/oof.parquet")) for name in ("tiny", "linear"))
+    assert np.array_equal(first.folds, second.folds)
+    place.recipe("other", LINEAR.replace("n = 3", "n = 4"))
+    with pytest.raises(UserError, match="other folds"):
+        place.train("other")
+
+
+def test_groups_stay_together(place):
+    place.recipe("tiny", TINY.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"'))
+    place.train("tiny", folds=(0,))
+    folds = pl.read_parquet(place.file("folds.parquet")).join(table(), on="id")
+    assert folds.group_by("owner").agg(pl.col("fold").n_unique())["fold"].to_list() == [1] * 9
+
+
+def test_a_limit_draws_rows_but_keeps_their_folds(place):
+    result = place.train("linear", limit=24, name="small")
+    oof = Predictions.load(result.run.oof)
+    assert len(oof) == result.n_rows == 24
+    all_folds = dict(pl.read_parquet(place.file("folds.parquet")).iter_rows())
+    assert [all_folds[row] for row in oof.ids] == oof.folds.tolist()
+    assert len(all_folds) == 36
+    assert oof.ids.to_list() == [row for row in table()["id"] if row in set(oof.ids)]
+
+
+def test_another_seed_gives_another_model(place):
+    first, second = place.train(folds=(0,)), place.train(folds=(0,), seed=4, name="other")
+    pieces = [Predictions.load(r.run.folder / "fold0" / "oof.parquet").probs for r in (first, second)]
+    assert not np.array_equal(*pieces)
+
+
+def test_rows_without_ids_are_numbered(place):
+    place.competition(id_column=None)
+    place.train("linear")
+    oof = Predictions.load(place.file("linear/oof.parquet"))
+    assert oof.ids.to_list() == [str(i) for i in range(36)]
+
+
+def test_null_texts_count_as_empty(place):
+    place.write(table().with_columns(text=pl.when(pl.col("id").is_in(["r3", "r5"])).then(None).otherwise("text")))
+    assert place.train("linear").n_null_texts == 2
+
+
+def test_multi_label_rows_train_on_joined_labels(place):
+    labels = [["cat", "cat|dog", "dog"][i % 3] for i in range(33)] + ["", "", ""]
+    place.write(table().with_columns(label=pl.Series(labels)))
+    place.competition(task="multi_label", metric="micro_f1")
+    place.train()
+    oof = Predictions.load(place.file("tiny/oof.parquet"))
+    assert oof.task == "multi_label"
+    assert oof.labels.to_list() == labels
+    assert load_classifier(place.file("tiny/fold0")).spec.task == "multi_label"
+    with pytest.raises(UserError, match="linear runs are for single_label"):
+        place.train("linear")
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "detail"),
+    [
+        ({"label": "cow"}, "1 labels are not among the classes", "'cow' in row 8"),
+        ({"label": None}, "1 labels are not among the classes", "None in row 8"),
+        ({"id": "r1"}, "1 ids occur more than once", "r1"),
+        ({"id": ""}, "no id", "r8"),
+    ],
+)
+def test_a_bad_row_is_told_with_row_and_value(place, change, message, detail):
+    (column, value) = next(iter(change.items()))
+    here = pl.int_range(pl.len()) == 7
+    place.write(table().with_columns(pl.when(here).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)))
+    with pytest.raises(UserError, match=message) as error:
+        place.train("linear")
+    if column != "id" or value:
+        assert detail in error.value.details["first"]
+        assert "train.csv" in error.value.details["where"]
+    assert not place.file("linear").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": None}, "names no training table"),
+        ({"label_column": None}, "names no label column"),
+        ({"train": "none.csv"}, "none.csv"),
+        ({"text_column": "txt"}, "no column 'txt'"),
+        ({"metric": "f2"}, "unknown metric 'f2'"),
+        ({"metric": "hamming_loss"}, "not for single_label"),
+    ],
+)
+def test_a_competition_that_does_not_do_is_refused(place, changes, message):
+    place.competition(**changes)
+    with pytest.raises(UserError, match=message):
+        place.train("linear")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"folds": (3,)}, UserError, "no fold 3"),
+        ({"name": "a/b"}, UserError, "'a/b' cannot be a run name"),
+        ({"limit": 1}, UserError, "fold . has"),
+        ({"limit": 0}, UserError, "limit"),
+        ({"encoder": "x"}, UserError, "either a recipe file or an --encoder"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(place, options, error, message):
+    with pytest.raises(error, match=message):
+        place.train(**options)
+
+
+def test_without_a_competition_the_way_to_one_is_told(tmp_path):
+    (tmp_path / "r.toml").write_text(LINEAR)
+    with pytest.raises(UserError, match=r"no competition.toml") as error:
+        run(TrainOptions(recipe=tmp_path / "r.toml", start=tmp_path))
+    assert "cli init" in error.value.details["next"]
+
+
+def test_a_run_folder_knows_finished_folds_by_their_fingerprints(place):
+    result = place.train("linear")
+    folder = RunFolder(result.run, "", {"recipe": "x", "data": "y"}, n_folds=3)
+    assert folder.finished(0) is None
+    piece = Predictions.load(result.run.folder / "fold0" / "oof.parquet")
+    fits = dataclasses.replace(folder, fingerprints={key: piece.meta[key] for key in ("recipe", "data")})
+    assert fits.finished(0) is not None
+    assert fits.finished(7) is None
+
+
+@pytest.mark.shared
+def test_real_posts_train_a_run_that_beats_the_majority_class(place, shared_data):
+    train = str(shared_data / "weibo_ncov" / "labelled_3000.csv")
+    place.competition(train=train, text_column="content", classes=["-1", "0", "1"])
+    place.recipe("linear", LINEAR.replace("[linear]", '[data]\ncleaning = ["mentions", "urls", "strip"]\n[linear]'))
+    result = place.train("linear")
+    assert result.n_rows == 3000
+    assert result.score > 0.63  # 0.2 for the majority class
