@@ -123,7 +123,7 @@ def run(options: TrainOptions) -> TrainResult:
     began = time.perf_counter()
     recipe = read_recipe(options)
     competition = Competition.find(options.start)
-    metric = _check_task(competition, recipe)
+    metric = _check_request(competition, recipe, options.device)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
     folder = RunFolder(
@@ -170,12 +170,17 @@ def read_recipe(options: TrainOptions) -> Recipe:
     return recipe
 
 
-def _check_task(competition: Competition, recipe: Recipe) -> Metric:
+def _check_request(competition: Competition, recipe: Recipe, device: str) -> Metric:
+    """What can be told before anything is read or removed; gives the competition's metric."""
     metric = find_metric(competition.metric)
     if competition.task not in metric.tasks:
         raise UserError(f"metric '{metric.name}' is not for {competition.task} tasks", where=competition.root)
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
+    if recipe.kind == "transformer":
+        from models.inference.device import resolve_device  # imports torch, which a linear run does without
+
+        resolve_device(device)
     return metric
 
 

@@ -23,6 +23,10 @@ SCHEMA_VERSION = 1
 PREFIX = "prob_"
 METADATA_KEY = "kaggle_jobs"
 
+# Of several labels in one cell, and from which probability on a row has a label.
+SEPARATOR = "|"
+THRESHOLD = 0.5
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -63,6 +67,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def predicted(self) -> pl.Series:
+        """(N,) String: the label (or ``|``-joined labels) that the probabilities say; see `likeliest`."""
+        return likeliest(self.probs, self.classes, self.task)
 
     @property
     def label_codes(self) -> NDArray[np.int64]:
@@ -160,6 +169,17 @@ class Predictions:
             task=self.task,
             meta=self.meta,
         )
+
+
+def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> pl.Series:
+    """(N,) String ``label``: the most probable class, the first of equals; ``multi_label``: all of at least one half.
+
+    The metrics follow the same rule. Several labels are joined by ``|``; a row may have none.
+    """
+    if task == "single_label":
+        return pl.Series("label", classes, dtype=pl.String).gather(probs.argmax(axis=1))
+    joined = [SEPARATOR.join(classes[i] for i in np.flatnonzero(row)) for row in probs >= THRESHOLD]
+    return pl.Series("label", joined, dtype=pl.String)
 
 
 def encode_labels(labels: pl.Series, classes: Sequence[str]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
-from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
+from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
 
 Write = Callable[[pl.DataFrame], None]
 
@@ -96,14 +96,6 @@ def mean_probabilities(probs: Sequence[NDArray[np.float32]]) -> NDArray[np.float
         total += other
     total /= np.float32(len(probs))
     return total
-
-
-def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> pl.Series:
-    """(N,) String ``label``: the class of highest probability, or (multi-label) all of at least one half."""
-    if task == "single_label":
-        return pl.Series("label", classes, dtype=pl.String).gather(probs.argmax(axis=1))
-    names = np.array(classes, dtype=object)
-    return pl.Series("label", ["|".join(names[row]) for row in probs >= 0.5], dtype=pl.String)
 
 
 def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.predictions import Predictions
+from kaggle_tools.predictions import SEPARATOR, Predictions
 from kaggle_tools.submissions.layout import Layout, read_sample, trimmed
-
-THRESHOLD = 0.5
-SEPARATOR = "|"
 
 
 def build_submission(predictions: Predictions, sample: Path | None, competition: Competition) -> pl.DataFrame:
@@ -45,18 +41,9 @@ def build_submission(predictions: Predictions, sample: Path | None, competition:
     return _fill(_in_order_of(predictions, ids, sample), wanted.layout, ids)
 
 
-def predicted_labels(predictions: Predictions) -> pl.Series:
-    """(N,) String: the label or ``|``-joined labels of each row, by the rule that the metrics follow too."""
-    classes = predictions.classes
-    if predictions.task == "single_label":
-        return pl.Series("label", classes, dtype=pl.String).gather(predictions.probs.argmax(axis=1))
-    joined = [SEPARATOR.join(classes[i] for i in np.flatnonzero(row)) for row in predictions.probs >= THRESHOLD]
-    return pl.Series("label", joined, dtype=pl.String)
-
-
 def count_classes(predictions: Predictions) -> dict[str, int]:
     """Rows predicted as each class, classes in order; a row with several labels counts for each."""
-    labels = predicted_labels(predictions)
+    labels = predictions.predicted
     single = labels if predictions.task == "single_label" else labels.str.split(SEPARATOR).explode()
     found = dict(single.value_counts(name="n").iter_rows())
     return {name: found.get(name, 0) for name in predictions.classes}
@@ -99,5 +86,5 @@ def _fill(predictions: Predictions, layout: Layout, ids: pl.Series) -> pl.DataFr
     for name, column in layout.classes.items():
         filled[column] = pl.Series(predictions.probs[:, predictions.classes.index(name)], dtype=pl.Float32)
     if layout.format == "labels":
-        filled[layout.values[0]] = predicted_labels(predictions)
+        filled[layout.values[0]] = predictions.predicted
     return pl.DataFrame({column: filled[column] for column in layout.columns})
