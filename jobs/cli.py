@@ -11,7 +11,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -302,12 +302,20 @@ def main() -> None:
         sys.stderr.write(f"error: {exc}\n")
         sys.exit(exc.exit_code)
     except Interrupted as exc:
-        sys.stderr.write("interrupted: what was finished is kept; run the same command again to go on\n")
-        sys.exit(exc.exit_code)
+        _say_interrupted(exc.exit_code)
+    except SystemExit as exc:
+        if exc.code == 130:  # typer's own answer to Ctrl-C, which says nothing
+            _say_interrupted(130)
+        raise
     except BrokenPipeError:
         # The reader of a pipe has gone (`cli jobs | head`); Python would complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _say_interrupted(exit_code: int) -> NoReturn:
+    sys.stderr.write("interrupted: what was finished is kept; run the same command again to go on\n")
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ and batches, every network sees them (`models.inference`), folds are averaged, t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,19 +19,16 @@ from typing import Any, Literal
 import numpy as np
 
 from jobs.dry_run import Forecast, forecast
+from jobs.outputs import write_run_predictions, write_submission
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
-from jobs.runner.assemble import check_suffix, check_writable, mean_probabilities, write_output, write_predictions
+from jobs.runner.assemble import check_suffix, check_writable, write_output
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
-from kaggle_tools import metrics
-from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
-from kaggle_tools.predictions import Predictions
-from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import resolve_precision
@@ -108,30 +105,42 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     with open_job(request, workspace.jobs, rows, watch.note) as job:
         output = (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
         result = job.store.result
-        if result is not None and _is_intact(result, output):
-            return _result(result, inputs, was_complete=True, seconds=time.perf_counter() - began)
-        _claim_output(job.store, output, options.force)
-        gate, precision = _agree_on_precision(options, job, scorer, watch)
-        resumed = sum(t.n_rows for t in job.plan.tasks if t.index in job.store.done())
-        job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
-        run_shards(job.plan, job.store, scorer, watch)
-        write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-        predictions = _write_run_predictions(job, workspace, scorer, watch)
-        submission = _write_submission(options, job, workspace, predictions)
-        result = {
-            "job": job.plan.id,
-            "output": str(output),
-            "output_digest": file_digest(output),
-            "predictions": {name: str(path) for name, path in predictions.items()},
-            "submission": submission,
-            "resumed_rows": resumed,
-            "totals": _totals(job),
-            "gate": None if gate is None else vars(gate),
-            "precision": precision,
-        }
-        job.store.write("result.json", result)
-        job.store.event("completed", output=str(output))
-    return _result(result, inputs, was_complete=False, seconds=time.perf_counter() - began)
+        was_complete = result is not None and _is_intact(result, output)
+        if result is None or not was_complete:
+            result = _work(options, workspace, scorer, job, output, watch)
+        if result["submission"] is None and options.submission:
+            predictions = {name: Path(path) for name, path in result["predictions"].items()}
+            result["submission"] = write_submission(job, workspace, predictions, options.name)
+            job.store.write("result.json", result)
+    return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
+
+
+def _work(
+    options: ScoreOptions, workspace: Workspace, scorer: Scorer, job: Job, output: Path, watch: Watch
+) -> dict[str, Any]:
+    """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
+    _claim_output(job.store, output, options.force)
+    gate, precision = _agree_on_precision(options, job, scorer, watch)
+    done = job.store.done()
+    resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
+    job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
+    run_shards(job.plan, job.store, scorer, watch)
+    write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+    predictions = write_run_predictions(job, workspace, scorer, watch)
+    result = {
+        "job": job.plan.id,
+        "output": str(output),
+        "output_digest": file_digest(output),
+        "predictions": {name: str(path) for name, path in predictions.items()},
+        "submission": None,
+        "resumed_rows": resumed,
+        "totals": _totals(job),
+        "gate": None if gate is None else vars(gate),
+        "precision": precision,
+    }
+    job.store.write("result.json", result)
+    job.store.event("completed", output=str(output))
+    return result
 
 
 def predict(options: ScoreOptions) -> Forecast:
@@ -230,70 +239,6 @@ def _spread(n_rows: int, device: str) -> list[int]:
     """Positions of the gate's sample, evenly over the first shard."""
     places = np.linspace(0, n_rows - 1, min(n_rows, GATE_ROWS[device]))
     return [int(place) for place in places]
-
-
-def _write_run_predictions(job: Job, workspace: Workspace, scorer: Scorer, watch: Watch) -> dict[str, Path]:
-    """Each workspace run's predictions for a whole input file, where later commands look for them."""
-    request = job.plan.request
-    if request.limit is not None:
-        return {}
-    competition = workspace.competition
-    test = competition.path(competition.test) if competition else None
-    if test is not None and test.name.split(".")[0] == request.stem and [str(test)] != [f.path for f in request.inputs]:
-        watch.note(f"runs/<run>/predictions/{request.stem}.parquet is kept for the competition's own test file")
-        return {}
-    paths: dict[str, Path] = {}
-    own = {run.name: run for run in workspace.runs()}
-    for name in request.models:
-        if name in own:
-            paths[name] = own[name].predictions(request.stem)
-            write_predictions(job.plan, job.store, name, paths[name], task=scorer.task, precision=scorer.precision)
-    return paths
-
-
-def _write_submission(
-    options: ScoreOptions, job: Job, workspace: Workspace, predictions: Mapping[str, Path]
-) -> str | None:
-    """A version for the competition's test file: the equal mean of the runs. One job makes one version."""
-    competition = workspace.competition
-    inputs = [Path(f.path) for f in job.plan.request.inputs]
-    if not options.submission or competition is None or inputs != [competition.path(competition.test)]:
-        return None
-    if set(predictions) != set(job.plan.request.models):
-        return None
-    for version in list_versions(workspace.submissions).versions:
-        if version.manifest.recipe.get("job") == job.plan.id:
-            return version.title
-    mean = _mean([Predictions.load(path) for path in predictions.values()])
-    table = build_submission(mean, competition.path(competition.sample_submission), competition)
-    draft = ManifestDraft(
-        recipe={"kind": "mean", "runs": list(predictions), "job": job.plan.id},
-        inputs=tuple(predictions.values()),
-        competition=competition.name,
-        metric=competition.metric,
-        oof_score=_oof_score(workspace, competition, list(predictions)),
-        class_counts=count_classes(mean),
-    )
-    name = options.name or (next(iter(predictions)) if len(predictions) == 1 else "mean")
-    return write_version(workspace.submissions, name, table, draft).title
-
-
-def _mean(members: Sequence[Predictions]) -> Predictions:
-    first = members[0]
-    aligned = [first, *(p.align(first.ids) for p in members[1:])]
-    return Predictions(
-        first.ids, first.classes, mean_probabilities([p.probs for p in aligned]), first.labels, first.folds, first.task
-    )
-
-
-def _oof_score(workspace: Workspace, competition: Competition, names: Sequence[str]) -> float | None:
-    paths = [workspace.run(name).oof for name in names]
-    if not all(path.is_file() for path in paths):
-        return None
-    try:
-        return metrics.score(competition.metric, _mean([Predictions.load(path) for path in paths]))
-    except UserError:  # runs trained on different rows have no common OOF score
-        return None
 
 
 def _totals(job: Job) -> dict[str, float]:

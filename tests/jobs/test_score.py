@@ -344,3 +344,49 @@ def test_predictions_of_a_run_are_a_predictions_file(here, model):
     assert predictions.ids.to_list() == [row[0] for row in ROWS]
     assert predictions.meta["run"] == "mine"
     assert result.output.parent == here / "predictions"
+
+
+@pytest.fixture
+def competition(here, model):
+    """A workspace whose one run scores the competition's test file."""
+    write_csv(here / "test.csv")
+    (here / "sample.csv").write_text("id,y\n" + "".join(f"{key},cat\n" for key, _ in reversed(ROWS)))
+    (here / "competition.toml").write_text(
+        'name = "c"\ntask = "single_label"\nmetric = "macro_f1"\ntext_column = "text"\nid_column = "id"\n'
+        'classes = ["dog", "cat", "emu"]\ntest = "test.csv"\nsample_submission = "sample.csv"\n'
+        'submission_format = "labels"\nsubmission_columns = ["y"]\n'
+    )
+    run = here / "runs" / "mine"
+    shutil.copytree(model, run / "fold0")
+    (run / "run.json").write_text("{}")
+    return here
+
+
+def test_scoring_the_test_file_writes_one_submission_in_the_samples_order(competition, expected):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32")
+    result = score.run(asked, Notes())
+    submission = pl.read_csv(competition / "submissions" / result.submission / "submission.csv")
+    assert submission.columns == ["id", "y"]
+    assert submission["id"].to_list() == [key for key, _ in reversed(ROWS)]
+    assert submission["y"].to_list() == [("cat", "dog", "emu")[i] for i in expected[::-1].argmax(1)]
+    assert score.run(asked, Notes()).submission == result.submission
+    assert len(list((competition / "submissions").glob("v*"))) == 1
+
+
+def test_a_submission_that_lacks_rows_set_aside_says_which(competition):
+    text = (competition / "test.csv").read_text()
+    (competition / "test.csv").write_text(text.replace("a7,", "a7"))
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", on_bad_row="set-aside")
+    with pytest.raises(UserError, match="1 missing") as caught:
+        score.run(asked, Notes())
+    assert caught.value.details["missing"] == "a7"
+    assert len(pl.read_parquet(next((competition / "predictions").glob("*.parquet")))) == 6
+    assert not list((competition / "submissions").glob("v*"))
+
+
+def test_predictions_of_a_namesake_from_elsewhere_do_not_land_in_our_run(competition, tmp_path, save_model):
+    other = save_model(tmp_path / "elsewhere" / "mine", 5)
+    result = score.run(ScoreOptions(InputOptions(("test.csv",)), (other,), precision="fp32"), Notes())
+    assert result.predictions == {}
+    assert result.submission is None
+    assert not (competition / "runs" / "mine" / "predictions").exists()

@@ -217,6 +217,13 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     assert error.value.details["differ"] == "files of the encoder"
 
 
+def test_a_device_that_is_not_there_is_told_before_anything_is_removed(place):
+    place.train()
+    with pytest.raises(ModelError, match="unknown device 'cdua'"):
+        run(TrainOptions(recipe=place.root / "tiny.toml", start=place.root, device="cdua", force=True))
+    assert place.file("tiny/run.json").exists()
+
+
 def test_a_run_that_was_not_trained_is_never_replaced(place):
     place.file("tiny").mkdir(parents=True)
     place.file("tiny/run.json").write_text('{"kind": "imported"}')
