@@ -296,6 +296,9 @@ def _sources(ctx: typer.Context) -> dict[str, tuple[Any, str]]:
 
 def main() -> None:
     """Run a command; the one place where errors become messages and exit codes."""
+    # Threads of torch that wait for each other would otherwise spin, and take the cores from whoever has work: another
+    # job on the machine, or our own tokeniser.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except USER_ERRORS as exc:

@@ -79,7 +79,7 @@ def _alphabet(words: Counter[str], options: ScratchOptions) -> list[str]:
     The trainer wants ``x`` for every ``##x``.
     """
     counts: Counter[str] = Counter()
-    continuing = set()
+    continuing: set[str] = set()
     for word, count in words.items():
         continuing.update(word[1:])
         for character in word:

@@ -159,7 +159,9 @@ def _train(run: _Loop) -> tuple[list[Epoch], int, NDArray[np.float32]]:
     optimizer = make_optimizer(run.network, options)
     schedule = make_schedule(optimizer, options, options.epochs * n_batches)
     if options.gradient_checkpointing:
-        run.network.body.activation_checkpointing_enable()
+        body = run.network.body
+        renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
+        getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
     history: list[Epoch] = []
     best, best_value, best_weights, best_probs = 0, -np.inf, None, np.empty(0, np.float32)
     for epoch in range(1, options.epochs + 1):
