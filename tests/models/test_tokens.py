@@ -3,7 +3,7 @@ from transformers import BertTokenizerFast
 
 from models.inference.tokens import TextTokenizer
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat sat on a mat ##s 猫 坐".split()
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "a", "mat", "##s", "猫", "坐"]
 TEXTS = ["the cat sat on the mat", "", "cats", "猫坐 the", "the " * 50, "unknown words here"]
 
 
