@@ -62,6 +62,7 @@ class _Shard:
     texts: pl.Series
     bad_rows: tuple[BadRow, ...]
     n_null: int
+    n_replaced: int
     seconds: dict[str, float] = field(default_factory=dict)
     prepared: Prepared | None = None
     scored: Scored | None = None
@@ -123,7 +124,7 @@ class _Reader:
         else:
             ids = frame[request.id_column]
         texts = frame[request.text_column]
-        shard = _Shard(task, ids, texts, table.bad_rows, texts.null_count())
+        shard = _Shard(task, ids, texts, table.bad_rows, texts.null_count(), table.n_replaced)
         shard.seconds["read"] = time.perf_counter() - began
         return shard
 
@@ -157,7 +158,8 @@ def _commit(shard: _Shard, plan: Plan, store: JobStore) -> _Shard:
     columns = [shard.ids]
     for run, probs in shard.scored.probs.items():
         columns += [pl.Series(part_column(run, name), probs[:, i]) for i, name in enumerate(plan.request.classes)]
-    stats = {**asdict(shard.scored.stats), "null_texts": shard.n_null, "set_aside": len(shard.bad_rows)}
+    counts = {"null_texts": shard.n_null, "set_aside": len(shard.bad_rows), "replaced": shard.n_replaced}
+    stats = {**asdict(shard.scored.stats), **counts}
     store.commit(shard.task.index, pl.DataFrame(columns), shard.bad_rows, stats)
     shard.seconds["write"] = time.perf_counter() - began
     return shard

@@ -35,6 +35,8 @@ def render_score(result: ScoreResult, console: Console) -> None:
     grid.add_row("stage seconds", f"prepare {totals['prepare_s']:.1f}, infer {totals['infer_s']:.1f}")
     if totals["null_texts"]:
         grid.add_row("empty", f"{int(totals['null_texts']):,} rows without text were scored as empty text")
+    if totals["replaced"]:
+        grid.add_row("broken bytes", f"{int(totals['replaced']):,} characters were replaced by U+FFFD")
     if totals["set_aside"]:
         grid.add_row("set aside", f"{int(totals['set_aside']):,} bad rows; see `cli jobs show {result.job}`")
     grid.add_row("precision", result.precision + _gate_words(result))

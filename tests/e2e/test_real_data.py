@@ -20,7 +20,8 @@ def test_weibo_posts_in_gb18030_become_a_valid_submission(shared_data, tmp_path,
     scored = json.loads(cli("score", "--input", test, "--json", check=0).stdout)
 
     assert trained["score"] > 0.65  # macro-F1; a constant answer has .20
-    assert (scored["totals"]["rows"], scored["totals"]["null_texts"]) == (10_000, 37)
+    totals = scored["totals"]
+    assert (totals["rows"], totals["null_texts"], totals["replaced"]) == (10_000, 37, 2)
     version = find_version(tmp_path / "submissions", "latest")
     assert validate(version.submission, sample).ok
     submission = pl.read_csv(version.submission, infer_schema=False)
