@@ -139,36 +139,36 @@ def ours(job: dict) -> tuple[float, np.ndarray]:
 
 
 def pipeline(job: dict) -> tuple[float, np.ndarray]:
-    import pandas as pd
+    import polars as pl
     import torch
     from transformers import pipeline as make
 
     began = time.perf_counter()
-    table = pd.read_csv(job["csv"])
+    table = pl.read_csv(job["csv"])
     total = np.zeros((len(table), CLASSES))
     for model in job["models"]:
         classify = make("text-classification", model=model, device=job["device"], dtype=_dtype(torch, job), top_k=None)
-        answers = classify(table["text"].tolist(), batch_size=job["batch"], truncation=True)
+        answers = classify(table["text"].to_list(), batch_size=job["batch"], truncation=True)
         total += [[row["score"] for row in sorted(answer, key=lambda r: r["label"])] for answer in answers]
     scores = total / len(job["models"])
-    pd.DataFrame(scores).assign(id=table["id"]).to_csv(Path(job["scratch"]) / "scores.csv", index=False)
+    pl.DataFrame(scores).with_columns(table["id"]).write_csv(Path(job["scratch"]) / "scores.csv")
     return time.perf_counter() - began, scores
 
 
 def loader(job: dict) -> tuple[float, np.ndarray]:
-    import pandas as pd
+    import polars as pl
     import torch
     from torch.utils.data import DataLoader
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
     began = time.perf_counter()
-    table = pd.read_csv(job["csv"])
+    table = pl.read_csv(job["csv"])
     total = np.zeros((len(table), CLASSES), dtype=np.float32)
     for name in job["models"]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForSequenceClassification.from_pretrained(name, dtype=_dtype(torch, job))
         model.eval().to(job["device"])
-        encoded = tokenizer(table["text"].tolist(), truncation=True)
+        encoded = tokenizer(table["text"].to_list(), truncation=True)
         rows = [{key: encoded[key][i] for key in ("input_ids", "attention_mask")} for i in range(len(table))]
         batches = DataLoader(rows, batch_size=job["batch"], collate_fn=DataCollatorWithPadding(tokenizer))
         parts = []
@@ -178,7 +178,7 @@ def loader(job: dict) -> tuple[float, np.ndarray]:
                 parts.append(logits.float().softmax(-1).cpu().numpy())
         total += np.concatenate(parts)
     scores = total / len(job["models"])
-    pd.DataFrame(scores).assign(id=table["id"]).to_csv(Path(job["scratch"]) / "scores.csv", index=False)
+    pl.DataFrame(scores).with_columns(table["id"]).write_csv(Path(job["scratch"]) / "scores.csv")
     return time.perf_counter() - began, scores
 
 
