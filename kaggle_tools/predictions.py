@@ -178,7 +178,7 @@ def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> 
     """
     if task == "single_label":
         return pl.Series("label", classes, dtype=pl.String).gather(probs.argmax(axis=1))
-    joined = [SEPARATOR.join(classes[i] for i in np.flatnonzero(row)) for row in probs >= THRESHOLD]
+    joined = [SEPARATOR.join(classes[int(i)] for i in np.flatnonzero(row)) for row in probs >= THRESHOLD]
     return pl.Series("label", joined, dtype=pl.String)
 
 
