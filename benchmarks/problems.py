@@ -3,9 +3,9 @@
     fitted, held_out = imbalanced(rows=100_000, classes=27, models=10, seed=0)
 
 Class shares fall geometrically from common to rare (a hundredfold). A row's evidence is Gaussian around its class; a
-model sees it with noise of its own and noise that all models share, computes the probabilities under a wrong belief that
-the classes are equally frequent in part, and sharpens them: argmax is far from best for macro F1, as with fine-tuned
-encoders. Truth is known, so what was fitted on one half is scored on the other.
+model sees it with noise of its own and noise that all models share, computes the probabilities under a wrong belief
+that the classes are equally frequent in part, and sharpens them: argmax is far from best for macro F1, as with
+fine-tuned encoders. Truth is known, so what was fitted on one half is scored on the other.
 """
 
 from __future__ import annotations

@@ -17,5 +17,6 @@ run cli train ../recipes/linear.toml
 run cli train ../recipes/bert-mini.toml
 run cli train ../recipes/bert-mini-pieces.toml
 run cli score --input ../data/demo/test.csv
+run cli blend
 run python ../scripts/demo_truth.py
-printf '\nThe workspace is in demo/: runs/, submissions/v0001-mean/submission.csv. Try `cd demo && cli jobs`.\n'
+printf '\nThe workspace is in demo/: runs/, submissions/v0002-blend/submission.csv. Try `cd demo && cli jobs`.\n'

@@ -1,0 +1,292 @@
+"""Ways to make one prediction of several, by name: each a function from out-of-fold probabilities to a `Recipe`.
+
+    setting = Setting(names=("roberta", "linear"), classes=("cat", "dog"), metric="macro_f1")
+    recipe = CANDIDATES["log pool"].fit(setting, stack, codes, folds)
+
+Adding one is adding a function and its row in `CANDIDATES`. Which of them to trust is for `choose` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.metrics import evaluate as score
+from kaggle_tools.metrics import find_metric
+from kaggle_tools.search import blend, greedy, rescale, stack, study, thresholds, vote
+from kaggle_tools.search.counts import is_count_metric
+from kaggle_tools.search.recipe import Recipe, apply_stack
+
+Stack = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every candidate is told.
+
+    Attributes:
+        names: M model names.
+        classes: C class names.
+        metric: What is improved.
+        task: ``single_label`` or ``multi_label``.
+        seed: Of everything random.
+        signed: Weights of the linear pool may be negative.
+        sparse: Models used at most by the pools; None for all.
+        per_class: The pools have a weight for each model and class.
+        bags: Bootstraps over which weights are averaged.
+        time_limit: Seconds that one fit of a count metric may take; None for no limit.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    metric: str
+    task: str = "single_label"
+    seed: int = 0
+    signed: bool = False
+    sparse: int | None = None
+    per_class: bool = False
+    bags: int = 20
+    time_limit: float | None = None
+
+    @property
+    def has_class_weights(self) -> bool:
+        """Whether class weights can improve this metric exactly."""
+        return self.task == "single_label" and is_count_metric(self.metric)
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether thresholds can."""
+        return self.task == "multi_label" and find_metric(self.metric).name in thresholds.METRICS
+
+    def recipe(self, kind: str, parameters: Mapping[str, Any]) -> Recipe:
+        """A recipe for these models and classes."""
+        return Recipe(kind, self.task, self.classes, self.names, find_metric(self.metric).name, dict(parameters))
+
+
+Fit = Callable[[Setting, Stack, Codes, Codes], Recipe]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to blend.
+
+    Attributes:
+        fit: (setting, stack (M, N, C), codes, folds) to a recipe.
+        method: The `--method` that it belongs to.
+        suits: Whether it is worth trying in a setting.
+        n_parameters: Fitted numbers in a setting.
+    """
+
+    fit: Fit
+    method: str
+    suits: Callable[[Setting], bool]
+    n_parameters: Callable[[Setting], int]
+
+
+def best_single(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """The model that is best on these rows, alone."""
+    metric = find_metric(setting.metric)
+    scores = [score(metric.name, codes, model) for model in probs]
+    best = int(np.argmax(scores) if metric.greater_is_better else np.argmin(scores))
+    return setting.recipe("linear_pool", {"weights": np.eye(len(probs))[best]})
+
+
+def mean(setting: Setting, _probs: Stack, _codes: Codes, _folds: Codes) -> Recipe:
+    """The equal mean of all models."""
+    return setting.recipe("mean", {})
+
+
+def geometric_mean(setting: Setting, _probs: Stack, _codes: Codes, _folds: Codes) -> Recipe:
+    """The equal mean of the logarithms."""
+    return setting.recipe("geometric_mean", {})
+
+
+def rank_mean(setting: Setting, _probs: Stack, _codes: Codes, _folds: Codes) -> Recipe:
+    """The mean of each class's ranks: for models whose probabilities are of different scales."""
+    return setting.recipe("rank_mean", {})
+
+
+def linear_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """Σ a_m p_m, jointly with class weights where the metric is one of counts."""
+    found = blend.fit(
+        codes, probs, setting.metric, family="linear", signed=setting.signed, sparse=setting.sparse,
+        per_class=setting.per_class, class_weights=setting.has_class_weights, seed=setting.seed,
+        bags=setting.bags if setting.has_class_weights else 0, time_limit=setting.time_limit, allow_absent=True,
+    )  # fmt: skip
+    return setting.recipe(found.kind, _without_idle(found.parameters))
+
+
+def log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """softmax(Σ a_m log p_m + b): an exponent for each model, a bias for each class."""
+    found = blend.fit(
+        codes, probs, setting.metric, family="log", sparse=setting.sparse, per_class=setting.per_class,
+        seed=setting.seed, bags=setting.bags if setting.has_class_weights else 0, time_limit=setting.time_limit,
+        allow_absent=True,
+    )  # fmt: skip
+    return setting.recipe(found.kind, found.parameters)
+
+
+def logistic_stack(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
+    """A regularised logistic regression on all log-probabilities."""
+    found = stack.fit(codes, probs, folds, allow_absent=True)
+    return setting.recipe("logistic_stack", {"coefficients": found.coefficients, "intercepts": found.intercepts})
+
+
+def greedy_selection(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """Models added one by one, with replacement, while the metric gains (Caruana 2004)."""
+    found = greedy.select(probs, codes, setting.metric)
+    return setting.recipe("linear_pool", {"weights": found.weights})
+
+
+def multi_round_vote(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
+    """Majorities of dissimilar models, vote upon vote."""
+    found = vote.search(
+        probs, codes, setting.metric, names=setting.names, folds=folds, seed=setting.seed, n_bootstraps=200
+    )
+    rounds = found.recipe(setting.classes)
+    # All models stay in the recipe's list, so that it takes the stack that the other candidates take.
+    return setting.recipe("vote", rounds.parameters)
+
+
+def study_candidate(
+    trials: int, storage: str | None = None, on_batch: Callable[[Any], None] | None = None
+) -> Candidate:
+    """The open-ended search by Optuna, begun at the exact solutions of the pools and the greedy selection.
+
+    Args:
+        trials: Finished trials of each study.
+        storage: See `study.search`; for the fit to all rows, which comes first. Cross-validation studies in memory.
+        on_batch: Told about the progress of that fit.
+
+    Raises:
+        UserError: No trials.
+    """
+    if trials < 1:
+        raise UserError(f"a study needs at least one trial, not {trials}", next="--trials 200")
+    n_fits = 0
+
+    def fit(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
+        nonlocal n_fits
+        n_fits += 1
+        starts = [one.fit(setting, probs, codes, folds) for one in _starts(setting)]
+        found = study.search(
+            codes, probs, setting.metric, names=setting.names, classes=setting.classes, task=setting.task,
+            trials=trials, starts=starts, seed=setting.seed, storage=storage if n_fits == 1 else None,
+            time_limit=setting.time_limit, on_batch=on_batch if n_fits == 1 else None, allow_absent=True,
+        )  # fmt: skip
+        return found.recipe
+
+    return Candidate(fit, "study", _several, lambda s: 2 * len(s.names) + 1 + _of_classes(s))
+
+
+def _starts(setting: Setting) -> list[Candidate]:
+    names = ("linear pool", "log pool", "greedy + class weights", "mean + class weights", "mean")
+    return [CANDIDATES[name] for name in names if CANDIDATES[name].suits(setting)]
+
+
+def adjusted(base: Fit) -> Fit:
+    """`base`, followed by exact class weights (single label) or thresholds (multi-label)."""
+
+    def fit(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
+        plain = base(setting, probs, codes, folds)
+        blended = apply_stack(plain, probs)
+        if setting.task == "multi_label":
+            cuts = thresholds.fit(codes, blended, setting.metric).thresholds
+            return setting.recipe(plain.kind, {**plain.parameters, "thresholds": cuts})
+        found = rescale.fit(codes, blended, setting.metric, seed=setting.seed, bags=setting.bags, allow_absent=True)
+        return setting.recipe(plain.kind, {**plain.parameters, "class_weights": found.weights})
+
+    return fit
+
+
+def _without_idle(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The same without class weights that are all equal."""
+    weights = parameters.get("class_weights")
+    if weights is not None and np.ptp(weights) == 0:
+        return {key: value for key, value in parameters.items() if key != "class_weights"}
+    return parameters
+
+
+def _always(_setting: Setting) -> bool:
+    return True
+
+
+def _several(setting: Setting) -> bool:
+    return len(setting.names) > 1
+
+
+def _adjustable(setting: Setting) -> bool:
+    return setting.has_class_weights or setting.has_thresholds
+
+
+def _pooled(setting: Setting) -> bool:
+    return setting.task == "single_label" and _several(setting)
+
+
+def _none(_setting: Setting) -> int:
+    return 0
+
+
+def _choice(_setting: Setting) -> int:
+    return 1
+
+
+def _of_classes(setting: Setting) -> int:
+    return len(setting.classes) - 1 if setting.task == "single_label" else len(setting.classes)
+
+
+def _of_models(setting: Setting) -> int:
+    used = min(len(setting.names), setting.sparse or len(setting.names))
+    return used * (len(setting.classes) if setting.per_class else 1)
+
+
+CANDIDATES: dict[str, Candidate] = {
+    "best single": Candidate(best_single, "single", _always, _choice),
+    "best single + class weights": Candidate(
+        adjusted(best_single), "single", _adjustable, lambda s: 1 + _of_classes(s)
+    ),
+    "mean": Candidate(mean, "mean", _several, _none),
+    "mean + class weights": Candidate(adjusted(mean), "mean", lambda s: _several(s) and _adjustable(s), _of_classes),
+    "geometric mean": Candidate(geometric_mean, "geometric", _several, _none),
+    "geometric mean + class weights": Candidate(
+        adjusted(geometric_mean), "geometric", lambda s: _several(s) and _adjustable(s), _of_classes
+    ),
+    "rank mean": Candidate(
+        rank_mean,
+        "rank",
+        lambda s: _several(s) and find_metric(s.metric).name in ("roc_auc", "average_precision"),
+        _none,
+    ),
+    "linear pool": Candidate(
+        linear_pool, "weights", _pooled, lambda s: _of_models(s) - 1 + (_of_classes(s) if s.has_class_weights else 0)
+    ),
+    "log pool": Candidate(log_pool, "weights", _pooled, lambda s: _of_models(s) + _of_classes(s)),
+    "greedy": Candidate(greedy_selection, "greedy", _several, _of_models),
+    "greedy + class weights": Candidate(
+        adjusted(greedy_selection),
+        "greedy",
+        lambda s: _several(s) and _adjustable(s),
+        lambda s: _of_models(s) + _of_classes(s),
+    ),
+    "stack": Candidate(
+        logistic_stack,
+        "stack",
+        lambda s: _several(s) and not s.has_class_weights and not s.has_thresholds,
+        lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1),
+    ),
+    "stack + class weights": Candidate(
+        adjusted(logistic_stack),
+        "stack",
+        lambda s: _several(s) and _adjustable(s),
+        lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1) + _of_classes(s),
+    ),
+    "vote": Candidate(
+        multi_round_vote, "vote", lambda s: s.has_class_weights and len(s.names) >= 3, lambda s: 2 * len(s.names)
+    ),
+}

@@ -1,0 +1,170 @@
+"""Which blend to trust: every candidate scored on rows that it did not see, the simplest of the best taken.
+
+    chosen = choose(stack, codes, setting, folds=folds)
+    chosen.table          # one row a candidate: parameters, fitted and honest score, interval of its gain
+    chosen.recipe         # fitted to all rows
+
+Of candidates whose honest score is within one standard error of the best (Breiman et al. 1984, "1-SE rule"; the error
+is that of the paired difference) the one with the fewest fitted numbers wins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.metrics import find_metric
+from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
+from kaggle_tools.search.compare import compare
+from kaggle_tools.search.honest import Apply, Honest, evaluate
+from kaggle_tools.search.recipe import Recipe, apply_stack
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One candidate.
+
+    Attributes:
+        name: Key of `CANDIDATES`.
+        n_parameters: Fitted numbers.
+        recipe: Fitted to all rows, scores in it.
+        honest: What it is worth.
+        behind: How far its honest score is behind the best one's; 0 for the best.
+        standard_error: Of that difference; 0 for the best.
+        seconds: Of fitting and scoring.
+    """
+
+    name: str
+    n_parameters: int
+    recipe: Recipe
+    honest: Honest
+    behind: float
+    standard_error: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The candidates, best honest score first, and the one to use.
+
+    Attributes:
+        table: All that were tried.
+        name: The one that was taken.
+        reason: Why, in a sentence.
+    """
+
+    table: tuple[Tried, ...]
+    name: str
+    reason: str
+
+    @property
+    def tried(self) -> Tried:
+        """The candidate that was taken."""
+        return next(one for one in self.table if one.name == self.name)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Its recipe."""
+        return self.tried.recipe
+
+
+def candidates_for(setting: Setting, method: str) -> dict[str, Candidate]:
+    """The candidates of a method that suit a setting; ``auto`` takes all.
+
+    Raises:
+        UserError: An unknown method, or one for other metrics or more models.
+    """
+    methods = list(dict.fromkeys(candidate.method for candidate in CANDIDATES.values()))
+    if method not in ("auto", *methods):
+        raise UserError(f"unknown method '{method}'", next=did_you_mean(method, ["auto", *methods]))
+    found = {
+        name: candidate
+        for name, candidate in CANDIDATES.items()
+        if method in ("auto", candidate.method) and candidate.suits(setting)
+    }
+    if not found:
+        raise UserError(
+            f"method '{method}' does not suit {setting.metric} with {len(setting.names)} models", next="--method auto"
+        )
+    return found
+
+
+def choose(
+    probs: Stack,
+    codes: Codes,
+    setting: Setting,
+    *,
+    folds: NDArray[np.integer] | None = None,
+    candidates: Mapping[str, Candidate] | None = None,
+    on_tried: Callable[[str, Honest], None] | None = None,
+) -> Chosen:
+    """Try candidates and take one.
+
+    Args:
+        probs: (M, N, C) float32 out-of-fold probabilities.
+        codes: (N,) int64 true classes, or (N, C) of 0 and 1.
+        setting: Models, classes, metric.
+        folds: (N,) folds that the models were trained in; None makes stratified ones.
+        candidates: What to try; None: all that suit.
+        on_tried: Told about each candidate as it is done.
+
+    Raises:
+        UserError: Unusable input; see `honest.evaluate`.
+    """
+    tried = [
+        _try(name, candidate, probs, codes, setting, folds, on_tried)
+        for name, candidate in (candidates or candidates_for(setting, "auto")).items()
+    ]
+    sign = 1.0 if find_metric(setting.metric).greater_is_better else -1.0
+    tried.sort(key=lambda one: -sign * one.honest.honest)
+    best = tried[0]
+    table = [best, *(_behind(one, best, codes, setting.metric) for one in tried[1:])]
+    near = [one for one in table if one.behind <= one.standard_error]
+    taken = min(near, key=lambda one: one.n_parameters)
+    return Chosen(tuple(table), taken.name, _reason(taken, best, near))
+
+
+def _try(
+    name: str,
+    candidate: Candidate,
+    probs: Stack,
+    codes: Codes,
+    setting: Setting,
+    folds: NDArray[np.integer] | None,
+    on_tried: Callable[[str, Honest], None] | None,
+) -> Tried:
+    began = time.perf_counter()
+    recipes: list[Recipe] = []
+
+    def fit(part: Stack, part_codes: Codes, part_folds: Codes) -> Apply:
+        recipes.append(candidate.fit(setting, part, part_codes, part_folds))
+        return partial(apply_stack, recipes[-1])
+
+    honest = evaluate(fit, probs, codes, setting.metric, folds=folds, seed=setting.seed)
+    if on_tried is not None:
+        on_tried(name, honest)
+    # The first fit is the one to all rows.
+    recipe = replace(recipes[0], fitted=honest.fitted, honest=honest.honest, provenance={"candidate": name})
+    return Tried(name, candidate.n_parameters(setting), recipe, honest, 0.0, 0.0, time.perf_counter() - began)
+
+
+def _behind(one: Tried, best: Tried, codes: Codes, metric: str) -> Tried:
+    """How far behind the best it is, on the same held-out rows."""
+    difference = compare(metric, codes, best.honest.output, one.honest.output, n_bootstraps=1000)
+    return replace(one, behind=max(0.0, difference.gain), standard_error=difference.standard_error)
+
+
+def _reason(taken: Tried, best: Tried, near: Sequence[Tried]) -> str:
+    if taken is best:
+        return "best honest score, and nothing within one standard error of it has fewer fitted numbers"
+    return (
+        f"{taken.n_parameters} fitted numbers against {best.n_parameters} of '{best.name}', whose honest score is "
+        f"{taken.behind:.5f} better: less than one standard error ({taken.standard_error:.5f}); "
+        f"{len(near)} candidates are that near"
+    )

@@ -1,0 +1,193 @@
+"""How much of a search's score is real: on the rows it was fitted to, on unseen ones, and against the best model.
+
+    honest = evaluate(fit, stack, codes, "macro_f1", folds=folds)
+    honest.fitted, honest.honest      # .7385 on its own rows, .7362 cross-validated
+    honest.comparison                 # gain over the best single model, with its 95 % interval
+    honest.verdict                    # "the gain is real" … or "prefer the simpler recipe"
+
+A search is any function `fit(stack, codes, folds)` that returns a function from a stack to probabilities or decisions.
+The interval tells the noise of the rows that were scored, not that of fitting anew to other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.metrics import confusion
+from kaggle_tools.metrics import evaluate as score
+from kaggle_tools.search._checks import Problem, check_folds, check_problem
+from kaggle_tools.search._row_values import ROW_VALUES
+from kaggle_tools.search._vote_kernels import most_probable
+from kaggle_tools.search.compare import Comparison, compare, score_output
+
+Stack = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+# (M, N, C) to (N, C) probabilities; or, where the metric reads only decisions, to (N,) classes or (N, C) bool.
+Apply = Callable[[Stack], NDArray[Any]]
+Fit = Callable[[Stack, Codes, Codes], Apply]
+
+
+@dataclass(frozen=True, repr=False)
+class Honest:
+    """What a search is worth.
+
+    Attributes:
+        metric: Name.
+        fitted: Score on the rows it was fitted to.
+        honest: Nested cross-validated score: fitted on the other folds, scored on this one, all folds pooled.
+        optimism: How much better `fitted` looks than `honest`; above zero is too good, whatever the metric's direction.
+        comparison: Cross-validated predictions against those of the best single model, which is chosen on the other
+            folds too.
+        best_models: (F,) index of the model that was best on each fold's training part.
+        n_folds: F.
+        folds_from: ``given`` or ``stratified``.
+        verdict: One sentence.
+        output: Cross-validated probabilities or decisions, one a row.
+        folds: (N,) int64 folds used.
+    """
+
+    metric: str
+    fitted: float
+    honest: float
+    optimism: float
+    comparison: Comparison
+    best_models: tuple[int, ...]
+    n_folds: int
+    folds_from: str
+    verdict: str
+    output: NDArray[Any] = field(compare=False)
+    folds: Codes = field(compare=False)
+
+    def __repr__(self) -> str:
+        folds = f"{self.n_folds} {self.folds_from} folds"
+        return "\n".join(
+            [
+                f"{self.metric}: fitted {self.fitted:.5f}, honest {self.honest:.5f} ({folds}), "
+                f"optimism {self.optimism:+.5f}",
+                f"against the best single model: {self.comparison!r}",
+                self.verdict,
+            ]
+        )
+
+
+def evaluate(
+    fit: Fit,
+    stack: ArrayLike,
+    codes: ArrayLike,
+    metric: str,
+    *,
+    folds: ArrayLike | None = None,
+    n_folds: int = 5,
+    n_bootstraps: int = 10_000,
+    seed: int = 0,
+) -> Honest:
+    """Score a search three ways: fitted, nested cross-validated, and against the best single model.
+
+    Args:
+        fit: The search. It is called with the stack (M, n, C) float32, codes (n,) or (n, C) int64 and folds (n,) int64
+            of the rows to fit, once with all rows and once without each fold.
+        stack: (M, N, C) out-of-fold probabilities of M models.
+        codes: (N,) true classes, or (N, C) of 0 and 1.
+        metric: Name or alias.
+        folds: (N,) the folds that the models themselves were trained in; None makes `n_folds` stratified ones.
+        n_folds: How many to make, where none are given.
+        n_bootstraps: Of the interval.
+        seed: Of the folds and the bootstrap.
+
+    Raises:
+        UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
+    """
+    problem = check_problem(stack, codes, metric)
+    n_rows = problem.stack.shape[1]
+    if folds is None:
+        used, folds_from = stratified_folds(problem.codes, n_folds, seed), "stratified"
+    else:
+        used, folds_from = check_folds(folds, n_rows), "given"
+    found = problem.metric
+    fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
+    output, baseline, best = _cross_validated(fit, problem, used)
+    comparison = compare(found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed)
+    sign = 1.0 if found.greater_is_better else -1.0
+    return Honest(
+        metric=found.name,
+        fitted=fitted,
+        honest=comparison.ours,
+        optimism=sign * (fitted - comparison.ours),
+        comparison=comparison,
+        best_models=tuple(best),
+        n_folds=len(best),
+        folds_from=folds_from,
+        verdict=verdict(comparison),
+        output=output,
+        folds=used,
+    )
+
+
+def verdict(comparison: Comparison) -> str:
+    """What the interval of a gain over something simpler advises."""
+    interval = f"[{comparison.low:+.5f}, {comparison.high:+.5f}]"
+    if comparison.low > 0:
+        return f"the gain is real: its 95 % interval {interval} lies above zero"
+    if comparison.high < 0:
+        return f"it is worse: the 95 % interval {interval} of the gain lies below zero; use the simpler recipe"
+    return f"the 95 % interval {interval} of the gain holds zero: prefer the simpler recipe"
+
+
+def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
+    """(N,) int64 folds that share every class as evenly as its rows allow; multi-label rows are dealt at random.
+
+    Raises:
+        UserError: Fewer than two folds, or fewer rows than folds.
+    """
+    n_rows = len(codes)
+    if not 2 <= n_folds <= n_rows:
+        raise UserError(f"{n_rows:,} rows cannot make {n_folds} folds", expected="between 2 and the number of rows")
+    shuffled = np.random.default_rng(seed).permutation(n_rows)
+    if codes.ndim == 1:
+        shuffled = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    folds = np.empty(n_rows, np.int64)
+    folds[shuffled] = np.arange(n_rows) % n_folds
+    return folds
+
+
+def _cross_validated(fit: Fit, problem: Problem, folds: Codes) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
+    """Outputs of the search and of the best single model, by fits that did not see the row; the best models."""
+    score_models = _model_scorer(problem)
+    sign = 1.0 if problem.metric.greater_is_better else -1.0
+    parts, best = [], []
+    baseline = np.empty(problem.stack.shape[1:], np.float32)
+    order = []
+    for fold in np.unique(folds):
+        train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        applied = fit(np.ascontiguousarray(problem.stack[:, train]), problem.codes[train], folds[train])
+        parts.append(np.asarray(applied(np.ascontiguousarray(problem.stack[:, held_out]))))
+        if len(parts[-1]) != len(held_out):
+            raise UserError(f"the search gave {len(parts[-1]):,} rows for {len(held_out):,}")
+        best.append(int(np.argmax(sign * score_models(train))))
+        baseline[held_out] = problem.stack[best[-1], held_out]
+        order.append(held_out)
+    output = np.concatenate(parts)
+    output[np.concatenate(order)] = output.copy()
+    return output, baseline, best
+
+
+def _model_scorer(problem: Problem) -> Callable[[Codes], NDArray[np.float64]]:
+    """A function from rows to the (M,) scores of the single models there; what rows share is computed once."""
+    metric, stack, codes = problem.metric, problem.stack, problem.codes
+    if metric.from_confusion is not None and problem.task == "single_label":
+        of_matrix, labels = metric.from_confusion, most_probable(stack)
+        n_classes = stack.shape[2]
+        return lambda rows: np.array([of_matrix(confusion(codes[rows], model[rows], n_classes)) for model in labels])
+    values_of = ROW_VALUES.get((metric.name, problem.task))
+    if values_of is not None and metric.name != "roc_auc":  # whose values depend on the other rows
+        truth = codes.astype(np.bool_) if codes.ndim == 2 else codes[:, None] == np.arange(stack.shape[2])
+        values = np.stack([values_of(truth, model.astype(np.float64)) for model in stack])
+        return lambda rows: np.asarray(values[:, rows].mean(axis=1))
+    return lambda rows: np.array([score(metric.name, codes[rows], model[rows]) for model in stack])

@@ -1,0 +1,217 @@
+"""Weights with the least log loss, in both families of pools; both problems are convex and are solved to the end.
+
+    found = logloss.fit_linear_pool(codes, stack)      # Σ_m x_m p_m on the simplex
+    found = logloss.fit_log_pool(codes, stack)         # softmax(Σ_m a_m log p_m + b)
+
+**Linear pool** (Stone 1961). Only the probabilities q_mi of the true classes matter: minimise f = −mean_i log Σ_m x_m
+q_mi. With G_m = mean_i q_mi / Σ_l x_l q_li the optimum has G_m ≤ 1, and max_m G_m − 1 bounds f − f*: that is the gap
+reported. Newton steps under x ≥ 0 (Kim, Carbonetto, Stephens & Anitescu 2020): with f + Σ x for f the sum-to-one takes
+care of itself.
+
+**Log-linear pool** (Genest & Zidek 1986). A multinomial model in M + C − 1 parameters: with E_mi = Σ_c P_ic log p_mic
+under the pool's own probabilities P, the gradient for a_m is mean_i (E_mi − log p_mi,y) and the Hessian the mean
+covariance of the log-probabilities under P. A ridge of `RIDGE` on the exponents, which changes the loss in its seventh
+digit, keeps those of models that are copies of each other from growing against each other. Newton with a line search;
+exponents kept ≥ 0 where asked; on many rows begun on a sample.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from kaggle_tools.metrics.ranking import SMALLEST
+from kaggle_tools.search.inputs import FLOOR, Problem, check_problem
+from kaggle_tools.search.least_squares import nonnegative_quadratic
+from kaggle_tools.search.newton import minimise
+
+Floats = NDArray[np.float64]
+
+RIDGE = 1e-7
+_ENOUGH = 1e-9
+_MAX_ITERATIONS = 100
+_SAMPLE = 20_000
+_CHUNK_VALUES = 200_000  # of the stack at a time: what is made of them stays in cache
+
+
+@dataclass(frozen=True)
+class Convex:
+    """A convex optimum.
+
+    Attributes:
+        weights: (M,) float64: shares on the simplex, or exponents; (M, C) where each class has its own.
+        biases: (C,) float64 log-weights of the classes, mean zero; zeros where none are asked for.
+        score: Log loss on the fitted rows.
+        gap: What is left to gain at most (linear pool), or norm of the gradient that the bounds allow (log-linear
+            pool).
+        n_iterations: Newton steps on all rows.
+        seconds: Wall time.
+    """
+
+    weights: Floats
+    biases: Floats
+    score: float
+    gap: float
+    n_iterations: int
+    seconds: float
+
+
+def fit_linear_pool(
+    codes: ArrayLike, stack: ArrayLike, *, sample_weight: ArrayLike | None = None, allow_absent: bool = False
+) -> Convex:
+    """The weights on the simplex with the least log loss.
+
+    Args:
+        codes: (N,) true classes.
+        stack: (M, N, C) probabilities.
+        sample_weight: (N,) row weights.
+        allow_absent: Accept classes without rows.
+
+    Raises:
+        UserError: Unusable input (`check_problem`).
+    """
+    return linear_pool(check_problem(codes, stack, sample_weight, allow_absent=allow_absent))
+
+
+def fit_log_pool(
+    codes: ArrayLike,
+    stack: ArrayLike,
+    *,
+    biases: bool = False,
+    signed: bool = True,
+    sample_weight: ArrayLike | None = None,
+    allow_absent: bool = False,
+) -> Convex:
+    """The exponents, and biases if wanted, with the least log loss.
+
+    Args:
+        codes: (N,) true classes.
+        stack: (M, N, C) probabilities.
+        biases: Fit a bias for each class, too.
+        signed: Let exponents be negative.
+        sample_weight: (N,) row weights.
+        allow_absent: Accept classes without rows.
+
+    Raises:
+        UserError: Unusable input (`check_problem`).
+    """
+    problem = check_problem(codes, stack, sample_weight, allow_absent=allow_absent)
+    return log_pool(problem, logs_of(problem.stack), biases=biases, signed=signed)
+
+
+def logs_of(stack: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logarithms of probabilities, of none below `FLOOR`."""
+    return np.asarray(np.log(np.maximum(stack, np.float32(FLOOR))))
+
+
+def linear_pool(problem: Problem) -> Convex:
+    """`fit_linear_pool` of a checked problem."""
+    began = time.perf_counter()
+    m, c, n = problem.shape
+    of_truth = problem.stack[:, problem.codes, np.arange(n)].astype(np.float64)
+    of_truth = np.maximum(of_truth, SMALLEST)
+    share = problem.weights / problem.weights.sum()
+    x = np.full(m, 1.0 / m)
+    if n > 2 * _SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(n, _SAMPLE, replace=False))
+        x, _, _ = _mixture(of_truth.take(rows, axis=1), share[rows] / share[rows].sum(), x, 1e-5)
+    x, gap, n_iterations = _mixture(of_truth, share, x, _ENOUGH)
+    score = float(-share @ np.log(np.minimum(x @ of_truth, 1.0)))
+    return Convex(x, np.zeros(c), score, gap, n_iterations, time.perf_counter() - began)
+
+
+def _mixture(of_truth: Floats, share: Floats, x: Floats, enough: float) -> tuple[Floats, float, int]:
+    """Newton steps from `x` until the gap is small enough: shares, gap, number of steps."""
+    gap, n_steps = np.inf, 0
+    while n_steps < _MAX_ITERATIONS:
+        ratios = of_truth / (x @ of_truth)
+        weighted = ratios * share
+        reward = weighted.sum(axis=1)
+        gap = float(reward.max() - 1.0)
+        if gap <= enough:
+            break
+        hessian = weighted @ ratios.T
+        # Around x the objective is ½ d'Hd + (1 − reward)'d, that is ½ z'Hz − (Hx + reward − 1)'z for z = x + d ≥ 0.
+        target = nonnegative_quadratic(hessian, hessian @ x + reward - 1.0)
+        x = _descend_to(target, x, of_truth, share)
+        n_steps += 1
+    return x, gap, n_steps
+
+
+def _descend_to(target: Floats, x: Floats, of_truth: Floats, share: Floats) -> Floats:
+    """As far towards `target` as the loss keeps falling, on the simplex again."""
+    loss = -share @ np.log(x @ of_truth)
+    step, best = 1.0, x
+    while step > 1e-10:
+        tried = x + step * (target - x)
+        if tried.sum() > 0:
+            tried = tried / tried.sum()
+            if -share @ np.log(np.maximum(tried @ of_truth, SMALLEST)) <= loss:
+                return np.asarray(tried)
+        step *= 0.5
+    return best
+
+
+def log_pool(problem: Problem, logs: NDArray[np.float32], *, biases: bool, signed: bool) -> Convex:
+    """`fit_log_pool` of a checked problem, with `logs_of` its stack."""
+    began = time.perf_counter()
+    m, c, n = problem.shape
+    theta = np.concatenate([np.full(m, 1.0 / m), np.zeros(c - 1 if biases else 0)])
+    bounded = np.arange(len(theta)) < (0 if signed else m)
+    if n > 2 * _SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(n, _SAMPLE, replace=False))
+        sample = _Pool(problem.codes[rows], logs.take(rows, axis=2), problem.weights[rows], biases)
+        theta, *_ = minimise(sample, theta, 1e-5, bounded)
+    pool = _Pool(problem.codes, logs, problem.weights, biases)
+    theta, penalised, gap, n_iterations = minimise(pool, theta, _ENOUGH, bounded)
+    score = penalised - 0.5 * RIDGE * float(theta[:m] @ theta[:m])
+    b = np.append(0.0, theta[m:]) if biases else np.zeros(c)
+    return Convex(theta[:m], b - b.mean(), score, gap, n_iterations, time.perf_counter() - began)
+
+
+class _Pool:
+    """Log loss of a log-linear pool with its first two derivatives, a chunk of rows at a time."""
+
+    def __init__(self, codes: NDArray[np.int32], logs: NDArray[np.float32], weights: Floats, biases: bool) -> None:
+        self.codes, self.logs, self.share, self.biases = codes, logs, weights / weights.sum(), biases
+        self.chunk = max(16, _CHUNK_VALUES // (logs.shape[0] * logs.shape[1]))
+
+    def loss(self, theta: Floats) -> float:
+        return self._sum(theta, derivatives=False)[0]
+
+    def derivatives(self, theta: Floats) -> tuple[float, Floats, Floats]:
+        return self._sum(theta, derivatives=True)
+
+    def _sum(self, theta: Floats, *, derivatives: bool) -> tuple[float, Floats, Floats]:
+        m, c, n = self.logs.shape
+        loss, gradient, hessian = 0.0, np.zeros(m + c), np.zeros((m + c, m + c))
+        bias = np.append(0.0, theta[m:]) if self.biases else np.zeros(c)
+        for start in range(0, n, self.chunk):
+            rows = slice(start, start + self.chunk)
+            logs, share, codes = self.logs[:, :, rows].astype(np.float64), self.share[rows], self.codes[rows]
+            places = np.arange(len(codes))
+            scores = np.tensordot(theta[:m], logs, axes=1) + bias[:, None]  # (C, n)
+            total = logsumexp(scores, axis=0)
+            loss += float(share @ (total - scores[codes, places]))
+            if not derivatives:
+                continue
+            pool = np.exp(scores - total)
+            heavy = pool * share
+            by_class = logs * heavy
+            mean = (logs * pool).sum(axis=1)  # (M, n), the E of the derivation
+            gradient[:m] += (mean - logs[:, codes, places]) @ share
+            gradient[m:] += heavy.sum(axis=1) - np.bincount(codes, share, minlength=c)
+            hessian[:m, :m] += by_class.reshape(m, -1) @ logs.reshape(m, -1).T - (mean * share) @ mean.T
+            hessian[:m, m:] += by_class.sum(axis=2) - mean @ heavy.T
+            hessian[m:, m:] += np.diag(heavy.sum(axis=1)) - heavy @ pool.T
+        hessian[m:, :m] = hessian[:m, m:].T
+        loss += 0.5 * RIDGE * float(theta[:m] @ theta[:m])
+        gradient[:m] += RIDGE * theta[:m]
+        hessian[:m, :m] += RIDGE * np.eye(m)
+        # The first class's bias is zero: only differences matter.
+        kept = np.r_[:m, m + 1 : m + c] if self.biases else np.arange(m)
+        return loss, gradient[kept], hessian[np.ix_(kept, kept)]

@@ -1,0 +1,265 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.metrics import METRICS, confusion
+from kaggle_tools.metrics import evaluate as score
+from kaggle_tools.search import honest
+from kaggle_tools.search._outcomes import SCORERS, multi_label_cells, side_of, single_label_cells, value_cells
+from kaggle_tools.search._resample import Cells, bootstrap
+from kaggle_tools.search._row_values import ROW_VALUES
+from kaggle_tools.search.compare import compare
+
+from .data import make_label_stack, make_stack
+
+
+def only_totals(cells):
+    """The sums without any resampling, as one bootstrap."""
+    rows = np.repeat(cells.sizes, np.diff(cells.starts)) * cells.amounts
+    return np.bincount(cells.sums, rows, cells.n_sums)[:, None]
+
+
+def draws_of(cells, n_bootstraps, seed=0):
+    blocks = []
+
+    def keep(sums):
+        blocks.append(sums.copy())
+        return sums[0]
+
+    bootstrap(cells, keep, n_bootstraps, seed)
+    return np.concatenate(blocks, axis=1)
+
+
+def counting_cells(sizes):
+    k = len(sizes)
+    return Cells(np.array(sizes), np.arange(k + 1), np.arange(k), np.ones(k), k)
+
+
+@pytest.mark.parametrize("sizes", [[1], [2, 3], [1, 1, 1, 5, 30], [3, 400, 400, 17, 9000]])
+def test_bootstrap_counts_are_multinomial(sizes):
+    n, n_bootstraps = sum(sizes), 20_000
+    draws = draws_of(counting_cells(sizes), n_bootstraps)
+    share = np.array(sizes) / n
+    assert (draws.sum(axis=0) == n).all()
+    assert (draws == np.round(draws)).all()
+    covariance = n * (np.diag(share) - np.outer(share, share))
+    spread = np.sqrt(np.diag(covariance))
+    assert (np.abs(draws.mean(axis=1) - sizes) <= 5 * spread / np.sqrt(n_bootstraps)).all()
+    np.testing.assert_allclose(
+        np.atleast_2d(np.cov(draws)), covariance, atol=0.05 * (np.outer(spread, spread).max() + 1e-9)
+    )
+
+
+def test_small_bootstrap_has_the_exact_distribution():
+    """Three rows, two alike: how often the single one is drawn is binomial(3, 1/3)."""
+    draws = draws_of(counting_cells([2, 1]), 40_000)[1]
+    expected = np.array([8, 12, 6, 1]) / 27
+    np.testing.assert_allclose(np.bincount(draws.astype(int), minlength=4) / 40_000, expected, atol=0.012)
+
+
+def test_bootstrap_depends_on_the_seed_alone():
+    cells = counting_cells([5, 50, 500])
+    a, b, c = (bootstrap(cells, lambda sums: sums[1], 3000, seed) for seed in (1, 1, 2))
+    assert (a == b).all()
+    assert (a != c).any()
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS["single_label"] if name != "binary_f1"])
+def test_counts_of_many_bootstraps_score_like_the_registry(name):
+    random = np.random.default_rng(0)
+    codes, ours, theirs = random.integers(0, 4, (3, 300))
+    codes[codes == 3] = 0  # a class that is predicted but never true
+    totals = only_totals(single_label_cells(codes, ours, theirs, 5))  # and one that is neither
+    for side, predicted in enumerate((ours, theirs)):
+        expected = METRICS[name].from_confusion(confusion(codes, predicted, 5))
+        assert SCORERS["single_label"][name](side_of(totals, 5, side))[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [*SCORERS["multi_label"]])
+def test_label_counts_score_like_the_registry(name):
+    stack, codes = make_label_stack(2, 200, 5)
+    codes[:, 4], stack[:, :, 4] = 0, 0
+    ours, theirs = stack >= 0.5
+    totals = only_totals(multi_label_cells(codes.astype(bool), ours, theirs))
+    for side, probs in enumerate(stack):
+        expected = score(name, codes, probs)
+        assert SCORERS["multi_label"][name](side_of(totals, 5, side))[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), [*ROW_VALUES])
+def test_row_values_have_the_metric_as_their_mean(name, task):
+    stack, codes = make_stack(1, 300, 4) if task == "single_label" else make_label_stack(1, 300, 4)
+    truth = codes[:, None] == np.arange(4) if task == "single_label" else codes.astype(bool)
+    values = ROW_VALUES[name, task](truth, np.round(stack[0].astype(np.float64), 2))
+    expected = METRICS[name].functions[task](truth, np.round(stack[0].astype(np.float64), 2), np.ones(300))
+    assert values.mean() == pytest.approx(expected, abs=1e-12)
+
+
+def test_binned_values_keep_mean_and_variance():
+    values = np.random.default_rng(0).standard_t(3, 50_000)
+    cells = value_cells(values)
+    means = np.repeat(cells.amounts, cells.sizes)
+    assert cells.sizes.sum() == 50_000
+    assert len(cells.sizes) <= 8192 + 1
+    assert means.mean() == pytest.approx(values.mean(), abs=1e-12)
+    assert means.var() == pytest.approx(values.var(), rel=1e-3)
+
+
+SCIKIT = {
+    "macro_f1": lambda y, p: sk.f1_score(y, p.argmax(1), average="macro"),
+    "mcc": lambda y, p: sk.matthews_corrcoef(y, p.argmax(1)),
+    "quadratic_kappa": lambda y, p: sk.cohen_kappa_score(y, p.argmax(1), weights="quadratic"),
+    "log_loss": lambda y, p: -sk.log_loss(y, p / p.sum(axis=1, keepdims=True), labels=[0, 1, 2]),
+    "roc_auc": lambda y, p: np.mean([sk.roc_auc_score(y == c, p[:, c]) for c in range(3)]),
+    "average_precision": lambda y, p: np.mean([sk.average_precision_score(y == c, p[:, c]) for c in range(3)]),
+}
+
+
+@pytest.mark.parametrize("name", [*SCIKIT])
+def test_interval_is_that_of_a_naive_bootstrap_with_scikit_learn(name):
+    stack, codes = make_stack(2, 300, 3, seed=3)
+    ours, theirs = stack.astype(np.float64)
+    random = np.random.default_rng(0)
+    naive = []
+    for _ in range(400):
+        rows = random.integers(0, 300, 300)
+        naive.append(SCIKIT[name](codes[rows], ours[rows]) - SCIKIT[name](codes[rows], theirs[rows]))
+    found = compare(name, codes, ours, theirs, n_bootstraps=2000)
+    # Monte Carlo errors: 3.5 % of a standard deviation in `naive`, up to .15 standard deviations in its 95 % ends.
+    spread = np.std(naive)
+    assert found.standard_error == pytest.approx(spread, rel=0.15)
+    assert [found.low, found.high] == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=0.45 * spread)
+    assert found.p_gain == pytest.approx(np.mean(np.array(naive) > 0), abs=0.1)
+    assert found.gain == pytest.approx(SCIKIT[name](codes, ours) - SCIKIT[name](codes, theirs), abs=1e-6)
+
+
+def test_multi_label_interval_is_that_of_a_naive_bootstrap():
+    stack, codes = make_label_stack(2, 200, 4)
+    random = np.random.default_rng(0)
+    naive = []
+    for _ in range(300):
+        rows = random.integers(0, 200, 200)
+        a, b = (sk.f1_score(codes[rows], probs[rows] >= 0.5, average="micro") for probs in stack)
+        naive.append(a - b)
+    found = compare("micro_f1", codes, *stack, n_bootstraps=2000)
+    assert found.standard_error == pytest.approx(np.std(naive), rel=0.15)
+
+
+def test_decisions_compare_like_their_probabilities():
+    stack, codes = make_stack(2)
+    from_probs = compare("macro_f1", codes, *stack, n_bootstraps=500)
+    from_labels = compare("macro_f1", codes, stack[0].argmax(1), stack[1].argmax(1), n_bootstraps=500)
+    assert from_probs == from_labels
+    with pytest.raises(UserError, match="needs probabilities"):
+        compare("log_loss", codes, stack[0].argmax(1), stack[1])
+
+
+def test_a_loss_gains_by_falling():
+    stack, codes = make_stack(2, seed=1)
+    better, worse = sorted(stack, key=lambda probs: score("log_loss", codes, probs))
+    found = compare("log_loss", codes, better, worse, n_bootstraps=500)
+    assert found.ours < found.theirs
+    assert found.gain > 0
+
+
+def memorise(stack, codes, folds):
+    """A search that knows its own rows by heart and nothing of others."""
+    known = {probs.tobytes(): code for probs, code in zip(stack[0], codes, strict=True)}
+    return lambda new: np.array([known.get(probs.tobytes(), 0) for probs in new[0]])
+
+
+def test_memorising_is_seen_through():
+    stack, codes = make_stack()
+    found = honest.evaluate(memorise, stack, codes, "accuracy", n_bootstraps=500)
+    assert found.fitted == 1.0
+    assert found.honest == np.mean(codes == 0)
+    assert found.optimism == found.fitted - found.honest
+    assert found.comparison.high < 0
+    assert "use the simpler recipe" in found.verdict
+
+
+def test_each_fold_is_scored_by_a_fit_without_it():
+    stack, codes = make_stack(2, 90)
+    folds = np.arange(90) % 3
+    calls = []
+
+    def fit(part, part_codes, part_folds):
+        calls.append((part.shape, set(part_folds)))
+        return lambda new: np.full(new.shape[1], len(calls) - 2 if len(calls) > 1 else 0)
+
+    found = honest.evaluate(fit, stack, codes, "accuracy", folds=folds, n_bootstraps=100)
+    assert calls == [((2, 90, 3), {0, 1, 2}), ((2, 60, 3), {1, 2}), ((2, 60, 3), {0, 2}), ((2, 60, 3), {0, 1})]
+    assert (found.output == folds).all()
+    assert (found.n_folds, found.folds_from) == (3, "given")
+
+
+def test_best_model_is_chosen_without_the_fold_it_is_scored_on():
+    """Two models: each is right outside one fold only, so whoever looks best from outside is wrong inside."""
+    codes = np.tile([0, 1], 30)
+    folds = np.repeat([0, 1], 30)
+    right = np.eye(2, dtype=np.float32)[codes]
+    stack = np.stack([np.where((folds == f)[:, None], right, 1 - right) for f in (0, 1)])
+    found = honest.evaluate(lambda *_: lambda new: new[0], stack, codes, "accuracy", folds=folds, n_bootstraps=100)
+    assert found.best_models == (1, 0)
+    assert found.comparison.theirs == 0.0
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "log_loss", "roc_auc"])
+def test_a_plain_mean_has_no_optimism(name):
+    stack, codes = make_stack()
+    found = honest.evaluate(lambda *_: lambda new: new.mean(axis=0), stack, codes, name, n_bootstraps=500)
+    assert found.optimism == pytest.approx(0, abs=1e-12)
+    assert found.comparison.gain > 0
+    assert "macro_f1" in repr(found) or name in repr(found)
+
+
+def test_multi_label_search_is_evaluated():
+    stack, codes = make_label_stack()
+    found = honest.evaluate(lambda *_: lambda new: new.mean(axis=0), stack, codes, "macro_f1", n_bootstraps=300)
+    assert found.honest == score("macro_f1", codes, stack.mean(axis=0))
+
+
+def test_equal_predictions_gain_nothing():
+    stack, codes = make_stack(1)
+    found = honest.evaluate(lambda *_: lambda new: new[0], stack, codes, "macro_f1", n_bootstraps=300)
+    assert (found.comparison.low, found.comparison.high, found.comparison.p_gain) == (0, 0, 0.5)
+    assert "prefer the simpler recipe" in found.verdict
+
+
+def test_made_folds_are_stratified():
+    codes = np.repeat([0, 1, 2], [50, 13, 2])
+    folds = honest.stratified_folds(codes, 5, seed=1)
+    for code in range(3):
+        counts = np.bincount(folds[codes == code], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codes": None}, "labels are missing"),
+        ({"codes": np.zeros(599, int)}, "labels have shape"),
+        ({"codes": np.full(600, 7)}, "600 of 600 rows have labels outside"),
+        ({"metric": "macrof1"}, "unknown metric"),
+        ({"metric": "hamming_loss"}, "not for single_label"),
+        ({"folds": np.zeros(600)}, "all 600 rows are in fold 0"),
+        ({"folds": np.r_[np.nan, np.ones(599)]}, "1 of 600 rows have no valid fold"),
+        ({"folds": np.zeros(10)}, "folds have shape"),
+        ({"n_folds": 1}, "cannot make 1 folds"),
+        ({"n_bootstraps": 0}, "one draw or more"),
+    ],
+)
+def test_bad_input_is_told_with_figures(changes, message):
+    stack, codes = make_stack()
+    arguments = {"stack": stack, "codes": codes, "metric": "macro_f1", **changes}
+    with pytest.raises(UserError, match=message):
+        honest.evaluate(lambda *_: lambda new: new[0], **arguments)
+
+
+def test_nan_is_told_with_its_row():
+    stack, codes = make_stack()
+    stack[1, 3, 0] = np.nan
+    with pytest.raises(UserError, match="1 of 600 rows of model 2") as error:
+        honest.evaluate(memorise, stack, codes, "macro_f1")
+    assert error.value.details["first"].startswith("row 4")
