@@ -13,7 +13,7 @@ demo: .venv/.ready  ## The main job end to end, offline: init, three runs, score
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/.ready  ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 check: .venv/.ready  ## Format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
