@@ -2,7 +2,7 @@
 
 Trials that others are running count as theirs, so that no more are begun than are wanted. A worker that died would be
 waited for in vain: what has been running for several times as long as a batch takes here no longer counts. In the end
-such trials are marked as failed.
+such trials are marked as failed; should their worker be only slow, it goes on without them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_tools.search._study_scores import Scorer
-from kaggle_tools.search._study_space import Space
+from kaggle_tools.search._study_space import Candidate, Space
 from kaggle_tools.search.threads import in_threads
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ class Worker:
     def __init__(
         self, study: optuna.Study, space: Space, scorer: Scorer, sampler: Callable[[int], optuna.samplers.BaseSampler]
     ) -> None:
-        self._study, self._space, self._scorer, self._make_sampler = study, space, scorer, sampler
-        self._asked: list[optuna.Trial] = []
+        self._study, self._space, self._scorer = study, space, scorer
+        self._make_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = sampler
+        self._asked: list[int] = []
         self._first_seen: dict[int, float] = {}  # running trials of others, by their number
         self._slowest_s = 0.0
         self.n_own = 0
@@ -74,9 +75,16 @@ class Worker:
         best: float | None,
         on_batch: Callable[[Progress], None] | None,
     ) -> None:
-        """Work until the study has `trials` finished trials, or until `deadline` (`time.perf_counter`).
+        """Work until the study has so many finished trials.
 
-        Whatever was asked for and not told, because of an interruption, is marked as failed.
+        What was asked for and not told, because of an interruption, is marked as failed.
+
+        Args:
+            trials: How many.
+            batch: Trials that are evaluated together.
+            deadline: `time.perf_counter()` after which no batch begins.
+            best: Score to begin with.
+            on_batch: Called after every batch.
         """
         began = time.perf_counter()
         try:
@@ -92,51 +100,62 @@ class Worker:
             if left <= 0:
                 self._bury()
         finally:
-            for trial in self._asked:
-                self._tell(trial.number, None)
+            for number in self._asked:
+                self._tell(number, None)
 
     def _share(self, left: int, batch: int) -> int:
         """How many of the trials that are left to take; trials that wait to be run are a batch of their own."""
-        states = [(trial.number, trial.state.name) for trial in self._study.get_trials(deepcopy=False)]
-        now, grace = time.perf_counter(), max(GRACE_S, _GRACE_BATCHES * self._slowest_s)
-        running = [number for number, state in states if state == "RUNNING"]
-        alive = sum(now - self._first_seen.setdefault(number, now) < grace for number in running)
-        waiting = sum(state == "WAITING" for _, state in states)
-        return min(left - alive, batch, waiting or batch)
+        alive = sum(not self._is_stale(number) for number in self._numbers("RUNNING"))
+        return min(left - alive, batch, len(self._numbers("WAITING")) or batch)
+
+    def _is_stale(self, number: int) -> bool:
+        now = time.perf_counter()
+        return now - self._first_seen.setdefault(number, now) > max(GRACE_S, _GRACE_BATCHES * self._slowest_s)
+
+    def _numbers(self, state: str) -> list[int]:
+        return [trial.number for trial in self._study.get_trials(deepcopy=False) if trial.state.name == state]
 
     def _work(self, size: int) -> None:
         began = time.perf_counter()
-        candidates = []
-        for _ in range(size):
-            self._asked.append(self._study.ask())
-            if len(self._asked) == 1 and not self.n_own:
-                self._study.sampler = self._make_sampler(self._asked[0].number)
-            candidates.append(self._space.draw(self._asked[-1]))
+        candidates = [self._ask() for _ in range(size)]
         for value in in_threads(self._scorer.value, candidates):
-            self._tell(self._asked[0].number, value)
+            self.n_own += self._tell(self._asked[0], value)
             self._asked.pop(0)
-        self.n_own += size
         self._slowest_s = max(self._slowest_s, time.perf_counter() - began)
+
+    def _ask(self) -> Candidate:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        while True:
+            trial = self._study.ask()
+            if self._make_sampler is not None:
+                self._study.sampler, self._make_sampler = self._make_sampler(trial.number), None
+            self._asked.append(trial.number)
+            try:
+                return self._space.draw(trial)
+            except UpdateFinishedTrialError:  # others took us for dead
+                self._asked.pop()
 
     def _best(self, done: list[optuna.trial.FrozenTrial], best: float | None) -> float:
         values = [trial.values[0] for trial in done] + ([] if best is None else [best])
         return float(np.max(values) if self._study.direction.name == "MAXIMIZE" else np.min(values))
 
     def _bury(self) -> None:
-        """The study is complete: what still runs is of workers that died."""
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.state.name == "RUNNING":
-                self._tell(trial.number, None)
+        """Mark what dead workers left behind."""
+        for number in self._numbers("RUNNING"):
+            if self._is_stale(number):
+                self._tell(number, None)
 
-    def _tell(self, number: int, value: float | None) -> None:
+    def _tell(self, number: int, value: float | None) -> bool:
+        """Whether the trial now has this score; not if another process has marked it as failed."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         try:
             state = TrialState.FAIL if value is None else TrialState.COMPLETE
-            self._study.tell(number, value, state=state, skip_if_finished=True)
+            return self._study.tell(number, value, state=state, skip_if_finished=True).state == TrialState.COMPLETE
         except UpdateFinishedTrialError:  # by another process, a moment ago
-            return
+            return False
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

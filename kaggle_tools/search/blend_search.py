@@ -22,7 +22,7 @@ from kaggle_tools.search.polish import polish
 from kaggle_tools.search.threads import in_threads
 
 SAMPLE = 20_000
-_WIDE, _NEAR = 0.5, 0.1  # windows of a line, as a share of all weights
+_WIDE, _NEAR = 0.25, 0.05  # windows of a line, as a share of all weights
 _FINALISTS = 3
 _POLISH = 6_000_000_000  # multiplications that the candidates of CMA-ES may cost
 _CANDIDATES, _WORTH_WHILE = 2000, 300  # how many at most, and with how few it is no use

@@ -82,8 +82,11 @@ class Events:
 
     def and_those_of(self, other: Events) -> Events:
         """These, then the others."""
-        pairs = ((self.at, other.at), (self.change, other.change), (self.mass, other.mass))
-        return Events(*(np.concatenate(pair) for pair in pairs))
+        return Events(
+            np.concatenate([self.at, other.at]),
+            np.concatenate([self.change, other.change]),
+            np.concatenate([self.mass, other.mass]),
+        )
 
 
 def best_step(
@@ -164,9 +167,7 @@ def pack(truth: int, before: int, after: int) -> int:
 
 
 @compiled
-def _envelopes(  # type: ignore[no-untyped-def]
-    base, toward, scale, offset, slope, tilt, lo, hi, codes, weights, begin, end, at, change, mass, confusion
-):
+def _envelopes(base, toward, shape, lo, hi, codes, weights, begin, end, at, change, mass, confusion):  # type: ignore[no-untyped-def]
     """Rows in blocks: the classes at both ends by vector instructions, then the rows whose classes differ one by one.
 
     The envelope is convex: a row with the same class at both ends has it all the way. Returns the number of events, or

@@ -407,6 +407,24 @@ def test_a_killed_worker_does_not_hold_up_the_others(tmp_path, monkeypatch):
     assert sorted(states(storage)) == ["COMPLETE"] * 12 + ["FAIL"] * 4
 
 
+def test_a_slow_worker_whose_trials_were_given_up_goes_on_with_others(tmp_path, monkeypatch):
+    storage, value = f"journal:{tmp_path}/blend.log", Scorer.value
+    given_up = []
+
+    def slow(scorer, candidate):
+        if not given_up:
+            plain = load(storage)
+            given_up.extend(trial.number for trial in plain.trials if trial.state.name == "RUNNING")
+            for number in given_up:
+                plain.tell(number, state=optuna.trial.TrialState.FAIL)
+        return value(scorer, candidate)
+
+    monkeypatch.setattr(Scorer, "value", slow)
+    monkeypatch.setattr("kaggle_tools.search._study_worker.in_threads", lambda function, items: [*map(function, items)])
+    found = run(trials=8, batch=4, storage=storage)
+    assert (len(given_up), found.n_own, found.n_trials) == (4, 8, 8)
+
+
 def test_two_processes_share_the_trials_of_a_postgresql_database(postgresql):
     check_shared(postgresql, work_together(postgresql))
     with pytest.raises(UserError, match="is of another problem"):
