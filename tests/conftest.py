@@ -1,6 +1,7 @@
 """Fixtures for all tests: tiny random-weight models, the development data, commands as real processes."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def save_model():
 def cli(tmp_path):
     """Run the command line as a process of its own, in `tmp_path` unless told otherwise."""
 
-    def run(*arguments, cwd=tmp_path, check=None, env=None):
+    def run(*arguments, cwd=tmp_path, check=None, env=None, file_limit=None):
         done = subprocess.run(
             [sys.executable, "-m", "jobs.cli", *map(str, arguments)],
             cwd=cwd,
@@ -45,6 +46,9 @@ def cli(tmp_path):
             capture_output=True,
             text=True,
             timeout=300,
+            preexec_fn=None
+            if file_limit is None
+            else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit,) * 2),
         )
         if check is not None:
             assert done.returncode == check, done.stderr + done.stdout

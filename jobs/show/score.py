@@ -23,7 +23,8 @@ def render_score(result: ScoreResult, console: Console) -> None:
     grid.add_row("rows", f"{rows:,}" + (f" ({result.resumed_rows:,} from before)" if result.resumed_rows else ""))
     if not result.was_complete:
         fresh = rows - result.resumed_rows
-        grid.add_row("time", f"{duration(result.seconds)}, {count(fresh / result.seconds)} rows/s")
+        rate = f", {count(fresh / result.seconds)} rows/s" if fresh else ""
+        grid.add_row("time", duration(result.seconds) + rate)
     grid.add_row(
         "texts scored", f"{int(totals['scored']):,} ({1 - totals['scored'] / max(rows, 1):.1%} were duplicates)"
     )

@@ -390,3 +390,16 @@ def test_predictions_of_a_namesake_from_elsewhere_do_not_land_in_our_run(competi
     assert result.predictions == {}
     assert result.submission is None
     assert not (competition / "runs" / "mine" / "predictions").exists()
+
+
+def test_a_full_disk_is_one_error_and_the_job_goes_on_later(here, model, cli):
+    """A limit on the size of files stands in for a disk without room."""
+    write_csv(here / "rows.csv", [(f"r{i}", f"w{i % 200} w{i // 200}") for i in range(4000)])
+    command = ("score", "-i", "rows.csv", "-m", model, "--precision", "fp32", "-o", "out.csv", "--shard-rows", "1024")
+    done = cli(*command, check=2, file_limit=100_000)
+    assert "cannot write out.csv" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(here.rglob("*.tmp"))
+    resumed = json.loads(cli(*command, "--json", check=0).stdout)
+    assert resumed["resumed_rows"] == 4000
+    assert len(pl.read_csv("out.csv")) == 4000
