@@ -108,7 +108,7 @@ def fit(
         time_limit: Seconds after which the search of a count metric begins nothing new. The result then depends on the
             machine.
         sample_weight: (N,) row weights.
-        allow_absent: Accept classes without rows.
+        allow_absent: Accept classes without rows; their weights are the means of the others.
 
     Raises:
         UserError: Unknown metric, family or combination, or unusable input (`check_problem`).
@@ -121,24 +121,34 @@ def fit(
     deadline = np.inf if time_limit is None else began + time_limit
     options = Options(name, family, signed, per_class, class_weights, bags, seed, deadline)
     members = np.arange(len(problem.stack))
-    found = solve(problem, options, members)
+    fitted = problem.without_absent()
+    found = solve(fitted, options, members)
     n_evaluations = found.n_evaluations
     while sparse is not None and len(members) > sparse:
-        members = _without_the_least(problem, options, members, found)
-        found = solve(problem, options, members)
+        members = _without_the_least(fitted, options, members, found)
+        found = solve(fitted, options, members)
         n_evaluations += found.n_evaluations
-    weighing = np.exp(centred(found.biases))
+    weights, biases = _with_absent(problem.absent, found)
+    weighing = np.exp(biases)
     return Blend(
         family=family,
         metric=name,
-        weights=found.weights if per_class else found.weights[:, 0].copy(),
+        weights=weights if per_class else weights[:, 0].copy(),
         class_weights=weighing,
-        score=_score(problem, options, found.weights, weighing),
+        score=_score(problem, options, weights, weighing),
         single_scores=_single_scores(problem, options),
         gap=found.gap,
         n_evaluations=n_evaluations,
         seconds=time.perf_counter() - began,
     )
+
+
+def _with_absent(absent: NDArray[np.bool_], found: Found) -> tuple[Floats, Floats]:
+    """(M, C) weights and (C,) centred log-weights of classes, those of classes without rows the means of the others."""
+    weights, biases = found.weights.copy(), found.biases.copy()
+    weights[:, absent] = weights[:, ~absent].mean(axis=1, keepdims=True)
+    biases[absent] = biases[~absent].mean()
+    return weights, centred(biases)
 
 
 def _without_the_least(problem: Problem, options: Options, members: NDArray[np.intp], found: Found) -> NDArray[np.intp]:

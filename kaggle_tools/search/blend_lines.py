@@ -134,7 +134,7 @@ class BlendLines:
         size = window * self._size()
         joint = self._rows.family == "log" and self._rows.class_weights
         # A bias moves a score like a weight moves it through a logarithm of a few units.
-        tilt = 2.0 * rng.standard_normal(len(self.biases)) if joint else np.zeros_like(self.biases)
+        tilt = 2.0 * rng.standard_normal(len(self.biases)) * joint
         lo, hi = -size, size
         if not self._rows.signed:
             down, up = direction < 0, direction > 0

@@ -197,7 +197,7 @@ def adjusted(base: Fit) -> Fit:
         plain = base(setting, probs, codes, folds)
         blended = apply_stack(plain, probs)
         if setting.task == "multi_label":
-            cuts = thresholds.fit(codes, blended, setting.metric).thresholds
+            cuts = thresholds.fit(codes, blended, setting.metric, allow_absent=True).thresholds
             return setting.recipe(plain.kind, {**plain.parameters, "thresholds": cuts})
         found = rescale.fit(codes, blended, setting.metric, seed=setting.seed, bags=setting.bags, allow_absent=True)
         return setting.recipe(plain.kind, {**plain.parameters, "class_weights": found.weights})

@@ -35,6 +35,20 @@ class Problem:
         m, c, n = self.stack.shape
         return m, c, n
 
+    @property
+    def absent(self) -> NDArray[np.bool_]:
+        """(C,) classes without rows."""
+        return np.asarray(np.bincount(self.codes, minlength=self.stack.shape[1]) == 0, np.bool_)
+
+    def without_absent(self) -> Problem:
+        """The same with probability nought for absent classes: every row that goes to one is wrong, and a fit would
+        learn no more than to avoid them."""
+        if not self.absent.any():
+            return self
+        stack = self.stack.copy()
+        stack[:, self.absent] = 0.0
+        return Problem(self.codes, stack, self.weights)
+
     def take(self, rows: NDArray[np.intp], weights: NDArray[np.float64] | None = None) -> Problem:
         """Some of the rows, with other weights if given."""
         stack = np.ascontiguousarray(self.stack[:, :, rows])

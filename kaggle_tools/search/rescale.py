@@ -24,8 +24,9 @@ from kaggle_tools.metrics import confusion
 from kaggle_tools.search.certificate import Certificate, certify
 from kaggle_tools.search.class_lines import ClassLines
 from kaggle_tools.search.counts import CountForm, count_form
-from kaggle_tools.search.inputs import FLOOR, Problem, check_problem
+from kaggle_tools.search.inputs import Problem, check_problem
 from kaggle_tools.search.lines import Floats, Singles
+from kaggle_tools.search.logloss import logs_of
 from kaggle_tools.search.pools import predict, replay
 from kaggle_tools.search.threads import in_threads
 
@@ -87,7 +88,7 @@ def fit(
         restarts: Perturbed starts; None chooses by the size of the problem.
         sample_weight: (N,) row weights.
         certify_s: Seconds that the certificate of optimality may take, for up to four classes; 0 for none.
-        allow_absent: Accept classes without rows; they keep their weight.
+        allow_absent: Accept classes without rows; their weight is the (geometric) mean of the others.
 
     Raises:
         UserError: No count metric, unusable input (`check_problem`), or a certificate that cannot be had.
@@ -96,7 +97,7 @@ def fit(
     problem = check_problem(codes, np.asarray(probs)[None], sample_weight, allow_absent=allow_absent)
     n_classes, n_rows = problem.stack[0].shape
     form = count_form(metric, problem.codes, n_classes, problem.weights)
-    logs = np.log(np.maximum(problem.stack[0], np.float32(FLOOR)))
+    logs = logs_of(problem.without_absent().stack[0])
     rng = np.random.default_rng(seed)
     if restarts is None:
         restarts = min(30, _EFFORT // (n_rows * n_classes * n_classes))
@@ -105,7 +106,8 @@ def fit(
     if bags:
         biases, more = _bag(problem, logs, form, biases, bags, rng)
         n_lines += more
-    weights = np.exp(biases - biases.max())
+    biases[problem.absent] = biases[~problem.absent].mean()
+    weights = np.exp(np.maximum(biases - biases.max(), -600.0))  # none is zero
     weights /= weights.sum()
     ones = np.ones((1, n_classes))
 

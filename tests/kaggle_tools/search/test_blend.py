@@ -44,7 +44,7 @@ def problem(n_models, n_rows, n_classes, seed=0):
 )
 def test_reported_score_is_that_of_what_a_recipe_replays(family, metric, options):
     codes, stack = problem(3, 240, 3)
-    found = blend.fit(codes, stack, metric, family=family, **{"bags": 0, **options})
+    found = blend.fit(codes, stack, metric, family=family, **{"bags": 0, "time_limit": 0.1, **options})
     applied = found.apply(stack)
     assert found.score == pytest.approx(evaluate(metric, codes, applied), abs=1e-6)
     recipe = Recipe(found.kind, "single_label", tuple("xyz"), tuple("abc"), metric, found.parameters)
@@ -174,6 +174,17 @@ def test_many_rows_are_searched_through_a_sample(family):
     found = blend.fit(codes, stack, "macro_f1", family=family, bags=2, time_limit=2)
     assert found.score > max(found.single_scores) + 0.02
     assert found.score == pytest.approx(evaluate("macro_f1", codes, found.apply(stack)), abs=1e-9)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("per_class", [False, True])
+def test_an_absent_class_gets_the_mean_of_the_others_where_it_is_allowed(family, per_class):
+    codes, stack = problem(2, 100, 3)
+    found = blend.fit(
+        np.minimum(codes, 1), stack, "macro_f1", family=family, per_class=per_class, allow_absent=True, time_limit=0.1
+    )
+    assert np.log(found.class_weights[2]) == pytest.approx(0, abs=1e-9)
+    assert found.score == pytest.approx(evaluate("macro_f1", np.minimum(codes, 1), found.apply(stack)))
 
 
 def test_a_time_limit_still_gives_a_blend():
