@@ -210,9 +210,10 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
     if wanted != "fp32" and scorer.flop_per_token > 0:
         request = job.plan.request
         sample = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_column)
-        sample = sample.gather(_spread(len(sample), scorer.device.type))
-        gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
-        _judge(gate, options, watch)
+        if len(sample):  # all rows of the first shard may be set aside: then float32 it is
+            sample = sample.gather(_spread(len(sample), scorer.device.type))
+            gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
+            _judge(gate, options, watch)
     job.store.write(
         "precision.json",
         {"precision": scorer.precision, "device": scorer.device.type, "gate": vars(gate) if gate else None},

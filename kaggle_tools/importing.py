@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import encode_label_sets
-from kaggle_tools.predictions import Predictions, encode_labels
+from kaggle_tools.predictions import SEPARATOR, Predictions, encode_labels
 from kaggle_tools.probabilities import to_probabilities
 from kaggle_tools.tables import TableFormat, read_table
 
 LABEL_NAMES = ("true_label", "label", "target", "y_true")
 FOLD_NAMES = ("fold", "folds", "kfold")
-SEPARATOR = "|"
 
 Floats = NDArray[np.float64]
 

@@ -106,6 +106,8 @@ class _Reader:
         began = time.perf_counter()
         request = self._plan.request
         if self._reader is None or task.file != self._file:
+            if self._reader is not None:
+                self._reader.close()  # of thousands of files only one is open
             columns = list(dict.fromkeys(c for c in (request.id_column, request.text_column) if c is not None))
             self._reader = self._stack.enter_context(
                 ShardReader(

@@ -62,7 +62,7 @@ def check_stack(stack: Any, *, least_models: int = 1) -> NDArray[np.float32]:
         have = "one model only" if len(checked) == 1 else f"{len(checked)} models only"
         raise UserError(
             f"{have}: this search needs {least_models} or more",
-            next="score or import another run, or search class weights alone with `cli rescale`",
+            next="train or import another run, or fit class weights alone with `cli blend --method single`",
         )
     for model, probs in enumerate(checked):
         # A sum is finite only if every part is: one pass, no temporary array of flags.

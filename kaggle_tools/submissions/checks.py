@@ -9,10 +9,10 @@ import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import did_you_mean
+from kaggle_tools.predictions import SEPARATOR
 from kaggle_tools.submissions.layout import Layout, Sample, trimmed
 
 SUM_TOLERANCE = 1e-3
-SEPARATOR = "|"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tables.streams import ByteStream
 from models.errors import ModelError
 from models.inference.scorer import Scorer
 
@@ -304,6 +305,36 @@ def test_rows_set_aside_are_written_down_with_line_and_reason(here, model):
     assert all(line["path"] == str(here / "rows.csv") for line in lines)
     assert result.totals["set_aside"] == 2
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
+
+
+def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(here, model):
+    (here / "rows.csv").write_text("id,text\na\nb\nc,w3\nd,w4\n")
+    asked = options(model, "rows.csv", on_bad_row="set-aside", shard_rows=2)
+    result = score.run(replace(asked, precision="auto"), Notes())
+    assert (result.precision, result.gate) == ("fp32", None)
+    assert pl.read_parquet("out.parquet")["id"].to_list() == ["c", "d"]
+
+
+def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
+    for number in range(30):
+        write_csv(here / f"part-{number}.csv", [(f"r{number}", "w1")])
+    opened, most = set(), [0]
+    real_open, real_close = ByteStream._open, ByteStream.close
+
+    def count(self):
+        real_open(self)
+        opened.add(id(self))
+        most[0] = max(most[0], len(opened))
+
+    def forget(self):
+        opened.discard(id(self))
+        real_close(self)
+
+    monkeypatch.setattr(ByteStream, "_open", count)
+    monkeypatch.setattr(ByteStream, "close", forget)
+    score.run(options(model, "part-*.csv"), Notes())
+    assert most[0] <= 3  # the shard's, and those that look at a header
+    assert not opened
 
 
 def test_a_model_that_is_not_there_is_an_error(table):
