@@ -1,0 +1,120 @@
+"""Signatures of the commands that make runs: init, train, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from jobs.commands.app import Force, Json, Quiet, app, examples, option
+
+
+@app.command(
+    epilog=examples(
+        "cli init --train train.csv --test test.csv --sample sample_submission.csv",
+        "cli init --train labelled.csv --test posts.gb18030.csv.gz --label sentiment --metric macro_f1",
+    )
+)
+def init(
+    train: Annotated[Path | None, option("--train", help="Table with labels.")] = None,
+    test: Annotated[Path | None, option("--test", help="Table to predict.")] = None,
+    sample: Annotated[Path | None, option("--sample", help="Sample submission.")] = None,
+    name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
+    slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
+    task: Annotated[Literal["single_label", "multi_label"] | None, option("--task", help="Labels a row.")] = None,
+    metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
+    id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
+    text: Annotated[str | None, option("--text", help="Column that is classified.")] = None,
+    label: Annotated[str | None, option("--label", help="Column of labels in the training table.")] = None,
+    classes: Annotated[str | None, option("--classes", help="All class names in order, joined by commas.")] = None,
+    encoding: Annotated[str | None, option("--encoding", help="Of the files that are not UTF-8.")] = None,
+    submission_format: Annotated[
+        Literal["labels", "probabilities"] | None, option("--format", help="What a submission holds.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at a competition's files and write competition.toml, with a reason for each conclusion."""
+    from jobs import init as command
+    from jobs.show.output import emit
+    from jobs.show.train import render_init
+    from kaggle_tools.inspect import Overrides
+
+    names = tuple(classes.split(",")) if classes else ()
+    overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format)
+    options = command.InitOptions(train, test, sample, overrides, force=force)
+    emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli train recipes/bert-mini.toml",
+        "cli train --encoder FacebookAI/roberta-base --name roberta --fold 0 --fold 2",
+    )
+)
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe file; see recipes/.")] = None,
+    encoder: Annotated[
+        str | None, option("--encoder", help="Directory or Hugging Face Hub id, fine-tuned with default settings.")
+    ] = None,
+    name: Annotated[str | None, option("--name", help="Of the run; default: the recipe's.")] = None,
+    fold: Annotated[list[int] | None, option("--fold", min=0, help="Train this fold only; again for more.")] = None,
+    limit: Annotated[int | None, option("--limit", min=1, help="Use so many training rows, drawn at random.")] = None,
+    seed: Annotated[int | None, option("--seed", help="Overrides the recipe's.")] = None,
+    device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a recipe in k folds: out-of-fold predictions, a checkpoint a fold. Run again to resume."""
+    from jobs import train as command
+    from jobs.show.output import emit
+    from jobs.show.train import render_train, training_progress
+
+    with training_progress(quiet) as on_progress:
+        options = command.TrainOptions(
+            recipe, encoder, name, tuple(fold or ()), limit, seed, device, force, on_progress
+        )
+        result = command.run(options)
+    emit(result, render_train, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    "import",
+    epilog=examples(
+        "cli import lgbm --oof oof.csv --test test_pred.csv",
+        "cli import nb42 --oof oof.npy --test test.npy --logits",
+    ),
+)
+def import_run(
+    name: Annotated[str, typer.Argument(help="What to call the run.")],
+    oof: Annotated[Path | None, option("--oof", help="Out-of-fold predictions of the training rows.")] = None,
+    test: Annotated[Path | None, option("--test", help="Predictions of the test rows.")] = None,
+    id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
+    label: Annotated[str | None, option("--label", help="Column of true labels.")] = None,
+    column: Annotated[
+        str | None, option("--column", help="Column of predicted labels, or prefix of the class columns, if in doubt.")
+    ] = None,
+    oof_ids: Annotated[
+        Path | None, option("--oof-ids", help="Table with the rows of an .npy; default: the training file.")
+    ] = None,
+    test_ids: Annotated[
+        Path | None, option("--test-ids", help="Table with the rows of an .npy; default: the test file.")
+    ] = None,
+    logits: Annotated[bool, option("--logits", help="The files hold logits.")] = False,
+    normalise: Annotated[bool, option("--normalise", help="Divide each row by its sum.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a run out of anybody's predictions: CSV, Parquet, JSON Lines or npy."""
+    from jobs import imports as command
+    from jobs.show.output import emit
+    from jobs.show.train import render_import
+
+    options = command.ImportOptions(
+        name, oof, test, id_column, label, column, oof_ids, test_ids, logits, normalise, force
+    )
+    emit(command.run(options), render_import, as_json=as_json, quiet=quiet)

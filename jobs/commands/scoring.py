@@ -1,0 +1,156 @@
+"""Signatures of the commands that score tables: score, jobs, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from jobs.commands.app import Force, Json, Quiet, app, examples, option
+
+
+@app.command(
+    epilog=examples(
+        "cli score --input data/test.csv",
+        "cli score --input 'part-*.csv.gz' --model runs/roberta --model linear --output scored.parquet",
+    )
+)
+def score(
+    ctx: typer.Context,
+    input: Annotated[list[str], option("--input", "-i", help="CSV, TSV, JSON Lines or Parquet; .gz, .zst; globs.")],
+    model: Annotated[
+        list[str] | None,
+        option("--model", "-m", help="Run, directory or Hugging Face Hub id; again for more. Default: every run."),
+    ] = None,
+    output: Annotated[
+        Path | None, option("--output", "-o", help=".parquet, .csv or .jsonl. Default: predictions/<job>.parquet.")
+    ] = None,
+    text: Annotated[str | None, option("--text", help="Column that is scored.")] = None,
+    id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
+    no_id: Annotated[bool, option("--no-id", help="Number the rows, from 0, instead.")] = False,
+    encoding: Annotated[str | None, option("--encoding", help="Of the input, such as gb18030.")] = None,
+    encoding_errors: Annotated[
+        Literal["strict", "replace"] | None,
+        option("--encoding-errors", help="strict, or replace: broken bytes become U+FFFD."),
+    ] = None,
+    separator: Annotated[str | None, option("--separator", help="Between fields; default: found out.")] = None,
+    quote: Annotated[str | None, option("--quote", help="Quote character, or none; default: found out.")] = None,
+    on_bad_row: Annotated[
+        Literal["fail", "set-aside"], option("--on-bad-row", help="fail, or set-aside: go on without such rows.")
+    ] = "fail",
+    device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    max_flips: Annotated[
+        float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
+    ] = 0.01,
+    max_difference: Annotated[float, option("--max-difference", help="How far it may move a probability.")] = 0.05,
+    max_length: Annotated[int | None, option("--max-length", min=2, help="Tokens a text at most.")] = None,
+    batch_tokens: Annotated[int | None, option("--batch-tokens", min=1, help="Tokens in a batch.")] = None,
+    shard_rows: Annotated[
+        int | None, option("--shard-rows", min=1, help="Rows in a part: what a kill can lose. Default: by model size.")
+    ] = None,
+    limit: Annotated[int | None, option("--limit", min=1, help="Score the first rows only.")] = None,
+    each: Annotated[bool, option("--each", help="Also write each run's own columns to the output.")] = False,
+    submission: Annotated[
+        bool, option("--submission/--no-submission", help="Write a version when the test file was scored.")
+    ] = True,
+    name: Annotated[str | None, option("--name", help="Of the submission version.")] = None,
+    dry_run: Annotated[bool, option("--dry-run", help="Score a sample and say what it would all take.")] = False,
+    force: Force = False,
+    verbose: Annotated[bool, option("--verbose", help="Show where each setting came from.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a table with every model in one pass. Run the same command again to resume."""
+    from jobs import score as command
+    from jobs.resolve import InputOptions
+    from jobs.show import score as show
+    from jobs.show.output import emit
+    from jobs.show.progress import watching
+    from models.inference.gate import GateBounds
+
+    options = command.ScoreOptions(
+        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote),
+        models=tuple(model or ()),
+        output=output,
+        on_bad_row=on_bad_row,
+        device=device,
+        precision=precision,
+        bounds=GateBounds(max_flips, max_difference),
+        max_length=max_length,
+        token_budget=batch_tokens,
+        shard_rows=shard_rows,
+        limit=limit,
+        each=each,
+        submission=submission,
+        name=name,
+        force=force,
+    )
+    if verbose:
+        show.render_sources(_sources(ctx))
+    if dry_run:
+        emit(command.predict(options), show.render_forecast, as_json=as_json, quiet=quiet)
+        return
+    with watching(quiet) as watch:
+        result = command.run(options, watch)
+    if verbose:
+        show.render_settings(result)
+    emit(result, show.render_score, as_json=as_json, quiet=quiet)
+
+
+jobs_app = typer.Typer(
+    help="Scoring jobs: state, progress, what happened.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    epilog=examples("cli jobs", "cli jobs show test-3fa9c1d2"),
+)
+app.add_typer(jobs_app, name="jobs")
+
+
+@jobs_app.callback()
+def list_jobs(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List scoring jobs with state and progress."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from jobs import status
+    from jobs.show.output import emit
+    from jobs.show.score import render_jobs
+
+    emit(status.run(), render_jobs, as_json=as_json, quiet=quiet)
+
+
+@jobs_app.command("show", epilog=examples("cli jobs show test-3fa9c1d2", "cli jobs show test --json | jq .events"))
+def show_job(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show one job: what was asked, what happened, rows set aside."""
+    from jobs import status
+    from jobs.show.output import emit
+    from jobs.show.score import render_job
+
+    emit(status.show(job_id), render_job, as_json=as_json, quiet=quiet)
+
+
+@app.command(epilog=examples("cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'"))
+def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Say what machine, devices, libraries and workspace were found, and what is missing. Exit code 1: a problem."""
+    from jobs import doctor as command
+    from jobs.show.doctor import render_doctor
+    from jobs.show.output import emit
+
+    report = command.run(command.DoctorOptions())
+    emit(report, render_doctor, as_json=as_json, quiet=quiet)
+    raise typer.Exit(report.exit_code)
+
+
+def _sources(ctx: typer.Context) -> dict[str, tuple[Any, str]]:
+    """Every parameter with its value and where it came from: a flag, the environment or the default."""
+    names = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT": "default"}
+    found = {}
+    for parameter, value in ctx.params.items():
+        source = ctx.get_parameter_source(parameter)
+        found[parameter] = (value, names.get(source.name, "default") if source else "default")
+    return found
