@@ -12,6 +12,7 @@ Knows nothing of runs, submissions or files; `sections` and the commands say wha
 from kaggle_tools.report.blocks import (
     Block,
     Cell,
+    Chart,
     Column,
     Details,
     Fact,
@@ -30,6 +31,7 @@ from kaggle_tools.report.page import render_page, write_page
 __all__ = [
     "Block",
     "Cell",
+    "Chart",
     "Column",
     "Details",
     "Fact",

@@ -5,11 +5,9 @@ In running text (`Prose`, `Note`, captions, leads) `words between backticks` are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from kaggle_tools.report.charts.drawing import Chart
+from typing import Any, Literal
 
 Tone = Literal["", "good", "bad", "quiet"]
 
@@ -116,6 +114,19 @@ class Table:
 
 
 FILTER_FROM = 8
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing as Vega-Lite specifications; `kaggle_tools.report.charts` makes them.
+
+    Attributes:
+        wide: For screens.
+        narrow: The same for phones; None where the first one is small enough.
+    """
+
+    wide: Mapping[str, Any]
+    narrow: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from kaggle_tools.report.charts.drawing import NARROW, Chart, Plot, Row, colour, data, in_both_widths
+from kaggle_tools.report.blocks import Chart
+from kaggle_tools.report.charts.drawing import NARROW, Plot, Row, colour, data, in_both_widths
 from kaggle_tools.report.theme import LIGHT
 
 _ROW = 26  # pixels

@@ -8,7 +8,8 @@ import altair as alt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kaggle_tools.report.charts.drawing import NARROW, SMALL, Chart, Plot, Row, data, in_both_widths, series
+from kaggle_tools.report.blocks import Chart
+from kaggle_tools.report.charts.drawing import NARROW, SMALL, Plot, Row, data, in_both_widths, series
 from kaggle_tools.report.theme import LIGHT
 
 

@@ -1,32 +1,19 @@
-"""What all charts share: the `Chart` itself, fonts, axes and widths."""
+"""What all charts share: fonts, axes, colours and the two widths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
 
+from kaggle_tools.report.blocks import Chart
 from kaggle_tools.report.theme import LIGHT, SERIES
 
 WIDE, NARROW, SMALL = 760, 340, 270  # pixels: the column of a page, a phone, one of several side by side
 
 Row = dict[str, Any]
 Plot = alt.Chart | alt.LayerChart | alt.FacetChart
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing as Vega-Lite specifications.
-
-    Attributes:
-        wide: For screens.
-        narrow: The same for phones; None where the first one is small enough.
-    """
-
-    wide: Mapping[str, Any]
-    narrow: Mapping[str, Any] | None = None
 
 
 def in_both_widths(draw: Callable[[int], Plot], height: int | Callable[[int], int], *, small: bool = False) -> Chart:

@@ -8,7 +8,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from kaggle_tools.report.charts.drawing import NARROW, Chart, Plot, Row, data, in_both_widths
+from kaggle_tools.report.blocks import Chart
+from kaggle_tools.report.charts.drawing import NARROW, Plot, Row, data, in_both_widths
 from kaggle_tools.report.theme import LIGHT
 
 _LETTER, _LINE = 6.2, 13  # pixels of a label
