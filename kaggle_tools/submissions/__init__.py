@@ -1,7 +1,7 @@
 """Submissions: built in the shape of the sample, checked against it, kept as versions that are never overwritten."""
 
 from kaggle_tools.submissions.build import build_submission, count_classes
-from kaggle_tools.submissions.manifest import Manifest, ManifestDraft
+from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
 from kaggle_tools.submissions.validate import Problem, Validation, validate
 from kaggle_tools.submissions.versions import (
     Damaged,
@@ -11,6 +11,7 @@ from kaggle_tools.submissions.versions import (
     is_intact,
     list_versions,
     write_version,
+    write_version_bytes,
 )
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "Version",
     "build_submission",
     "count_classes",
+    "edited_by_hand",
     "find_version",
     "is_intact",
     "list_versions",
     "validate",
     "write_version",
+    "write_version_bytes",
 ]
