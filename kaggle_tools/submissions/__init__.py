@@ -1,5 +1,6 @@
 """Submissions: built in the shape of the sample, checked against it, kept as versions that are never overwritten."""
 
+from kaggle_tools.submissions.answers import Answers, read_answer_file, read_answers
 from kaggle_tools.submissions.build import build_submission, count_classes
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
 from kaggle_tools.submissions.validate import Problem, Validation, validate
@@ -15,6 +16,7 @@ from kaggle_tools.submissions.versions import (
 )
 
 __all__ = [
+    "Answers",
     "Damaged",
     "Listing",
     "Manifest",
@@ -28,6 +30,8 @@ __all__ = [
     "find_version",
     "is_intact",
     "list_versions",
+    "read_answer_file",
+    "read_answers",
     "validate",
     "write_version",
     "write_version_bytes",

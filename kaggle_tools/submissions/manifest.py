@@ -132,7 +132,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return raw
 
 
-# The last key of the file: a digest of all others, so that an edit by hand is noticed. It guards against oversight only.
+# The last key of the file: a digest of all others, by which an edit by hand is noticed.
 _SEAL = "seal"
 
 
