@@ -2,6 +2,7 @@
 
 from kaggle_tools.submissions.build import build_submission, count_classes
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft
+from kaggle_tools.submissions.scores import record_scores
 from kaggle_tools.submissions.validate import Problem, Validation, validate
 from kaggle_tools.submissions.versions import (
     Damaged,
@@ -26,6 +27,7 @@ __all__ = [
     "find_version",
     "is_intact",
     "list_versions",
+    "record_scores",
     "validate",
     "write_version",
 ]
