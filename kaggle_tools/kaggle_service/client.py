@@ -28,7 +28,6 @@ from kaggle_tools.kaggle_service.errors import (
     ServiceError,
     UnclearError,
     explain,
-    is_connection_problem,
     never_connected,
     status_of,
 )

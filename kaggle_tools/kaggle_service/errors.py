@@ -69,7 +69,10 @@ def is_connection_problem(exc: Exception) -> bool:
 def never_connected(exc: Exception) -> bool:
     """Whether the request cannot have reached the service: there was no connection to send it over."""
     reason = getattr(exc.args[0] if exc.args else None, "reason", None)
-    return type(exc).__name__ == "ConnectTimeout" or type(reason).__name__ in ("NewConnectionError", "NameResolutionError")
+    return type(exc).__name__ == "ConnectTimeout" or type(reason).__name__ in (
+        "NewConnectionError",
+        "NameResolutionError",
+    )
 
 
 def status_of(exc: Exception) -> int | None:
