@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kaggle_tools.search._compiled import compiled
 from kaggle_tools.search.threads import in_threads
+from kaggle_tools.similarity._instructions import popcount
 
 _WORD = 64
 _BLOCK = 1024  # words of each plane that two models' share of the cache holds
@@ -77,18 +76,7 @@ def _pairwise(count: Callable[..., None], planes: NDArray[np.uint64]) -> NDArray
     return upper + np.triu(upper, 1).T
 
 
-@intrinsic
-def _popcount(typing_context: Any, word: Any) -> Any:
-    """Set bits of a uint64: one instruction, which numba has no name for."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = builder.module.declare_intrinsic("llvm.ctpop", [ir.IntType(64)])
-        return builder.call(function, arguments)
-
-    return types.int64(types.uint64), generate
-
-
-@njit(cache=True, nogil=True)
+@compiled
 def _count_different(planes: NDArray[np.uint64], begin: int, end: int, totals: NDArray[np.int64]) -> None:
     k, n_planes, _ = planes.shape
     for a in range(k):
@@ -96,25 +84,25 @@ def _count_different(planes: NDArray[np.uint64], begin: int, end: int, totals: N
             total = 0
             if n_planes == 1:
                 for w in range(begin, end):
-                    total += _popcount(planes[a, 0, w] ^ planes[b, 0, w])
+                    total += popcount(planes[a, 0, w] ^ planes[b, 0, w])
             elif n_planes == 2:
                 for w in range(begin, end):
-                    total += _popcount((planes[a, 0, w] ^ planes[b, 0, w]) | (planes[a, 1, w] ^ planes[b, 1, w]))
+                    total += popcount((planes[a, 0, w] ^ planes[b, 0, w]) | (planes[a, 1, w] ^ planes[b, 1, w]))
             else:
                 for w in range(begin, end):
                     different = planes[a, 0, w] ^ planes[b, 0, w]
                     for plane in range(1, n_planes):
                         different |= planes[a, plane, w] ^ planes[b, plane, w]
-                    total += _popcount(different)
+                    total += popcount(different)
             totals[a, b] += total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count_both(planes: NDArray[np.uint64], begin: int, end: int, totals: NDArray[np.int64]) -> None:
     k = len(planes)
     for a in range(k):
         for b in range(a, k):
             total = 0
             for w in range(begin, end):
-                total += _popcount(planes[a, 0, w] & planes[b, 0, w])
+                total += popcount(planes[a, 0, w] & planes[b, 0, w])
             totals[a, b] += total

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kaggle_tools.search.threads import in_threads
-from kaggle_tools.similarity._log2 import log2_coefficients, split
+from kaggle_tools.similarity._instructions import split
 from kaggle_tools.similarity.ranks import mean_ranks
 
 Floats = NDArray[np.float64]
@@ -61,7 +61,7 @@ def jensen_shannon(stack: Stack) -> Floats:
     entropy = -np.sum(in_threads(share, shares), axis=0) / n  # of the mean of a and b; a = b on the diagonal
     own = np.diag(entropy)
     upper = np.triu(entropy - 0.5 * (own[:, None] + own[None, :]), 1)
-    return np.clip(upper + upper.T, 0.0, 1.0)
+    return np.asarray(np.clip(upper + upper.T, 0.0, 1.0))
 
 
 def _columns(stack: Stack) -> range:
@@ -140,4 +140,12 @@ def _add_entropies(flat: Stack, start: int, stop: int, totals: Floats) -> None:
             totals[a, b] += sums.sum()
 
 
-_LOG2 = log2_coefficients(7)
+def _log2_coefficients(degree: int) -> tuple[np.float32, ...]:
+    """Of log2(1 + f) / f for f in [sqrt(1/2) - 1, sqrt(2) - 1], lowest first, interpolated at Chebyshev's points."""
+    low, high = np.sqrt(0.5) - 1, np.sqrt(2) - 1
+    points = (low + high) / 2 + (high - low) / 2 * np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    values = np.log1p(points) / np.log(2) / points
+    return tuple(np.float32(x) for x in np.polynomial.polynomial.polyfit(points, values, degree))
+
+
+_LOG2 = _log2_coefficients(7)
