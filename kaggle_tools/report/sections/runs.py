@@ -10,7 +10,16 @@ from kaggle_tools.metrics import find_metric
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Note, Section, Table
 from kaggle_tools.report.charts import bars, dots, heatmap
 from kaggle_tools.report.sections.measure import Measured
-from kaggle_tools.report.sections.words import day, listed, number_cell, plural, seconds, spaced, warnings
+from kaggle_tools.report.sections.words import (
+    day,
+    listed,
+    number_cell,
+    plural,
+    seconds,
+    spaced,
+    warnings,
+    without_empty,
+)
 
 
 def ranked(runs: Sequence[Measured], metric: str) -> list[Measured]:
@@ -84,7 +93,8 @@ def _table(runs: Sequence[Measured], metric: str) -> Table:
             Cell(day(run.created)),
         ]
         rows.append(tuple(cells))
-    return Table("All runs, the best first", tuple(columns), tuple(rows), sorted_by=2, descending=greater)
+    table = Table("All runs, the best first", tuple(columns), tuple(rows), sorted_by=2, descending=greater)
+    return without_empty(table)
 
 
 def _scores(runs: Sequence[Measured], metric: str) -> Figure:

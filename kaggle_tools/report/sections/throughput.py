@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Note, Section, Table
 from kaggle_tools.report.charts import bars
-from kaggle_tools.report.sections.words import compact, day, listed, number_cell, plural, warnings
+from kaggle_tools.report.sections.words import compact, day, listed, number_cell, plural, warnings, without_empty
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _table(jobs: Sequence[Scored]) -> Table:
         )
         for job in jobs
     )
-    return Table("Jobs, the newest first", columns, rows)
+    return without_empty(Table("Jobs, the newest first", columns, rows))
 
 
 def _rates(jobs: Sequence[Scored]) -> Figure:
