@@ -194,21 +194,26 @@ def _seconds(events: tuple[Mapping[str, Any], ...]) -> float | None:
     return max(1.0, (times["completed"] - times["started"]).total_seconds())
 
 
+def attempt(what: str, problems: list[str], make: Callable[[], Made]) -> Made | None:
+    """What `make` gives; None and a sentence where it fails."""
+    try:
+        return make()
+    except Exception as exc:
+        problems.append(_sentence(what, exc))
+        return None
+
+
 @contextmanager
 def _noting(problems: list[str], what: str) -> Iterator[None]:
     """Whatever goes wrong inside becomes a sentence."""
     try:
         yield
-    except UserError as exc:
-        first = exc.details.get("where") or exc.details.get("first") or ""
-        problems.append(f"{what}: {exc.summary}{f' ({first})' if first else ''}.")
     except Exception as exc:
-        problems.append(f"{what} cannot be read: {type(exc).__name__}: {str(exc)[:200]}.")
+        problems.append(_sentence(what, exc))
 
 
-def attempt(what: str, problems: list[str], make: Callable[[], Made]) -> Made | None:
-    """What `make` gives; None and a sentence where it fails."""
-    made: Made | None = None
-    with _noting(problems, what):
-        made = make()
-    return made
+def _sentence(what: str, exc: Exception) -> str:
+    if not isinstance(exc, UserError):
+        return f"{what} cannot be shown: {type(exc).__name__}: {str(exc)[:200]}."
+    where = exc.details.get("where") or exc.details.get("first")
+    return f"{what}: {exc.summary}{f' ({where})' if where else ''}."
