@@ -3,6 +3,7 @@
 from kaggle_tools.submissions.answers import Answers, count_answers, read_answer_file, read_answers
 from kaggle_tools.submissions.build import build_submission, count_classes
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
+from kaggle_tools.submissions.scores import record_scores
 from kaggle_tools.submissions.validate import Problem, Validation, validate
 from kaggle_tools.submissions.versions import (
     Damaged,
@@ -33,6 +34,7 @@ __all__ = [
     "list_versions",
     "read_answer_file",
     "read_answers",
+    "record_scores",
     "validate",
     "write_version",
     "write_version_bytes",

@@ -60,6 +60,10 @@ class Manifest:
         inputs: Path (relative to the folder above `submissions/` where it lies below) → `file_digest`.
         public_score: Public leaderboard score, once known.
         private_score: Private leaderboard score, once known.
+        rank: Place on the public leaderboard, 1 is the first, once known.
+        kaggle_ref: Kaggle's own number of the submission; None where it was not sent from here.
+        submitted: When it was sent, UTC, ISO 8601 to the second.
+        scored: When the scores were last written, likewise.
     """
 
     version: int
@@ -80,6 +84,10 @@ class Manifest:
     class_counts: Mapping[str, int]
     parents: tuple[str, ...]
     note: str
+    rank: int | None = None
+    kaggle_ref: int | None = None
+    submitted: str | None = None
+    scored: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into a version's folder, whole or not at all."""
@@ -102,7 +110,7 @@ class Manifest:
         if raw.pop("schema", None) != SCHEMA:
             raise UserError("manifest.json has another schema", where=path, expected=f'"schema": {SCHEMA}')
         values = {key: _checked(key, value, path) for key, value in raw.items()}
-        missing = [key for key in _KINDS if key not in values]
+        missing = [key for key in _KINDS if key not in values and key not in _LATER]
         if missing:
             raise UserError(f"manifest.json lacks {', '.join(missing)}", where=path)
         return cls(**values)
@@ -161,7 +169,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "class_counts": (dict,),
     "parents": (list,),
     "note": (str,),
+    "rank": (int, type(None)),
+    "kaggle_ref": (int, type(None)),
+    "submitted": _TEXT_OR_NONE,
+    "scored": _TEXT_OR_NONE,
 }
+_LATER = ("rank", "kaggle_ref", "submitted", "scored")  # manifests of older versions of this program lack them
 
 
 def _checked(key: str, value: Any, path: Path) -> Any:

@@ -1,0 +1,328 @@
+"""The official Kaggle client behind one plain boundary: nothing else in this program imports it.
+
+    service = KaggleService.connect()
+    service.quota("spooky-author-identification")
+
+The client prints, exits, and authenticates while it is imported; it shows headers when it is verbose, and waits for a
+silent server for ever. Here its words are caught, each request has a time limit, and what goes wrong comes out as a
+`ServiceError` without any credential in it. Credentials are found by the client's own habits: `KAGGLE_API_TOKEN`,
+`~/.kaggle/access_token`, `~/.kaggle/kaggle.json`, `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle auth login`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.kaggle_service.errors import (
+    NEW_TOKEN,
+    ServiceError,
+    UnclearError,
+    explain,
+    never_connected,
+    status_of,
+)
+
+REQUEST_TIMEOUT_S = 60.0
+RETRY_AFTER_S = (1.0, 3.0, 8.0)  # pauses before the second, third and fourth try of a request that changes nothing
+LONGEST_PAUSE_S = 60.0  # whoever asks for more is left alone
+PAGE_SIZE = 100
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A submission as Kaggle lists it.
+
+    Attributes:
+        ref: Kaggle's number of it.
+        date: When it arrived, UTC, ISO 8601 to the second; empty where Kaggle does not say.
+        file_name: What the file was called.
+        description: The message it was sent with.
+        status: ``pending`` until it is scored, then ``complete``, or ``error`` where it cannot be.
+        error: Why it cannot be scored.
+        public_score: Once known.
+        private_score: Once known, usually when the competition has ended.
+        submitted_by: User name of the team's member.
+    """
+
+    ref: int
+    date: str
+    file_name: str
+    description: str
+    status: Literal["pending", "complete", "error"]
+    error: str
+    public_score: float | None
+    private_score: float | None
+    submitted_by: str
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How often the team has submitted, and how often it may still, until midnight UTC.
+
+    Attributes:
+        n_today: Valid submissions of this day.
+        n_total: Valid submissions of the team ever.
+        n_left: Further ones that are allowed today.
+        limited_by_total: It is the competition's total that leaves no more, not the day's.
+    """
+
+    n_today: int
+    n_total: int
+    n_left: int
+    limited_by_total: bool
+
+
+class KaggleService:
+    """An authenticated client. Every method raises `ServiceError`, and nothing of the client's own kinds."""
+
+    def __init__(self, api: Any, tell: Callable[[str], None]) -> None:
+        self._api = api
+        self._tell = tell
+
+    @classmethod
+    def connect(cls, tell: Callable[[str], None] = lambda line: None) -> KaggleService:
+        """Load the client and authenticate.
+
+        Args:
+            tell: Gets a line for what the user should know while it happens, such as that a request is repeated.
+
+        Raises:
+            UserError: The client is not installed, there are no credentials, or Kaggle does not accept them.
+        """
+        with _contained():
+            api = _new_api()
+        service = cls(api, tell)
+        service._ask("the sign-in", "", service._authenticate)
+        return service
+
+    def quota(self, competition: str) -> Quota:
+        """Submissions made and left."""
+        limits = self._ask("the quota", competition, lambda: self._api.competition_get_submission_limits(competition))
+        return Quota(limits.num_today, limits.num_total, limits.num_allowed_now, limits.limited_by_total)
+
+    def submissions(self, competition: str) -> Iterator[Entry]:
+        """The team's submissions, newest first, read page by page as far as they are asked for."""
+        from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
+
+        request, seen = ApiListSubmissionsRequest(), {""}
+        request.competition_name, request.page_size = competition, PAGE_SIZE
+        while True:
+            page = self._ask("the list of submissions", competition, lambda: self._call("list_submissions", request))
+            yield from (_entry(item) for item in page.submissions or ())
+            if (page.next_page_token or "") in seen:
+                return
+            request.page_token = page.next_page_token
+            seen.add(page.next_page_token)
+
+    def upload(self, competition: str, path: Path, name: str) -> str:
+        """Bring a file to Kaggle under a name. That is not a submission yet.
+
+        Returns:
+            The token that `create` turns into one.
+        """
+        from kagglesdk.competitions.types.competition_api_service import ApiStartSubmissionUploadRequest
+
+        request = ApiStartSubmissionUploadRequest()
+        request.competition_name, request.file_name = competition, name
+        request.content_length = path.stat().st_size
+        request.last_modified_epoch_seconds = int(path.stat().st_mtime)
+
+        def bring() -> str:
+            started = self._call("start_submission_upload", request)
+            outcome = self._api.upload_complete(str(path), started.create_url, quiet=True)
+            if outcome.name != "COMPLETE":
+                raise ServiceError(
+                    "the file could not be uploaded to Kaggle; nothing was submitted",
+                    transient=outcome.name == "INCOMPLETE",
+                    where=path,
+                    next="run the same command again; is the file larger than the competition allows?",
+                )
+            return str(started.token)
+
+        return self._ask("the upload", competition, bring)
+
+    def create(self, competition: str, token: str, description: str) -> int:
+        """Make an uploaded file a submission. Asked once only: never repeated but where Kaggle has surely not acted.
+
+        Returns:
+            Kaggle's number of it; 0 where Kaggle answered without one, which may mean either.
+
+        Raises:
+            UnclearError: It may have been made, or not.
+            ServiceError: It has not been made.
+        """
+        from kagglesdk.competitions.types.competition_api_service import ApiCreateSubmissionRequest
+
+        request = ApiCreateSubmissionRequest()
+        request.competition_name, request.blob_file_tokens = competition, token
+        request.submission_description = description
+
+        def once() -> int:
+            try:
+                return int(self._call("create_submission", request).ref)
+            except Exception as exc:
+                status = status_of(exc)
+                surely_not = (status is not None and 400 <= status < 500 and status != 408) or never_connected(exc)
+                if surely_not:
+                    raise
+                known = explain(exc, "the submission", competition)
+                raise UnclearError(known.summary, **known.details) from None
+
+        # 429 is said by whoever guards the door, before anything is done.
+        return self._ask("the submission", competition, once, repeat_if=lambda error: "(429)" in error.summary)
+
+    def _call(self, method: str, request: Any) -> Any:
+        # A client for each request: no connection is old enough to have been closed by the other side.
+        with self._api.build_kaggle_client() as client:
+            return getattr(client.competitions.competition_api_client, method)(request)
+
+    def _ask(
+        self,
+        doing: str,
+        competition: str,
+        ask: Callable[[], Answer],
+        repeat_if: Callable[[ServiceError], bool] = lambda error: error.transient,
+    ) -> Answer:
+        for pause_s in (*RETRY_AFTER_S, None):
+            try:
+                with _contained():
+                    return ask()
+            except UserError as exc:
+                error = exc if isinstance(exc, ServiceError) else ServiceError(exc.summary, **exc.details)
+                kind: type[ServiceError] = type(error)
+            except Exception as exc:
+                error, kind = explain(exc, doing, competition), ServiceError
+            error = kind(
+                self._redacted(error.summary),
+                transient=error.transient,
+                retry_after_s=error.retry_after_s,
+                **{key: self._redacted(value) for key, value in error.details.items()},
+            )
+            pause_s = None if pause_s is None else max(pause_s, error.retry_after_s or 0.0)
+            if isinstance(error, UnclearError) or not repeat_if(error) or pause_s is None or pause_s > LONGEST_PAUSE_S:
+                raise error from None  # the client's own exceptions may hold headers
+            self._tell(f"{error.summary}; again in {pause_s:.0f} s")
+            time.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def _authenticate(self) -> None:
+        from kagglesdk import get_access_token_from_env
+
+        try:
+            self._api.authenticate()
+        except SystemExit:
+            token, source = get_access_token_from_env()
+            if token:
+                raise ServiceError(
+                    f"Kaggle does not know the token from {_place(source)}: revoked, expired or mistyped",
+                    next=NEW_TOKEN if source == "access_token" else f"{NEW_TOKEN}, and unset {source}",
+                ) from None
+            raise ServiceError(
+                "no Kaggle credentials found",
+                expected="KAGGLE_API_TOKEN, ~/.kaggle/access_token, ~/.kaggle/kaggle.json, "
+                "or KAGGLE_USERNAME with KAGGLE_KEY",
+                next=NEW_TOKEN,
+            ) from None
+
+    def _redacted(self, text: str) -> str:
+        for secret in _secrets(self._api):
+            text = text.replace(secret, "***")
+        return text
+
+
+def _new_api() -> Any:
+    """The client, imported where that has not happened yet."""
+    try:
+        from kaggle.api.kaggle_api_extended import KaggleApi
+    except ImportError as exc:
+        lacking = f"it lacks '{exc.name}'" if exc.name not in (None, "kaggle") else "no module 'kaggle'"
+        raise UserError(
+            f"the Kaggle client is not installed: {lacking}",
+            next="`pip install 'kaggle-jobs[kaggle]'`, in a checkout `pip install -e '.[kaggle]' -c constraints.txt`",
+        ) from None
+    except OSError as exc:  # it makes its settings folder while it is imported
+        raise UserError(
+            f"the Kaggle client cannot make its folder: {exc.strerror}",
+            where=exc.filename,
+            next="set KAGGLE_CONFIG_DIR to a folder that can be written to",
+        ) from None
+    api = KaggleApi()
+    api.args = [word for word in api.args if word != "--verbose"]  # it would print every header, credentials included
+    return api
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Catch what the client prints, and end requests that are never answered."""
+    # Its words are not passed on: they come with every request, they may quote one, and errors are told by us.
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), _time_limit():
+        yield
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    try:
+        from requests.adapters import HTTPAdapter
+    except ImportError:  # `_new_api` says what is missing
+        yield
+        return
+    send = HTTPAdapter.send
+
+    def send_with_limit(self: Any, request: Any, **options: Any) -> Any:
+        options["timeout"] = options.get("timeout") or REQUEST_TIMEOUT_S
+        return send(self, request, **options)
+
+    HTTPAdapter.send = send_with_limit  # the client offers no other way
+    try:
+        yield
+    finally:
+        HTTPAdapter.send = send
+
+
+def _secrets(api: Any) -> list[str]:
+    from kagglesdk import get_access_token_from_env
+
+    user, key = api.config_values.get("username", ""), api.config_values.get("key", "")
+    found = [key, api.config_values.get("token"), get_access_token_from_env()[0], os.environ.get("KAGGLE_KEY")]
+    found.append(base64.b64encode(f"{user}:{key}".encode()).decode() if key else None)
+    return sorted({secret for secret in found if secret}, key=len, reverse=True)
+
+
+def _place(source: str | None) -> str:
+    return "~/.kaggle/access_token" if source == "access_token" else f"{source} in the environment"
+
+
+def _entry(item: Any) -> Entry:
+    return Entry(
+        ref=item.ref,
+        date=item.date.isoformat(timespec="seconds") + "+00:00" if item.date else "",
+        file_name=item.file_name or "",
+        description=item.description or "",
+        status=item.status.name.lower(),
+        error=item.error_description or "",
+        public_score=_score(item.public_score),
+        private_score=_score(item.private_score),
+        submitted_by=item.submitted_by or "",
+    )
+
+
+def _score(text: str | None) -> float | None:
+    """A score as a number; None while it is empty, hidden or not a number."""
+    try:
+        score = float(text or "")
+    except ValueError:
+        return None
+    return score if math.isfinite(score) else None
