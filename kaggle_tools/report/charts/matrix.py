@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import altair as alt
 import numpy as np
@@ -137,13 +137,19 @@ def _steps(
     return np.clip((share * N_STEPS).astype(np.int64), 0, N_STEPS - 1), (bottom, top)
 
 
-def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: str) -> alt.Axis:
+def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: Literal["top", "left"]) -> alt.Axis:
     # Places, not names, are the scale's domain: two models may have the same name on a foreign board.
     return alt.Axis(
-        title=title or None, labelExpr=_lookup(names, "datum.value"), labelAngle=angle, orient=orient,  # type: ignore[arg-type]
-        labelLimit=_limit(width), labelAlign="left" if angle and orient == "top" else alt.Undefined,
-        labelOverlap=len(names) > 30, labelPadding=6,
-    )  # fmt: skip
+        title=title or None,
+        titleAngle=0 if orient == "left" and len(title) <= 3 else alt.Undefined,
+        orient=orient,
+        labelExpr=_lookup(names, "datum.value"),
+        labelAngle=angle,
+        labelAlign="left" if angle else alt.Undefined,
+        labelLimit=_limit(width),
+        labelOverlap=len(names) > 30,
+        labelPadding=6,
+    )
 
 
 def _limit(width: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Note, Section, Table
 from kaggle_tools.report.charts import heatmap, scatter
-from kaggle_tools.report.sections.words import day, number_cell, plural, spaced, warnings, without_empty
+from kaggle_tools.report.sections.words import number_cell, plural, spaced, time_cell, warnings, without_empty
 from kaggle_tools.submissions import Version
 
 _LEAST_FOR_RANKS = 3
@@ -70,7 +70,7 @@ def _table(versions: Sequence[Version], greater: bool) -> Table:
         ]
         kind = str(manifest.recipe.get("kind", ""))
         rows.append(
-            (Cell(version.title), *scores, Cell(spaced(kind)), Cell(day(manifest.created)), Cell(manifest.note))
+            (Cell(version.title), *scores, Cell(spaced(kind)), time_cell(manifest.created), Cell(manifest.note))
         )
     return without_empty(Table("Versions, the best expected score first", columns, tuple(rows)))
 

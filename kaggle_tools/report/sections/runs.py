@@ -11,7 +11,6 @@ from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Not
 from kaggle_tools.report.charts import bars, dots, heatmap
 from kaggle_tools.report.sections.measure import Measured
 from kaggle_tools.report.sections.words import (
-    day,
     listed,
     number_cell,
     plural,
@@ -64,7 +63,6 @@ def _table(runs: Sequence[Measured], metric: str) -> Table:
     if folds:
         columns += [
             Column("worst fold", "number"),
-            Column("best fold", "number"),
             Column("± folds", "number", "Standard deviation of the folds' scores"),
         ]
     columns += [
@@ -76,21 +74,20 @@ def _table(runs: Sequence[Measured], metric: str) -> Table:
     greater = find_metric(metric).greater_is_better
     rows = []
     for place, run in enumerate(runs):
-        worst, best = (min, max) if greater else (max, min)
+        worst = min if greater else max
         some = run.fold_scores
         spread = float(np.std(some, ddof=1)) if len(some) > 1 else None
         cells = [Cell(run.name), Cell(run.kind), number_cell(run.score, ".5f", strong=place == 0)]
         if folds:
             cells += [
                 number_cell(worst(some) if some else None),
-                number_cell(best(some) if some else None),
                 number_cell(spread),
             ]
         cells += [
             number_cell(run.calibration.error if run.calibration else None),
             number_cell(run.n_rows or None, ",.0f"),
             Cell(seconds(run.seconds), run.seconds) if run.seconds is not None else Cell(""),
-            Cell(day(run.created)),
+            time_cell(run.created),
         ]
         rows.append(tuple(cells))
     table = Table("All runs, the best first", tuple(columns), tuple(rows), sorted_by=2, descending=greater)

@@ -42,12 +42,13 @@ def compact(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def day(stamp: str) -> str:
-    """An ISO time as ``20 Nov 2026, 21:30``; anything else as it is."""
+def time_cell(stamp: str) -> Cell:
+    """An ISO time as ``20 Nov 2026``, sorted to the second; anything else as it is."""
     try:
-        return f"{datetime.fromisoformat(stamp):%d %b %Y, %H:%M}".lstrip("0")
+        time = datetime.fromisoformat(stamp)
+        return Cell(f"{time.day} {time:%b %Y}", time.timestamp())
     except ValueError:
-        return stamp
+        return Cell(stamp)
 
 
 def number_cell(

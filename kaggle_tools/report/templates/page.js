@@ -58,8 +58,8 @@
     label.append(made("span", { class: "hidden" }, `Filter rows of “${table.caption.textContent}”`), input);
     const count = made("span", { class: "count", role: "status" });
     const bar = made("div", { class: "tools" });
-    bar.append(label, count);
-    holder.prepend(bar);
+    bar.append(count, label);
+    holder.querySelector(".table-head").append(bar);
     const apply = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
