@@ -47,7 +47,11 @@ def blends_section(blends: Sequence[Blend], problems: Sequence[str] = ()) -> Sec
     score = recipe.honest if recipe.honest is not None else recipe.fitted
     used = f", used by {newest.used_by[-1]}" if newest.used_by else ""
     lead = f"The newest, `{newest.name}`{used}, is a {spaced(recipe.kind)} of {plural(len(recipe.models), 'run')}"
-    figure = "" if score is None else f": {'honest ' if recipe.honest is not None else ''}{spaced(recipe.metric)} {score:.5f}"
+    figure = (
+        ""
+        if score is None
+        else f": {'honest ' if recipe.honest is not None else ''}{spaced(recipe.metric)} {score:.5f}"
+    )
     return Section("Blends", blocks, lead=f"{lead}{figure}.")
 
 
@@ -60,10 +64,17 @@ def candidates(recipe: Recipe) -> list[Mapping[str, Any]]:
 
 
 def _in_full(blend: Blend) -> list[Block]:
-    blocks: list[Block] = [*_weights(blend.recipe), Details("The recipe in words", (Prose(_as_paragraphs(blend.recipe)),))]
+    blocks: list[Block] = [
+        *_weights(blend.recipe),
+        Details("The recipe in words", (Prose(_as_paragraphs(blend.recipe)),)),
+    ]
     table = candidates(blend.recipe)
     if table:
-        blocks += [Heading("What it was chosen from"), _gains(table, blend.recipe), _candidate_table(table, blend.recipe)]
+        blocks += [
+            Heading("What it was chosen from"),
+            _gains(table, blend.recipe),
+            _candidate_table(table, blend.recipe),
+        ]
     else:
         blocks.append(Note("This recipe does not say what else was tried; `cli blend` writes it into new ones."))
     if len(blend.trials) > 1:
@@ -91,7 +102,9 @@ def _weights(recipe: Recipe) -> list[Block]:
         values = recipe.parameters.get(key)
         if values is not None and any(values):
             chart = bars(recipe.classes, [float(v) for v in values], form=".3f", title=what.lower())
-            found.append(Figure(chart, f"{what} of each class", alt=_pairs(f"{what} of each class", recipe.classes, values)))
+            found.append(
+                Figure(chart, f"{what} of each class", alt=_pairs(f"{what} of each class", recipe.classes, values))
+            )
     return found
 
 
@@ -160,7 +173,12 @@ def _candidate_table(table: Sequence[Mapping[str, Any]], recipe: Recipe) -> Tabl
     reason = recipe.provenance.get("reason")
     greater = find_metric(recipe.metric).greater_is_better
     return Table(
-        "Candidates, best honest score first", columns, rows, note=f"Taken: {reason}." if reason else "", sorted_by=3, descending=greater
+        "Candidates, best honest score first",
+        columns,
+        rows,
+        note=f"Taken: {reason}." if reason else "",
+        sorted_by=3,
+        descending=greater,
     )
 
 
@@ -168,7 +186,9 @@ def _history(blend: Blend) -> Figure:
     greater = find_metric(blend.recipe.metric).greater_is_better
     running = (np.maximum if greater else np.minimum).accumulate(blend.trials)
     steps = list(range(1, len(running) + 1))
-    chart = lines({"best so far": (steps, running.tolist())}, x_title="trial", y_title=spaced(blend.recipe.metric), step=True)
+    chart = lines(
+        {"best so far": (steps, running.tolist())}, x_title="trial", y_title=spaced(blend.recipe.metric), step=True
+    )
     last = int(np.flatnonzero(running == running[-1])[0]) + 1
     return Figure(
         chart,
