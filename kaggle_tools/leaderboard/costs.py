@@ -16,7 +16,10 @@ Floats = NDArray[np.float64]
 
 # Metrics of decisions that are a mean over rows.
 _SHARE_RIGHT = {"single_label": ("accuracy", "micro_f1"), "multi_label": ("hamming_loss",)}
-_OF_ROWS = {"single_label": ("log_loss", "brier", "top_2_accuracy", "top_3_accuracy", "top_5_accuracy"), "multi_label": ("log_loss",)}
+_OF_ROWS = {
+    "single_label": ("log_loss", "brier", "top_2_accuracy", "top_3_accuracy", "top_5_accuracy"),
+    "multi_label": ("log_loss",),
+}
 
 
 def is_mean_over_rows(metric: str, task: str) -> bool:

@@ -115,7 +115,7 @@ def predict(board: Board, target: int) -> Predicted:
     score = float(board.using(known)[target])
     errors = leave_one_out(board, known) - board.scores[known]
     error = float(np.sqrt(np.mean(errors**2)))
-    reach = float(student.ppf(0.975, len(known) - 1)) * error * np.sqrt(1 + 1 / len(known))
+    reach = float(student.ppf(0.975, len(known) - 1) * error * np.sqrt(1 + 1 / len(known)))
     return Predicted(score, uncorrected, score - reach, score + reach, error, agreement, len(known), board.method)
 
 
@@ -128,7 +128,9 @@ def leave_one_out(board: Board, known: NDArray[np.intp] | None = None) -> Floats
     if known is None:
         known = np.flatnonzero(~np.isnan(board.scores))
     if len(known) < 2:
-        raise UserError(f"{len(known)} known scores", expected="three or more", next="record some: `cli record V --public …`")
+        raise UserError(
+            f"{len(known)} known scores", expected="three or more", next="record some: `cli record V --public …`"
+        )
     return np.array([board.using(np.delete(known, place))[k] for place, k in enumerate(known)])
 
 
