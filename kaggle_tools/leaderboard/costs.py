@@ -45,7 +45,7 @@ def costs(metric: str, probs: NDArray[np.floating], task: str = "single_label") 
     if name in _SHARE_RIGHT[task]:
         decided = rows[:, 1] >= 0.5 if task == "multi_label" else rows.argmax(axis=1)
         right = (decided[:, None].astype(np.int64) == np.arange(n_classes)).astype(np.float64)
-        return 1.0 - right if name == "hamming_loss" else right
+        return np.asarray(1.0 - right if name == "hamming_loss" else right)
     values_of = ROW_VALUES[name, "single_label"]
     found = np.empty(rows.shape)
     for c in range(n_classes):

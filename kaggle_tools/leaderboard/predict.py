@@ -94,14 +94,14 @@ def prepare(
     """
     k, n, c = probs.shape
     step = max(1, -(-(k * n * c) // _MOST_VALUES))
-    belief, probs = np.asarray(belief[::step], np.float64), probs[:, ::step]
-    agreement = _agreement(belief, probs, task)
+    some, probs = np.asarray(belief[::step], np.float64), probs[:, ::step]
+    agreement = _agreement(some, probs, task)
     if is_mean_over_rows(metric, task):
         table = np.stack([costs(metric, one, task) for one in probs])
-        rows = as_rows(belief, task)
+        rows = as_rows(some, task)
         uncorrected = np.einsum("nc,knc->k", rows, table) / len(rows)
         return Board(scores, uncorrected, agreement, _by_projection(rows, table, scores), "projection")
-    uncorrected = _drawn(belief, probs, metric, task, seed)
+    uncorrected = _drawn(some, probs, metric, task, seed)
     features = np.stack([uncorrected, agreement], axis=1)
     return Board(scores, uncorrected, agreement, _by_regression(features, scores), "regression")
 
