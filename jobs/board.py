@@ -1,7 +1,6 @@
-"""The board as a measurement: `cli leaderboard noise`, `cli leaderboard predict V` and `cli pick`.
+"""Versions side by side, with what is believed of the rows: what noise, predictions and choices begin with.
 
-All three begin alike: the versions side by side, and what is believed of the test labels by an ensemble of all runs
-that have out-of-fold and test predictions. A version that cannot be read, or is about other rows, is told and left out.
+A version that cannot be read, or is about other rows, is told and left out; one that was asked for by name is an error.
 """
 
 from __future__ import annotations
@@ -17,19 +16,7 @@ from jobs.leaderboard import score_of
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.leaderboard import (
-    Move,
-    Pick,
-    Predicted,
-    Splits,
-    believe,
-    climb,
-    draw_splits,
-    leave_one_out,
-    pick,
-    predict,
-    prepare,
-)
+from kaggle_tools.leaderboard import Splits, believe, draw_splits
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.similarity import Table, join
@@ -39,214 +26,8 @@ from kaggle_tools.submissions.answers import read_answer_file, read_answers
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class NoiseOptions:
-    """Which versions, oldest first (none: all with a public score), and how many public rows (``2500`` or ``30%``)."""
-
-    versions: tuple[str, ...] = ()
-    public_rows: str = "30%"
-    start: Path | None = None
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Which version or file, and how many public rows."""
-
-    version: str
-    public_rows: str = "30%"
-    start: Path | None = None
-
-
-@dataclass(frozen=True)
-class PickOptions:
-    """Versions to choose from (none: all), and how many public rows."""
-
-    versions: tuple[str, ...] = ()
-    public_rows: str = "30%"
-    start: Path | None = None
-
-
-@dataclass(frozen=True)
-class Band:
-    """One version's public score with its noise.
-
-    Attributes:
-        title: Which version.
-        public_score: What the board says; None where unknown.
-        standard_error: Of a public score, by the luck of rows and labels.
-        low: 95 % band around the public score; None where it is unknown.
-        high: Its other end.
-    """
-
-    title: str
-    public_score: float | None
-    standard_error: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class NoiseResult:
-    """How far public scores can be trusted.
-
-    Attributes:
-        metric: Name.
-        n_rows: Test rows.
-        n_public: Public ones.
-        bands: Each version.
-        moves: Each version with a public score against the best on the ladder before it.
-        notes: What was left out and why.
-    """
-
-    metric: str
-    n_rows: int
-    n_public: int
-    bands: tuple[Band, ...]
-    moves: tuple[Move, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PredictResult:
-    """What the board should say of a version.
-
-    Attributes:
-        title: Which.
-        metric: Name.
-        public: Expected public score; known scores of other versions correct it.
-        private: Expected private score: from known private scores, else the public expectation with a wider interval.
-        private_from: ``private`` or ``public`` scores.
-        known_public: What the board said, if it has; not used.
-        known_private: The same of the private board.
-        others: Known version → (its public score, what the others predict).
-        correlation: Of those two, None with fewer than three.
-        n_public: Public rows assumed.
-        notes: What was left out and why.
-    """
-
-    title: str
-    metric: str
-    public: Predicted
-    private: Predicted
-    private_from: str
-    known_public: float | None
-    known_private: float | None
-    others: dict[str, tuple[float, float]]
-    correlation: float | None
-    n_public: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PickResult:
-    """The final two.
-
-    Attributes:
-        metric: Name.
-        basis: What the estimates are: ``honest`` scores, or scores ``predicted`` from the board.
-        pick: The choice and the simulation behind it.
-        reasons: In words.
-        n_public: Public rows assumed.
-        notes: What was left out and why.
-    """
-
-    metric: str
-    basis: str
-    pick: Pick
-    reasons: tuple[str, ...]
-    n_public: int
-    notes: tuple[str, ...]
-
-
-def noise(options: NoiseOptions) -> NoiseResult:
-    """The noise of public scores, and the ladder over the versions.
-
-    Raises:
-        UserError: No competition, no version, no run to believe, public rows that cannot be.
-    """
-    board = _Board.load(options.versions, options.start)
-    public = board.scores("public")
-    if not options.versions and np.isfinite(public).any():
-        board = board.only(np.flatnonzero(np.isfinite(public)))
-        public = board.scores("public")
-    n_public = board.public_rows(options.public_rows)
-    splits = board.splits(n_public)
-    known = np.flatnonzero(np.isfinite(public))
-    titles = [board.titles[k] for k in known]
-    return NoiseResult(
-        metric=board.metric,
-        n_rows=board.n_rows,
-        n_public=n_public,
-        bands=tuple(
-            _band(title, float(score), float(error))
-            for title, score, error in zip(board.titles, public, splits.noise, strict=True)
-        ),
-        moves=tuple(climb(_only(splits, known), titles, public[known].tolist(), greater=board.greater)),
-        notes=board.notes,
-    )
-
-
-def foresee(options: PredictOptions) -> PredictResult:
-    """The scores that the board should give a version.
-
-    Raises:
-        UserError: No competition, no such version, no run to believe, ids or classes that differ.
-    """
-    board = _Board.load((), options.start, target=options.version)
-    n_public = board.public_rows(options.public_rows)
-    target = 0
-    public, private = board.scores("public"), board.scores("private")
-    by_public = prepare(board.belief, board.probs, public, board.metric, board.task)
-    expected = predict(by_public, target)
-    others = np.flatnonzero(np.isfinite(public) & (np.arange(len(public)) != target))
-    predicted = leave_one_out(by_public, others) if len(others) >= 3 else np.empty(0)
-    of_private = prepare(board.belief, board.probs, private, board.metric, board.task)
-    expected_private = predict(of_private, target)
-    private_from = "private"
-    if expected_private.n_known == 0 and expected.n_known:
-        shift = float(board.splits(n_public).noise_of_shift[target])
-        expected_private, private_from = _widened(expected, shift), "public"
-    return PredictResult(
-        title=board.titles[target],
-        metric=board.metric,
-        public=expected,
-        private=expected_private,
-        private_from=private_from,
-        known_public=_or_none(public[target]),
-        known_private=_or_none(private[target]),
-        others={board.titles[k]: (float(public[k]), float(value)) for k, value in zip(others, predicted, strict=False)},
-        correlation=float(np.corrcoef(public[others], predicted)[0, 1]) if len(predicted) else None,
-        n_public=n_public,
-        notes=board.notes,
-    )
-
-
-def choose(options: PickOptions) -> PickResult:
-    """Propose the final two.
-
-    Raises:
-        UserError: No competition, no version, no run to believe, public rows that cannot be.
-    """
-    board = _Board.load(options.versions, options.start)
-    basis, expected, doubt, left_out = _estimates(board)
-    if left_out:
-        kept = np.flatnonzero(np.isfinite(expected))
-        board, expected = board.only(kept), expected[kept]
-    n_public = board.public_rows(options.public_rows)
-    splits = board.splits(n_public)
-    found = pick(splits, board.titles, expected, doubt, greater=board.greater, public=board.scores("public"))
-    return PickResult(
-        metric=board.metric,
-        basis=basis,
-        pick=found,
-        reasons=_reasons(found, basis),
-        n_public=n_public,
-        notes=(*board.notes, *left_out),
-    )
-
-
 @dataclass(frozen=True, repr=False)
-class _Board:
+class Board:
     """Versions side by side with what is believed of the rows."""
 
     competition: Competition
@@ -257,7 +38,7 @@ class _Board:
     notes: tuple[str, ...]
 
     @classmethod
-    def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> _Board:
+    def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> Board:
         """All versions, or those `wanted`; `target` comes first and may be a file."""
         competition = Competition.find(start)
         workspace = Workspace(competition.root, competition)
@@ -299,18 +80,22 @@ class _Board:
 
     @property
     def metric(self) -> str:
+        """Name of the competition's metric."""
         return find_metric(self.competition.metric).name
 
     @property
     def greater(self) -> bool:
+        """Whether more of it is better."""
         return find_metric(self.metric).greater_is_better
 
     @property
     def task(self) -> str:
+        """``single_label`` or ``multi_label``."""
         return self.table.task
 
     @property
     def n_rows(self) -> int:
+        """Test rows."""
         return len(self.table.ids)
 
     @property
@@ -330,11 +115,11 @@ class _Board:
         known = [None if version is None else score_of(version, by) for version in self.versions]
         return np.array([np.nan if score is None else score for score in known])
 
-    def only(self, kept: NDArray[np.intp]) -> _Board:
+    def only(self, kept: NDArray[np.intp]) -> Board:
         """Some of the versions."""
         titles = tuple(self.titles[k] for k in kept)
         versions = tuple(self.versions[k] for k in kept)
-        return _Board(self.competition, titles, versions, _taken(self.table, kept), self.belief, self.notes)
+        return Board(self.competition, titles, versions, _taken(self.table, kept), self.belief, self.notes)
 
     def public_rows(self, asked: str) -> int:
         """Rows of the public part, of ``2500`` or ``30%``."""
@@ -378,81 +163,6 @@ def _versions(workspace: Workspace, wanted: tuple[str, ...], notes: list[str]) -
     return listing.versions
 
 
-def _estimates(board: _Board) -> tuple[str, Floats, float, tuple[str, ...]]:
-    """What ranks them: honest scores where two have one, else what the board's known scores make of each."""
-    honest = board.scores("honest")
-    known = np.isfinite(honest)
-    if known.sum() >= min(2, len(honest)):
-        public = board.scores("public")
-        both = known & np.isfinite(public)
-        spread = float(np.std((public - honest)[both], ddof=1)) if both.sum() >= 3 else _half_width(board) / 1.96
-        left = tuple(
-            f"{t} left out: it has no honest score" for t, has in zip(board.titles, known, strict=True) if not has
-        )
-        return "honest", honest, spread, left
-    ready = prepare(board.belief, board.probs, board.scores("public"), board.metric, board.task)
-    scored = np.flatnonzero(np.isfinite(ready.scores))
-    if len(scored) < 3:
-        return "believed", ready.uncorrected, 0.0, ()
-    errors = leave_one_out(ready) - ready.scores[scored]
-    return "predicted", ready.using(scored), float(np.sqrt(np.mean(errors**2))), ()
-
-
-def _half_width(board: _Board) -> float:
-    widths = [
-        (version.manifest.honest_interval[1] - version.manifest.honest_interval[0]) / 2
-        for version in board.versions
-        if version is not None and version.manifest.honest_interval
-    ]
-    return float(np.median(widths)) if widths else 0.0
-
-
-def _reasons(found: Pick, basis: str) -> tuple[str, ...]:
-    words = {
-        "honest": "honest (cross-validated) score",
-        "predicted": "expected score, by the runs' labels and the known public scores",
-        "believed": "expected score, by the runs' labels alone",
-    }
-    reasons = [f"{found.first} has the best {words[basis]}: {found.expected_first:.5f}"]
-    if found.second is not None:
-        assert found.expected_pair is not None
-        reasons.append(
-            f"{found.second} insures it best: it wins in {found.p_second_wins:.0%} of private boards, "
-            f"their errors correlate {found.similarity:.2f}, and the better of the two scores {found.expected_pair:.5f}"
-        )
-    if found.public_best not in (None, found.first):
-        reasons.append(f"{found.public_best} leads the public board; it is not picked for that")
-    reasons.append(f"in {found.p_shake_up:.0%} of draws the best in public is not the best in private")
-    return tuple(reasons)
-
-
-def _band(title: str, score: float, error: float) -> Band:
-    if not np.isfinite(score):
-        return Band(title, None, error, None, None)
-    return Band(title, score, error, score - 1.96 * error, score + 1.96 * error)
-
-
-def _widened(expected: Predicted, shift: float) -> Predicted:
-    """The private score from public ones: as expected, but other rows are drawn."""
-    if expected.low is None or expected.high is None:
-        return expected
-    half = float(np.hypot((expected.high - expected.low) / 2, 1.96 * shift))
-    return Predicted(
-        score=expected.score,
-        uncorrected=expected.uncorrected,
-        low=expected.score - half,
-        high=expected.score + half,
-        error=expected.error,
-        agreement=expected.agreement,
-        n_known=expected.n_known,
-        method=expected.method,
-    )
-
-
-def _only(splits: Splits, kept: NDArray[np.intp]) -> Splits:
-    return Splits(splits.public[:, kept], splits.private[:, kept], splits.shared[np.ix_(kept, kept)], splits.n_public)
-
-
 def _taken(table: Table, kept: NDArray[np.intp]) -> Table:
     return Table(
         names=tuple(table.names[k] for k in kept),
@@ -468,7 +178,3 @@ def _taken(table: Table, kept: NDArray[np.intp]) -> Table:
 
 def _without_first(table: Table) -> Table:
     return _taken(table, np.arange(1, len(table.names)))
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -21,7 +21,17 @@ from jobs.blend import test_stem
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.similarity import MEASURES, Link, Table, cluster, complement, join, measure
+from kaggle_tools.similarity import (
+    MEASURES,
+    Complement,
+    Link,
+    Similarity,
+    Table,
+    cluster,
+    complement,
+    join,
+    measure,
+)
 from kaggle_tools.submissions import Answers, list_versions
 from kaggle_tools.submissions.answers import read_answers
 
@@ -37,7 +47,8 @@ class SimilarityOptions:
         on: ``oof`` or ``test``; None: ``oof`` where all that is named are runs that have it.
         by: Measure that puts alike ones side by side.
         metric: Of pairs' means; None: the competition's, else log loss.
-        output: Picture: .png, .svg or .html.
+        output: Heatmap with dendrogram, .png or .svg; or a page with everything, .html.
+        force: Replace the file.
         start: Folder from which the competition is looked for upward.
     """
 
@@ -46,6 +57,7 @@ class SimilarityOptions:
     by: str = "agreement"
     metric: str | None = None
     output: Path | None = None
+    force: bool = False
     start: Path | None = None
 
 
@@ -109,10 +121,7 @@ def run(options: SimilarityOptions) -> SimilarityResult:
     """
     if options.by not in MEASURES:
         raise UserError(f"unknown measure '{options.by}'", next=did_you_mean(options.by, list(MEASURES)))
-    if options.output is not None:
-        from kaggle_tools.similarity.picture import check_format
-
-        check_format(options.output)
+    _check_output(options.output, options.force)
     workspace = Workspace.find(options.start)
     on = options.on or _fitting(options.what, workspace)
     notes: list[str] = []
@@ -128,7 +137,7 @@ def run(options: SimilarityOptions) -> SimilarityResult:
         )
     tree = cluster(options.by, found.matrices[options.by])
     order = np.array(tree.order)
-    metric, additions = _additions(table, options.metric, workspace)
+    pairs = _pairs(table, options.metric, workspace)
     result = SimilarityResult(
         names=tuple(table.names[i] for i in order),
         on=on,
@@ -139,16 +148,14 @@ def run(options: SimilarityOptions) -> SimilarityResult:
             for name, matrix in found.matrices.items()
         },
         links=tree.links,
-        metric=metric,
-        additions=additions,
+        metric=pairs.metric if pairs else None,
+        additions=_additions(pairs),
         notes=(*notes, *found.notes),
         picture=options.output,
         seconds=time.perf_counter() - began,
     )
     if options.output is not None:
-        from kaggle_tools.similarity.picture import save_picture
-
-        save_picture(result.names, result.matrices, tree.links, options.by, options.output)
+        _write(result, found, pairs, options.output)
     return result
 
 
@@ -220,13 +227,17 @@ def _labelled(workspace: Workspace, members: Mapping[str, Answers | Predictions]
     return None
 
 
-def _additions(table: Table, metric: str | None, workspace: Workspace) -> tuple[str | None, tuple[Addition, ...]]:
+def _pairs(table: Table, metric: str | None, workspace: Workspace) -> Complement | None:
     if table.truth is None or table.with_probs.sum() < 2:
-        return None, ()
+        return None
     own = workspace.competition.metric if workspace.competition else "log_loss"
-    found = complement(table, metric or own)
+    return complement(table, metric or own)
+
+
+def _additions(found: Complement | None) -> tuple[Addition, ...]:
     rows = []
-    for k, name in enumerate(found.names):
+    for k, name in enumerate(found.names if found else ()):
+        assert found is not None
         adds = found.adds[k].copy()
         adds[k] = -np.inf
         partner = int(adds.argmax())
@@ -240,4 +251,29 @@ def _additions(table: Table, metric: str | None, workspace: Workspace) -> tuple[
                 oracle=float(found.oracle[k, partner]),
             )
         )
-    return found.metric, tuple(sorted(rows, key=lambda row: -row.gain))
+    return tuple(sorted(rows, key=lambda row: -row.gain))
+
+
+def _check_output(output: Path | None, force: bool) -> None:
+    """Before any work is done."""
+    if output is None:
+        return
+    if output.suffix.lower() not in (".png", ".svg", ".html"):
+        raise UserError(f"cannot draw '{output.name}'", expected="a file ending in .png, .svg or .html")
+    if output.exists() and not force:
+        raise UserError("the file is there already", where=output, next="--force replaces it, or name another")
+
+
+def _write(result: SimilarityResult, found: Similarity, pairs: Complement | None, output: Path) -> None:
+    if output.suffix.lower() != ".html":
+        from kaggle_tools.similarity.picture import save_picture
+
+        save_picture(result.names, result.matrices[result.by], result.links, result.by, output)
+        return
+    from kaggle_tools.report import Page, write_page
+    from kaggle_tools.report.sections.similarity import similarity_section
+
+    rows = "out-of-fold rows" if result.on == "oof" else "test rows"
+    section = similarity_section(found, pairs, result.notes, rows=rows, by=result.by)
+    title = f"{len(result.names)} models compared"
+    write_page(Page(title, (section,), kicker="Similarity", footer="cli similarity"), output)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.commands.app import Json, Quiet, app, examples, option
+from jobs.commands.app import Force, Json, Quiet, app, examples, option
 
 Which = Annotated[
     str, typer.Argument(metavar="V", help="A number, title or name, latest, latest~1, or the path of a version.")
@@ -42,8 +42,9 @@ def similarity(
     ] = "agreement",
     metric: Annotated[str | None, option("--metric", help="Of pairs' means; default: the competition's.")] = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help="Heatmap with dendrogram: .png, .svg or .html.")
+        Path | None, option("--output", "-o", help="Heatmap with dendrogram: .png or .svg; or a page: .html.")
     ] = None,
+    force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,7 +53,7 @@ def similarity(
     from jobs.show.output import emit
     from jobs.show.similarity import render_similarity
 
-    options = command.SimilarityOptions(tuple(what or ()), on, by, metric, output)
+    options = command.SimilarityOptions(tuple(what or ()), on, by, metric, output, force)
     emit(command.run(options), render_similarity, as_json=as_json, quiet=quiet)
 
 
@@ -98,12 +99,12 @@ def leaderboard_noise(
     quiet: Quiet = False,
 ) -> None:
     """Say how far a public score can be off by luck, and which moves on the board are more than that (ladder)."""
-    from jobs import board as command
+    from jobs import noise as command
     from jobs.show.board import render_noise
     from jobs.show.output import emit
 
     emit(
-        command.noise(command.NoiseOptions(tuple(versions or ()), public_rows)),
+        command.run(command.NoiseOptions(tuple(versions or ()), public_rows)),
         render_noise,
         as_json=as_json,
         quiet=quiet,
@@ -120,11 +121,11 @@ def leaderboard_predict(
     quiet: Quiet = False,
 ) -> None:
     """Expect a version's board score: by out-of-fold labels, agreement and the scores of other versions."""
-    from jobs import board as command
+    from jobs import foresee as command
     from jobs.show.board import render_predicted
     from jobs.show.output import emit
 
-    emit(command.foresee(command.PredictOptions(version, public_rows)), render_predicted, as_json=as_json, quiet=quiet)
+    emit(command.run(command.PredictOptions(version, public_rows)), render_predicted, as_json=as_json, quiet=quiet)
 
 
 @app.command(epilog=examples("cli record 7 --public 0.738 --rank 46", "cli record latest --private 0.731"))
@@ -155,12 +156,12 @@ def pick(
     quiet: Quiet = False,
 ) -> None:
     """Propose the final two submissions, with reasons and a simulation of the shake-up."""
-    from jobs import board as command
+    from jobs import pick as command
     from jobs.show.board import render_pick
     from jobs.show.output import emit
 
     emit(
-        command.choose(command.PickOptions(tuple(versions or ()), public_rows)),
+        command.run(command.PickOptions(tuple(versions or ()), public_rows)),
         render_pick,
         as_json=as_json,
         quiet=quiet,

@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.board import NoiseResult, PickResult, PredictResult
+from jobs.foresee import PredictResult
+from jobs.noise import NoiseResult
+from jobs.pick import PickResult
 from kaggle_tools.leaderboard import Move, Predicted
 
 _MOST_CHANCES = 10
@@ -29,7 +31,7 @@ def render_noise(result: NoiseResult, console: Console) -> None:
         for one in result.moves:
             moves.add_row(
                 Text(one.after), f"{one.gain:+.5f}", f"{one.standard_error:.5f}", f"{one.p_better:.3f}", _verdict(one),
-                Text(one.before),
+                one.before.split("-")[0],
             )  # fmt: skip
         console.print(moves)
     _notes(result.notes, console)

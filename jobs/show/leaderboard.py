@@ -8,22 +8,22 @@ from rich.text import Text
 
 from jobs.leaderboard import LeaderboardResult, RecordResult, Standing
 
+_HEADINGS = (
+    "", "version", "recipe", "OOF", "honest", "95 %", "public", "private", "rank", "like the best", "age", "remark",
+)  # fmt: skip
+
 
 def render_leaderboard(result: LeaderboardResult, console: Console) -> None:
     """All versions, then how far our own scores and the public ones can be trusted."""
     console.print(f"{result.metric or 'scores'}, ranked by the {result.by} score", style="bold", markup=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("", justify="right")
-    table.add_column("version")
-    table.add_column("recipe")
-    headings = ("OOF", "honest", "95 %", "public", "private", "rank", "like the best", "age")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    remarks = any(row.remark for row in result.standings)
-    if remarks:
-        table.add_column("")
-    for row in result.standings:
-        table.add_row(*_cells(row), *([row.remark] if remarks else []))
+    columns = [_cells(row) for row in result.standings]
+    # A column that nothing stands in would only push the others out of sight.
+    shown = [i for i in range(len(_HEADINGS)) if any(cells[i] for cells in columns)]
+    for i in shown:
+        table.add_column(_HEADINGS[i], justify="left" if _HEADINGS[i] in ("version", "recipe", "remark") else "right")
+    for cells in columns:
+        table.add_row(*(Text(cells[i]) for i in shown))
     console.print(table)
     console.print(f"own scores → public   {result.tracking.in_words}", markup=False)
     if result.public_to_private.n:
@@ -39,9 +39,9 @@ def render_recorded(result: RecordResult, console: Console) -> None:
     console.print(f"{result.title}: {said}", markup=False)
 
 
-def _cells(row: Standing) -> list[Text]:
+def _cells(row: Standing) -> list[str]:
     interval = "" if row.honest_interval is None else f"[{row.honest_interval[0]:.5f}, {row.honest_interval[1]:.5f}]"
-    cells = [
+    return [
         "" if row.place is None else str(row.place),
         row.title,
         row.kind,
@@ -53,8 +53,8 @@ def _cells(row: Standing) -> list[Text]:
         "" if row.rank is None else str(row.rank),
         "–" if row.similarity is None else f"{row.similarity:.4f}",
         _age(row.age_days),
+        row.remark,
     ]
-    return [Text(cell) for cell in cells]
 
 
 def _score(value: float | None) -> str:

@@ -1,8 +1,8 @@
-"""A heatmap with its dendrogram, as PNG, SVG or a page that works offline. Altair draws; no browser is needed."""
+"""A heatmap with its dendrogram, as PNG or SVG. Altair draws; no browser is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from kaggle_tools.files import write_atomically
 from kaggle_tools.similarity.clusters import Link
 from kaggle_tools.similarity.measures import MEASURES
 
-FORMATS = (".png", ".svg", ".html")
+FORMATS = (".png", ".svg")
 
 Matrix = Sequence[Sequence[float]]
 
@@ -19,35 +19,17 @@ _CELL, _TREE = 34, 90  # pixels: a cell's side, the dendrogram's height
 _MOST_NUMBERS = 24  # models up to which each cell carries its number
 
 
-def check_format(path: Path) -> None:
-    """Refuse what cannot be drawn before any work is done.
-
-    Raises:
-        UserError: Another ending than those of `FORMATS`.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"cannot draw '{path.name}'", expected=", ".join(f"a file ending in {f}" for f in FORMATS))
-
-
-def save_picture(
-    names: Sequence[str], matrices: Mapping[str, Matrix], links: Sequence[Link], by: str, path: Path
-) -> None:
-    """Draw `matrices[by]` with the models in the order of `names`; the page holds every measure, one below the other.
+def save_picture(names: Sequence[str], matrix: Matrix, links: Sequence[Link], by: str, path: Path) -> None:
+    """Draw a matrix with the models in the order of `names`, which is that of the clustering.
 
     Raises:
         UserError: Another ending than those of `FORMATS`, or a folder that cannot be written to.
     """
-    check_format(path)
     kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise UserError(f"cannot draw '{path.name}'", expected=f"a file ending in {' or '.join(FORMATS)}")
     with write_atomically(path) as temporary:
-        if kind == ".html":
-            temporary.write_text(_page(names, matrices, links, by), encoding="utf-8")
-            return
-        picture = chart(names, matrices[by], links, by)
-        if kind == ".svg":
-            picture.save(str(temporary), format="svg")
-        else:
-            picture.save(str(temporary), format="png", scale_factor=2.0)
+        chart(names, matrix, links, by).save(str(temporary), format=kind[1:], scale_factor=2.0)
 
 
 def chart(names: Sequence[str], matrix: Matrix, links: Sequence[Link], by: str) -> Any:
@@ -126,14 +108,6 @@ def _dendrogram(alt: Any, links: Sequence[Link], k: int, side: int) -> Any:
         )
         .properties(width=side, height=_TREE)
     )
-
-
-def _page(names: Sequence[str], matrices: Mapping[str, Matrix], links: Sequence[Link], by: str) -> str:
-    import altair as alt
-
-    picture = chart(names, matrices[by], links, by)
-    with alt.renderers.set_embed_options(actions=False):
-        return str(picture.to_html(inline=True))
 
 
 def _quoted(name: str) -> str:
