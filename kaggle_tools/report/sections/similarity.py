@@ -16,22 +16,34 @@ _PAIRS = 15
 
 
 def similarity_section(
-    found: Similarity | None, complement: Complement | None = None, problems: Sequence[str] = ()
+    found: Similarity | None,
+    complement: Complement | None = None,
+    problems: Sequence[str] = (),
+    *,
+    rows: str = "out-of-fold rows",
+    by: str = "agreement",
 ) -> Section:
-    """A heatmap in the order of the clustering, its tree, and the pairs that are worth blending."""
+    """A heatmap in the order of the clustering, its tree, and the pairs that are worth blending.
+
+    Args:
+        found: All measures; None: there are not two to compare.
+        complement: What pairs' means score.
+        problems: What could not be read.
+        rows: What the rows are called.
+        by: Measure of the clustering.
+    """
     if found is None:
         hint = Note(
             "Similarity takes two runs with predictions of the same rows; `cli train` or `cli import` adds one."
         )
         return Section("Similarity", [hint, *warnings(problems)])
-    matrix = found.matrices["agreement"]
-    tree = cluster("agreement", matrix)
+    tree = cluster(by, found.matrices[by])
     order = list(tree.order)
-    drawn = [name for name in _DRAWN if name in found.matrices]
+    drawn = [name for name in dict.fromkeys((by, *_DRAWN)) if name in found.matrices]
     blocks: list[Block] = [*warnings(problems), *(_heatmap(found, name, order) for name in drawn)]
     blocks.append(
         Figure(
-            dendrogram(tree, found.names, title="share of rows with different decisions"),
+            dendrogram(tree, found.names, title=_distance(by)),
             "Who stands close to whom",
             alt=f"Tree of the runs, alike ones side by side: {', '.join(found.names[i] for i in order)}",
             note="Runs that join far to the left say much the same; average linkage.",
@@ -44,10 +56,16 @@ def similarity_section(
         blocks.append(Details("Other measures", tuple(_heatmap(found, name, order) for name in rest)))
     if found.notes:
         blocks.append(Note(f"{'; '.join(found.notes)}."))
-    return Section("Similarity", blocks, lead=_lead(found))
+    return Section("Similarity", blocks, lead=_lead(found, rows))
 
 
-def _lead(found: Similarity) -> str:
+def _distance(by: str) -> str:
+    if by == "agreement":
+        return "share of rows with different decisions"
+    return MEASURES[by].title if MEASURES[by].alike == "less" else f"1 - {MEASURES[by].title}"
+
+
+def _lead(found: Similarity, rows: str) -> str:
     matrix = found.matrices["agreement"]
     above = np.triu_indices(len(matrix), 1)
     values = matrix[above]
@@ -56,7 +74,7 @@ def _lead(found: Similarity) -> str:
     def pair(place: int) -> str:
         return f"{found.names[above[0][place]]} and {found.names[above[1][place]]}"
 
-    on = f"{found.n_rows:,} out-of-fold rows"
+    on = f"{found.n_rows:,} {rows}"
     if len(values) == 1:
         return f"On {on} {pair(0)} decide alike on {values[0]:.1%}."
     most = f"the most alike are {pair(near)} ({values[near]:.1%} of decisions)"
