@@ -31,6 +31,8 @@ from kaggle_tools.report.sections.throughput import throughput_section
 from kaggle_tools.report.sections.words import plural, spaced
 from kaggle_tools.submissions import Version
 
+_DIFFERENCE = "Last change"
+_CHANGED_ROWS = 40
 _OURS = b'name="generator" content="kaggle-jobs"'
 
 
@@ -108,6 +110,7 @@ def build_page(
         "Mistakes": lambda: mistakes_section(ordered, competition.classes),
         "Similarity": lambda: _similarity(runs, metric),
         "Blends": lambda: blends_section(blends, blend_problems),
+        _DIFFERENCE: lambda: _difference(workspace, competition, versions),
         "Leaderboard": lambda: leaderboard_section(versions, metric, version_problems),
         "Scoring jobs": lambda: throughput_section(jobs, job_problems),
     }
@@ -130,6 +133,27 @@ def build_page(
         "Nothing on this page is fetched from anywhere.",
     )
     return page, problems
+
+
+def _difference(workspace: Workspace, competition: Competition, versions: Sequence[Version]) -> Section:
+    """What changed from the last version but one to the last."""
+    from jobs.diff import expect, find_judge, read_texts
+    from kaggle_tools.report.sections.difference import difference_section
+    from kaggle_tools.submissions.answers import read_answer_file
+    from kaggle_tools.submissions.changes import changed_rows
+    from kaggle_tools.submissions.diff import compare
+
+    if len(versions) < 2:
+        hint = "A difference takes two submission versions; `cli score` and `cli blend` make them."
+        return Section(_DIFFERENCE, [Note(hint)])
+    a, b = (read_answer_file(one.submission, competition, title=one.title, version=one) for one in versions[-2:])
+    found = compare(a, b)
+    problems: list[str] = []
+    judge, why = data.attempt("Judging the change", problems, lambda: find_judge(workspace, found)) or (None, "")
+    expected, why = expect(found, judge, None, competition, why or "".join(problems).rstrip("."))
+    rows = changed_rows(found, _CHANGED_ROWS, read_texts(competition), judge)
+    title = f"{_DIFFERENCE}: {a.title} → {b.title}"
+    return difference_section(found, expected, why, judge, rows, title=title, with_facts=True)
 
 
 def _similarity(runs: data.RunsFound, metric: str) -> Section:
