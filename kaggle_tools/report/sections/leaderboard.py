@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kaggle_tools.leaderboard.tracking import track
+from kaggle_tools.leaderboard.tracking import Tracking, track
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Note, Section, Table
 from kaggle_tools.report.charts import heatmap, scatter
@@ -81,18 +81,22 @@ def _against_board(versions: Sequence[Version], metric: str) -> list[Block]:
     private = [one.manifest.private_score for one in versions]
     names = [one.title for one in versions]
     shown = [
-        *_scores(names, ours, public, f"our {spaced(metric)}", "public"),
-        *_scores(names, public, private, "public", "private"),
+        *_scores(names, ours, public, f"our {spaced(metric)}", "public", _trust),
+        *_scores(names, public, private, "public", "private", _offset),
     ]
     if not shown:
         hint = "No board's scores are known; `cli submit` or `cli record VERSION --public SCORE` brings them in."
         return [Heading("Out of fold and board"), Note(hint)]
-    note = "Ours is the honest score, or the out-of-fold score where there is none."
-    return [Heading("Out of fold and board"), *shown, *([Note(note)] if any(v is not None for v in ours) else [])]
+    return [Heading("Out of fold and board"), *shown]
 
 
 def _scores(
-    names: Sequence[str], a: Sequence[float | None], b: Sequence[float | None], a_title: str, b_title: str
+    names: Sequence[str],
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    a_title: str,
+    b_title: str,
+    note: Callable[[Tracking], str],
 ) -> list[Block]:
     """One kind of score against another, of versions that have both."""
     known = [(n, x, y) for n, x, y in zip(names, a, b, strict=True) if x is not None and y is not None]
@@ -105,14 +109,24 @@ def _scores(
         slope, at_zero = np.polyfit(xs, ys, 1)
         line = (float(slope), float(at_zero))
     pairs = "; ".join(f"{name} {x:.4f} and {y:.4f}" for name, x, y in known[:12])
-    words = tracking.in_words[:1].upper() + tracking.in_words[1:]
     figure = Figure(
         scatter(xs, ys, titles, x_title=a_title, y_title=b_title, line=line),
         f"{a_title[:1].upper()}{a_title[1:]} and {b_title} score of {plural(len(known), 'version')}",
         alt=f"{a_title} and {b_title}: {pairs}",
-        note=f"{words}.",
+        note=note(tracking),
     )
     return [figure]
+
+
+def _trust(tracking: Tracking) -> str:
+    words = tracking.in_words[:1].upper() + tracking.in_words[1:]
+    return f"{words}. Ours is the honest score, or the out-of-fold score where there is none."
+
+
+def _offset(tracking: Tracking) -> str:
+    if tracking.rank_correlation is None:
+        return ""
+    return f"Rank correlation {tracking.rank_correlation:.3f}; private less public is {tracking.offset:+.5f} (median)."
 
 
 def _class_shares(versions: Sequence[Version]) -> list[Block]:
