@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.members import check_test, find_runs, load_oof, test_stem
+from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -138,7 +138,7 @@ def run(options: BlendOptions) -> BlendResult:
     metric = find_metric(options.metric or competition.metric).name
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     if options.submission:
-        check_test(runs, test_stem(workspace), oof, normalise=options.normalise)
+        check_test(workspace, runs, oof, normalise=options.normalise)
     setting = Setting(
         names=oof.names,
         classes=oof.classes,

@@ -16,6 +16,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
 from kaggle_tools.search import members as joined
+from kaggle_tools.submissions import build_submission
 
 
 def find_runs(workspace: Workspace, names: Sequence[str], *, need_test: bool) -> list[Run]:
@@ -74,6 +75,13 @@ def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool
             raise UserError(
                 f"run '{name}' has the same probabilities in all {len(one):,} rows", next="leave this run out"
             )
+        if one.labels is not None and one.labels.null_count():
+            unknown = one.ids.filter(one.labels.is_null())
+            raise UserError(
+                f"labels are missing: {len(unknown):,} of {len(one):,} rows of run '{name}' have none",
+                first=", ".join(unknown.head(5)),
+                next="a search needs every row's label: mend the file and import it again with --force",
+            )
     found = joined.stack(oof)
     if found.labels is None:
         raise UserError(
@@ -85,20 +93,24 @@ def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool
     return found
 
 
-def check_test(runs: Sequence[Run], stem: str, oof: joined.Members, *, normalise: bool = False) -> None:
+def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *, normalise: bool = False) -> None:
     """Look at the runs' test predictions, one at a time, before a search begins that could not be applied to them.
 
     Raises:
-        UserError: As `load_checked`; other classes than the OOF predictions, or other rows than the first run's.
+        UserError: As `load_checked` and `build_submission`; other classes than the OOF predictions, or other rows than
+            the first run's.
     """
+    competition = workspace.competition
+    assert competition is not None
     first: Predictions | None = None
     for run in runs:
-        test = load_checked(run.predictions(stem), normalise=normalise)
+        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise)
         if test.classes != oof.classes:
             ours = f"the test predictions of '{run.name}'"
             raise UserError(joined.differing_classes(ours, test.classes, "its out-of-fold predictions", oof.classes))
         if first is None:
             first = test
+            build_submission(first, competition.path(competition.sample_submission), competition)
         elif not test.ids.equals(first.ids):
             try:
                 test.align(first.ids)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.members import check_test, find_runs, load_oof, test_stem
+from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -32,7 +32,7 @@ from kaggle_tools.search.members import Members
 from kaggle_tools.search.recipe import Recipe, apply_stack, explain
 
 BAGS = 20
-# With these a label's best threshold does not depend on those of other labels, or only through one ratio.
+# Metrics whose best thresholds are found exactly: labels fall apart, or hang together by one ratio only.
 EXACT = ("macro_f1", "weighted_f1", "micro_f1", "hamming_loss")
 
 
@@ -137,6 +137,7 @@ class _Plan:
     seed: int
     bags: int
     certify_s: float
+    why_no_certificate: str
 
     def recipe(self, adjustment: str, values: NDArray[np.float64]) -> Recipe:
         parameters = {"weights": (1.0,), adjustment: values}
@@ -158,7 +159,7 @@ def run(options: RescaleOptions) -> RescaleResult:
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     plan = _plan(options, oof, competition.metric)
     if options.submission:
-        check_test(runs, test_stem(workspace), oof, normalise=options.normalise)
+        check_test(workspace, runs, oof, normalise=options.normalise)
     found, honest, certificate = _fit(plan, oof)
     recipe = with_worth(found, honest)
     application = None
@@ -214,9 +215,24 @@ def _plan(options: RescaleOptions, oof: Members, competition_metric: str) -> _Pl
         why = "is for class weights: these are thresholds" if multi else "cannot be negative"
         raise UserError(f"--bags {options.bags} {why}", next="leave --bags out")
     bags = 0 if multi else BAGS if options.bags is None else options.bags
-    certified = not multi and len(oof.classes) <= MAX_CLASSES and KINDS[metric] in (LINEAR, F1, PRECISION)
-    certify_s = options.certify_s if certified else 0.0
-    return _Plan(metric, oof.task, oof.classes, oof.names[0], options.seed, bags, certify_s)
+    why_not = _no_certificate(options, oof, metric)
+    certify_s = 0.0 if why_not else options.certify_s
+    return _Plan(metric, oof.task, oof.classes, oof.names[0], options.seed, bags, certify_s, why_not)
+
+
+def _no_certificate(options: RescaleOptions, oof: Members, metric: str) -> str:
+    """Why there can be none; empty where there can."""
+    if oof.task == "multi_label":
+        if metric in EXACT:
+            return "exact: no thresholds score better on these rows"
+        return f"each label's threshold is the best given the others'; {metric} ties labels together"
+    if len(oof.classes) > MAX_CLASSES:
+        return f"no certificate: it is for up to {MAX_CLASSES} classes, these are {len(oof.classes)}"
+    if KINDS[metric] not in (LINEAR, F1, PRECISION):
+        return f"no certificate: {metric} has no such bound"
+    if len(np.unique(oof.codes)) < len(oof.classes):
+        return "no certificate: classes without a row can have any weight"
+    return "" if options.certify_s else "no certificate was asked for"
 
 
 def _fit(plan: _Plan, oof: Members) -> tuple[Recipe, Honest, Certificate | None]:
@@ -255,15 +271,8 @@ def _thresholds(recipe: Recipe) -> tuple[float, ...] | None:
 
 def _optimality(plan: _Plan, certificate: Certificate | None) -> str:
     """What is known of how much better weights or thresholds could be on these rows."""
-    if plan.task == "multi_label":
-        if plan.metric in EXACT:
-            return "exact: no thresholds score better on these rows"
-        return f"each label's threshold is the best given the others'; {plan.metric} ties labels together"
     if certificate is None:
-        if len(plan.classes) > MAX_CLASSES:
-            return f"no certificate: it is for up to {MAX_CLASSES} classes, these are {len(plan.classes)}"
-        kinds = "no certificate was asked for" if KINDS[plan.metric] in (LINEAR, F1, PRECISION) else ""
-        return kinds or f"no certificate: {plan.metric} has no such bound"
+        return plan.why_no_certificate
     return (
         f"certificate: the exact fit has {certificate.value:.5f}, no class weights exceed {certificate.bound:.5f} "
         f"on these rows (gap {certificate.gap:.5f}, {certificate.n_boxes:,} boxes, {certificate.seconds:.1f} s)"

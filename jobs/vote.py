@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.members import check_test, find_runs, load_oof, test_stem
+from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -143,7 +143,7 @@ def run(options: VoteOptions) -> VoteResult:
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     _check_votable(oof, metric, least=2 if options.plain else 3)
     if options.submission:
-        check_test(runs, test_stem(workspace), oof, normalise=options.normalise)
+        check_test(workspace, runs, oof, normalise=options.normalise)
     found = (_plain if options.plain else _search)(options, oof, metric)
     application = None
     if options.submission:
