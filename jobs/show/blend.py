@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.blend import BlendResult
-from jobs.show.output import duration, short_path, stderr
+from jobs.show.output import duration, short_path, signed, stderr
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.study import Progress
@@ -29,8 +29,8 @@ def render_blend(result: BlendResult, console: Console) -> None:
     for row in result.table:
         mark = "taken" if row.name == result.chosen else ""
         table.add_row(
-            row.name, str(row.n_parameters), f"{row.fitted:.5f}", f"{row.honest:.5f}", f"{row.optimism:+.5f}",
-            f"{row.gain:+.5f} [{row.low:+.5f}, {row.high:+.5f}]", mark,
+            row.name, str(row.n_parameters), f"{row.fitted:.5f}", f"{row.honest:.5f}", signed(row.optimism),
+            f"{signed(row.gain)} [{signed(row.low)}, {signed(row.high)}]", mark,
         )  # fmt: skip
     console.print(table)
     console.print(f"{result.chosen}: {result.reason}", markup=False)

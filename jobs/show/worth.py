@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from jobs.show.output import short_path
+from jobs.show.output import short_path, signed
 
 
 class Worth(Protocol):
@@ -57,9 +57,9 @@ class Files(Protocol):
 def print_worth(console: Console, worth: Worth, how: str, over: str) -> None:
     """Fitted, honest, the gain with its interval, the verdict."""
     console.print(f"fitted    {worth.fitted:.5f}", markup=False)
-    console.print(f"honest    {worth.honest:.5f}  {how}; optimism {worth.optimism:+.5f}", markup=False)
-    interval = f"95 % within [{worth.low:+.5f}, {worth.high:+.5f}]"
-    console.print(f"gain      {worth.gain:+.5f}  over {over}, {interval}", markup=False)
+    console.print(f"honest    {worth.honest:.5f}  {how}; optimism {signed(worth.optimism)}", markup=False)
+    interval = f"95 % within [{signed(worth.low)}, {signed(worth.high)}]"
+    console.print(f"gain      {signed(worth.gain)}  over {over}, {interval}", markup=False)
     console.print(worth.verdict, markup=False)
 
 
