@@ -23,6 +23,7 @@ from kaggle_tools.metrics import evaluate, find_metric
 from kaggle_tools.search import members as joined
 from kaggle_tools.search.candidates import Candidate, Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
+from kaggle_tools.search.counts import is_count_metric
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import explain
 from kaggle_tools.search.study import Progress
@@ -139,6 +140,7 @@ def run(options: BlendOptions) -> BlendResult:
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
+    _check_pools(options, metric)
     setting = Setting(
         names=oof.names,
         classes=oof.classes,
@@ -185,6 +187,15 @@ def run(options: BlendOptions) -> BlendResult:
     )
 
 
+def _check_pools(options: BlendOptions, metric: str) -> None:
+    for name in ("signed", "per_class"):
+        if getattr(options, name) and not is_count_metric(metric):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for metrics of decisions, {metric} is one of probabilities",
+                next="leave it out: exponents of the log pool may be negative, and a stack has weights for every class",
+            )
+
+
 def _study(options: BlendOptions) -> dict[str, Candidate]:
     """The study as a candidate, where one is asked for."""
     if options.trials is not None:
@@ -204,7 +215,8 @@ def _study(options: BlendOptions) -> dict[str, Candidate]:
 
 
 def _single_scores(oof: joined.Members, metric: str) -> list[float]:
-    return [evaluate(metric, oof.codes, probs) for probs in oof.probs]
+    codes = oof.codes
+    return [evaluate(metric, codes, probs) for probs in oof.probs]
 
 
 def _row(one: Tried) -> CandidateRow:

@@ -160,7 +160,8 @@ def run(options: RescaleOptions) -> RescaleResult:
     plan = _plan(options, oof, competition.metric)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
-    found, honest, certificate = _fit(plan, oof)
+    codes = oof.codes
+    found, honest, certificate = _fit(plan, oof, codes)
     recipe = with_worth(found, honest)
     application = None
     if options.submission:
@@ -173,12 +174,12 @@ def run(options: RescaleOptions) -> RescaleResult:
         task=oof.task,
         n_rows=len(oof.ids),
         classes=oof.classes,
-        rows=_counts(_hot(oof.codes, len(oof.classes))),
+        rows=_counts(_hot(codes, len(oof.classes))),
         before=_counts(_decisions(oof.probs[0], oof.task)),
         after=_counts(_decisions(apply_stack(recipe, oof.probs), oof.task)),
         weights=recipe.parameters.get("class_weights"),
         thresholds=_thresholds(recipe),
-        score=evaluate(plan.metric, oof.codes, oof.probs[0]),
+        score=evaluate(plan.metric, codes, oof.probs[0]),
         fitted=honest.fitted,
         honest=honest.honest,
         optimism=honest.optimism,
@@ -235,17 +236,17 @@ def _no_certificate(options: RescaleOptions, oof: Members, metric: str) -> str:
     return "" if options.certify_s else "no certificate was asked for"
 
 
-def _fit(plan: _Plan, oof: Members) -> tuple[Recipe, Honest, Certificate | None]:
+def _fit(plan: _Plan, oof: Members, codes: NDArray[np.int64]) -> tuple[Recipe, Honest, Certificate | None]:
     """The recipe fitted to all rows, what it is worth, and its certificate."""
     fits: list[tuple[Recipe, Certificate | None]] = []
 
-    def fit(stack: NDArray[np.float32], codes: NDArray[np.int64], _folds: NDArray[np.int64]) -> Apply:
+    def fit(stack: NDArray[np.float32], part: NDArray[np.int64], _folds: NDArray[np.int64]) -> Apply:
         if plan.task == "multi_label":
-            cuts = thresholds.fit(codes, stack[0], plan.metric, allow_absent=True).thresholds
+            cuts = thresholds.fit(part, stack[0], plan.metric, allow_absent=True).thresholds
             fits.append((plan.recipe("thresholds", cuts), None))
         else:
             found = rescale.fit(
-                codes,
+                part,
                 stack[0],
                 plan.metric,
                 seed=plan.seed,
@@ -256,7 +257,7 @@ def _fit(plan: _Plan, oof: Members) -> tuple[Recipe, Honest, Certificate | None]
             fits.append((plan.recipe("class_weights", found.weights), found.certificate))
         return partial(apply_stack, fits[-1][0])
 
-    honest = evaluate_honestly(fit, oof.probs, oof.codes, plan.metric, folds=oof.folds, seed=plan.seed)
+    honest = evaluate_honestly(fit, oof.probs, codes, plan.metric, folds=oof.folds, seed=plan.seed)
     recipe, certificate = fits[0]
     return recipe, honest, certificate
 

@@ -149,6 +149,7 @@ def run(options: VoteOptions) -> VoteResult:
     if options.submission:
         application = apply_to_test(workspace, found.recipe, runs, normalise=options.normalise, note=found.verdict)
     written = write_found(workspace, found.recipe, name, application)
+    codes = oof.codes
     fitted, honest = found.recipe.fitted, found.recipe.honest
     assert fitted is not None
     assert honest is not None
@@ -156,7 +157,7 @@ def run(options: VoteOptions) -> VoteResult:
         metric=metric,
         rule=options.rule,
         n_rows=len(oof.ids),
-        singles={name: evaluate(metric, oof.codes, one) for name, one in zip(oof.names, oof.probs, strict=True)},
+        singles={name: evaluate(metric, codes, one) for name, one in zip(oof.names, oof.probs, strict=True)},
         rounds=found.rounds,
         honest_path=found.honest_path,
         stopped=found.stopped,

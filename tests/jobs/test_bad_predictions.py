@@ -212,6 +212,8 @@ def test_a_study_of_another_problem_in_the_storage_is_told_before_the_search(wor
         (("vote", "--rule", "bst"), "did you mean 'best'"),
         (("vote", "--metric", "log_loss"), "a vote has decisions, log_loss needs probabilities"),
         (("vote", "--name", "a/b"), "'a/b' cannot be a name of a recipe"),
+        (("blend", "--signed", "--metric", "log_loss"), "--signed is for metrics of decisions"),
+        (("blend", "--per-class", "--metric", "log_loss"), "--per-class is for metrics of decisions"),
         (("blend", "--name", "a/b"), "'a/b' cannot be a name of a recipe"),
     ],
     ids=str,
