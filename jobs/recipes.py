@@ -61,11 +61,13 @@ def check_recipe_name(name: str) -> str:
 
 
 def with_worth(recipe: Recipe, honest: Honest) -> Recipe:
-    """The recipe with its scores, and with what its gain over the best single model is worth, for `cli explain`."""
+    """The recipe with its scores, unless it has some, and with what its gain is worth, for `cli explain`."""
     gain = honest.comparison
     worth = {"gain": gain.gain, "low": gain.low, "high": gain.high, "optimism": honest.optimism}
     provenance = {**recipe.provenance, **worth, "verdict": honest.verdict}
-    return replace(recipe, fitted=honest.fitted, honest=honest.honest, provenance=provenance)
+    fitted = honest.fitted if recipe.fitted is None else recipe.fitted
+    score = honest.honest if recipe.honest is None else recipe.honest
+    return replace(recipe, fitted=fitted, honest=score, provenance=provenance)
 
 
 def apply_to_test(
