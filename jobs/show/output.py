@@ -85,6 +85,11 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def signed(value: float) -> str:
+    """``+0.00123``; never ``-0.00000``."""
+    return f"{round(value, 5) + 0.0:+.5f}"
+
+
 def duration(seconds: float) -> str:
     """``4.2 s``, ``3 min 20 s``, ``5 h 12 min``."""
     if seconds < 60:

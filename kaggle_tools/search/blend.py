@@ -31,7 +31,7 @@ from kaggle_tools.search.rescale import centred
 FAMILIES = ("linear", "log")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Blend:
     """Weights and what they give.
 
@@ -56,6 +56,16 @@ class Blend:
     gap: float | None
     n_evaluations: int
     seconds: float
+
+    def __repr__(self) -> str:
+        what = {"linear": "shares", "log": "exponents"}[self.family]
+        weights = np.array2string(self.weights, precision=4, separator=", ", suppress_small=True)
+        classes = np.array2string(self.class_weights, precision=4, separator=", ")
+        gap = "" if self.gap is None else f", {self.gap:.1e} left to gain"
+        return (
+            f"{self.metric} {self.score:.5f}{gap}, the models alone {', '.join(f'{s:.5f}' for s in self.single_scores)}"
+            f"\n{self.family} pool, {what} {weights}, class weights {classes} ({self.seconds:.2f} s)"
+        )
 
     @property
     def kind(self) -> str:
