@@ -33,6 +33,14 @@ def _brier(truth: Bools, probs: Floats) -> Floats:
     return np.asarray(squares[:, 1] if squares.shape[1] == 2 else squares.sum(axis=1))
 
 
+def _mae(truth: Bools, probs: Floats) -> Floats:
+    return np.asarray(np.abs(probs - truth)[:, 1])  # it is for two classes
+
+
+def _label_mae(truth: Bools, probs: Floats) -> Floats:
+    return np.asarray(np.abs(probs - truth).mean(axis=1))
+
+
 def _top(k: int) -> RowValues:
     def hit(truth: Bools, probs: Floats) -> Floats:
         true_class = truth.argmax(axis=1)[:, None]
@@ -88,6 +96,8 @@ ROW_VALUES: dict[tuple[str, str], RowValues] = {
     ("log_loss", "single_label"): _log_loss,
     ("log_loss", "multi_label"): _binary_log_loss,
     ("brier", "single_label"): _brier,
+    ("mae", "single_label"): _mae,
+    ("mae", "multi_label"): _label_mae,
     ("top_2_accuracy", "single_label"): _top(2),
     ("top_3_accuracy", "single_label"): _top(3),
     ("top_5_accuracy", "single_label"): _top(5),
