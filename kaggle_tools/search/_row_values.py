@@ -34,7 +34,7 @@ def _brier(truth: Bools, probs: Floats) -> Floats:
 
 
 def _mae(truth: Bools, probs: Floats) -> Floats:
-    return np.asarray(np.abs(probs - truth)[:, 1])  # it is for two classes
+    return _label_mae(truth[:, 1:], probs[:, 1:])  # of two classes
 
 
 def _label_mae(truth: Bools, probs: Floats) -> Floats:

@@ -1,6 +1,5 @@
 """Whatever takes a metric of single labels refuses one that it cannot compute, by name and with those that serve."""
 
-import numpy as np
 import pytest
 
 from kaggle_tools.errors import UserError
