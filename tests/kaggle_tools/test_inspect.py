@@ -242,6 +242,12 @@ def test_the_only_column_with_few_values_is_the_label(tmp_path: Path) -> None:
     assert found.competition.label_column == "verdict"
 
 
+def test_a_column_called_label_is_one_even_where_test_has_it(tmp_path: Path) -> None:
+    found = look(tmp_path, rows(12, label=["a", "b", "c"]), rows(3, label=["a", "b", "c"]))
+    assert found.competition.label_column == "label"
+    assert "test has it as well" in why(found, "label_column")
+
+
 def test_no_possible_label_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column of train\.csv can be the label"):
         look(tmp_path, rows(12), rows(3))
