@@ -210,6 +210,8 @@ def test_what_is_asked_for_wins(tmp_path: Path) -> None:
         ({"text_column": "texts"}, "test.csv has no column 'texts'", "did you mean 'text'?"),
         ({"metric": "macrof1"}, "unknown metric", "did you mean 'macro_f1'?"),
         ({"metric": "samples_f1"}, "not for single_label", "macro_f1"),
+        ({"metric": "entity_f1"}, "not for single_label", "macro_f1"),
+        ({"metric": "rmse", "classes": ("a", "b", "c")}, "for 2 classes, these are 3", "macro_f1"),
         ({"task": "multi_lable"}, "unknown task", "did you mean 'multi_label'?"),
         ({"submission_format": "probs"}, "unknown submission format", "known: labels, probabilities"),
     ],
