@@ -23,6 +23,7 @@ check: .venv/.ready  ## Format, lint, types, direction of imports
 
 bench: .venv/.ready  ## Our engine and its peers in one run
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.similarity
 
 clean:
 	rm -rf .venv demo
