@@ -258,7 +258,7 @@ def _problems_of_bytes(content: bytes, file: Path, sample: Path, competition: Co
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / file.name
+        path = Path(folder) / (file.name.split(".")[0] + ".csv")
         path.write_bytes(content)
         return _problems(path, sample, competition)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.app import Json, Quiet, app, examples, option
+from jobs.commands.app import Force, Json, Quiet, app, examples, option
 
 Which = Annotated[
     str, typer.Argument(metavar="V", help="A number, title or name, latest, latest~1, or the path of a version.")
@@ -86,4 +86,33 @@ def validate(
     result = command.run(command.ValidateOptions(file, sample))
     emit(result, render_validation, as_json=as_json, quiet=quiet)
     if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples("cli diff latest~1 latest", "cli diff v0007 teammate.csv.gz --csv changed.csv --html changed.html")
+)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A version, a submission file or predictions.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one; changes are from A to B.")],
+    rows: Annotated[int, option("--rows", min=0, help="How many of the biggest changes to show.")] = 10,
+    metric: Annotated[str | None, option("--metric", help="Default: the competition's.")] = None,
+    tolerance: Annotated[
+        float, option("--tolerance", min=0, max=1, help="How far a probability may move without counting as changed.")
+    ] = 0.0,
+    common: Annotated[bool, option("--common", help="Compare the rows that both have, where ids differ.")] = False,
+    csv: Annotated[str | None, option("--csv", help="Write all changed rows; - is stdout.")] = None,
+    html: Annotated[Path | None, option("--html", help="Write a page.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two submissions by id: what changed, and what that will do. Exit code 0: same, 1: different, 2: error."""
+    from jobs import diff as command
+    from jobs.show.diff import render_diff
+    from jobs.show.output import emit
+
+    result = command.run(command.DiffOptions(a, b, rows, metric, tolerance, common, csv, html, force))
+    emit(result, render_diff, as_json=as_json, quiet=quiet or csv == command.STDOUT)
+    if not result.same:
         raise typer.Exit(1)

@@ -81,12 +81,17 @@ class Answers:
         names = tuple(classes or self.classes)
         if self.probs is None:
             assert self.labels is not None
-            with_names = encode_label_sets if self.task == "multi_label" else encode_labels
-            return with_names(self.labels, names)
+            if self.task == "multi_label":
+                return encode_label_sets(self.labels, names)
+            try:
+                places = self.labels.cast(pl.Enum(names)).to_physical()
+            except pl.exceptions.InvalidOperationError:
+                return encode_labels(self.labels, names)  # which says what is wrong
+            return places.cast(pl.Int64).to_numpy()
         if self.task == "multi_label":
             return np.asarray(self.in_order(names) >= THRESHOLD)
-        places = np.array([names.index(name) for name in self.classes])
-        return np.asarray(places[self.probs.argmax(axis=1)], np.int64)
+        order = np.array([names.index(name) for name in self.classes])
+        return np.asarray(order[self.probs.argmax(axis=1)], np.int64)
 
     def in_order(self, classes: Sequence[str]) -> Floats:
         """(N, C) probabilities, columns in the order of `classes`."""
