@@ -9,8 +9,8 @@ Sections whose data is not there yet say which command makes it; what is damaged
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import find_metric
+from kaggle_tools.predictions import Predictions
 from kaggle_tools.report import Fact, Note, Page, Section, write_page
 from kaggle_tools.report.sections.blends import Blend, blends_section, candidates
 from kaggle_tools.report.sections.competition import competition_section
@@ -31,6 +32,8 @@ from kaggle_tools.report.sections.throughput import throughput_section
 from kaggle_tools.report.sections.words import plural, spaced
 from kaggle_tools.submissions import Version
 
+_DIFFERENCE = "Last change"
+_CHANGED_ROWS = 40
 _OURS = b'name="generator" content="kaggle-jobs"'
 
 
@@ -102,16 +105,18 @@ def build_page(
     blends, blend_problems = data.read_blends(workspace, versions)
     jobs, job_problems = data.read_jobs(workspace)
     ordered = ranked(runs.measured, metric)
+    alike, others = data.same_rows(runs.oof)
     makers: dict[str, Callable[[], Section]] = {
         "The competition": lambda: competition_section(competition, tables, table_problems),
         "Runs": lambda: runs_section(ordered, metric, competition.classes, runs.problems),
         "Mistakes": lambda: mistakes_section(ordered, competition.classes),
-        "Similarity": lambda: _similarity(runs, metric),
+        "Similarity": lambda: _similarity(alike, others, metric),
         "Blends": lambda: blends_section(blends, blend_problems),
+        _DIFFERENCE: lambda: _difference(workspace, competition, versions),
         "Leaderboard": lambda: leaderboard_section(versions, metric, version_problems),
         "Scoring jobs": lambda: throughput_section(jobs, job_problems),
     }
-    problems = [*table_problems, *runs.problems, *version_problems, *blend_problems, *job_problems]
+    problems = [*table_problems, *runs.problems, *version_problems, *blend_problems, *job_problems, *others]
     sections = []
     for title, make in makers.items():
         if on_section is not None:
@@ -132,10 +137,31 @@ def build_page(
     return page, problems
 
 
-def _similarity(runs: data.RunsFound, metric: str) -> Section:
+def _difference(workspace: Workspace, competition: Competition, versions: Sequence[Version]) -> Section:
+    """What changed from the last version but one to the last."""
+    from jobs.diff import expect, find_judge, read_texts
+    from kaggle_tools.report.sections.difference import difference_section
+    from kaggle_tools.submissions.answers import read_answer_file
+    from kaggle_tools.submissions.changes import changed_rows
+    from kaggle_tools.submissions.diff import compare
+
+    if len(versions) < 2:
+        hint = "A difference takes two submission versions; `cli score` and `cli blend` make them."
+        return Section(_DIFFERENCE, [Note(hint)])
+    a, b = (read_answer_file(one.submission, competition, title=one.title, version=one) for one in versions[-2:])
+    found = compare(a, b)
+    problems: list[str] = []
+    judge, why = data.attempt("Judging the change", problems, lambda: find_judge(workspace, found)) or (None, "")
+    expected, why = expect(found, judge, None, competition, why or "".join(problems).rstrip("."))
+    rows = changed_rows(found, _CHANGED_ROWS, read_texts(competition), judge)
+    section = difference_section(found, expected, why, judge, rows, title=_DIFFERENCE, with_facts=True)
+    return replace(section, lead=f"From {a.title} (A) to {b.title} (B): {section.lead}")
+
+
+def _similarity(alike: Mapping[str, Predictions], others: Sequence[str], metric: str) -> Section:
     from kaggle_tools.similarity import complement, join, measure
 
-    alike, problems = data.same_rows(runs.oof)
+    problems = list(others)
     if len(alike) < 2:
         return similarity_section(None, problems=problems)
     table = join(alike)

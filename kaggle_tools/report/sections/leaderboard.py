@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kaggle_tools.leaderboard.tracking import Tracking, track
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Note, Section, Table
 from kaggle_tools.report.charts import heatmap, scatter
 from kaggle_tools.report.sections.words import number_cell, plural, spaced, time_cell, warnings, without_empty
 from kaggle_tools.submissions import Version
-
-_LEAST_FOR_RANKS = 3
 
 
 def leaderboard_section(versions: Sequence[Version], metric: str, problems: Sequence[str] = ()) -> Section:
@@ -76,38 +75,58 @@ def _table(versions: Sequence[Version], greater: bool) -> Table:
 
 
 def _against_board(versions: Sequence[Version], metric: str) -> list[Block]:
-    """A scatter of expected and public scores, and how well one tells the other's order."""
-    known = [
-        (one.title, expected, one.manifest.public_score)
-        for one in versions
-        if (expected := _expected(one)) is not None and one.manifest.public_score is not None
+    """Our scores against the public ones, and the public against the private ones."""
+    ours = [_expected(one) for one in versions]
+    public = [one.manifest.public_score for one in versions]
+    private = [one.manifest.private_score for one in versions]
+    names = [one.title for one in versions]
+    shown = [
+        *_scores(names, ours, public, f"our {spaced(metric)}", "public", _trust),
+        *_scores(names, public, private, "public", "private", _offset),
     ]
-    if not known:
-        hint = "No public scores are known; `cli submit` or `cli record VERSION --public SCORE` brings them in."
+    if not shown:
+        hint = "No board's scores are known; `cli submit` or `cli record VERSION --public SCORE` brings them in."
         return [Heading("Out of fold and board"), Note(hint)]
-    names, ours, theirs = [k[0] for k in known], [k[1] for k in known], [k[2] for k in known]
-    offset = float(np.mean(np.subtract(theirs, ours)))
-    caption = f"The public score is {abs(offset):.4f} {'above' if offset > 0 else 'below'} ours, on average"
+    return [Heading("Out of fold and board"), *shown]
+
+
+def _scores(
+    names: Sequence[str],
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    a_title: str,
+    b_title: str,
+    note: Callable[[Tracking], str],
+) -> list[Block]:
+    """One kind of score against another, of versions that have both."""
+    known = [(n, x, y) for n, x, y in zip(names, a, b, strict=True) if x is not None and y is not None]
+    if not known:
+        return []
+    titles, xs, ys = [k[0] for k in known], [k[1] for k in known], [k[2] for k in known]
+    tracking = track(xs, ys)
     line = None
-    if len(known) >= _LEAST_FOR_RANKS and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
-        rank = _rank_correlation(ours, theirs)
-        slope, at_zero = np.polyfit(ours, theirs, 1)
+    if tracking.rank_correlation is not None:
+        slope, at_zero = np.polyfit(xs, ys, 1)
         line = (float(slope), float(at_zero))
-        caption = f"Ours and the public score order versions alike: rank correlation {rank:.2f}"
-    pairs = "; ".join(f"{n} {a:.4f} and {b:.4f}" for n, a, b in known[:12])
+    pairs = "; ".join(f"{name} {x:.4f} and {y:.4f}" for name, x, y in known[:12])
     figure = Figure(
-        scatter(ours, theirs, names, x_title=f"our {spaced(metric)}", y_title="public", line=line),
-        caption,
-        alt=f"Our and public {spaced(metric)} of {plural(len(known), 'version')}: {pairs}",
-        note=f"Ours is the honest score, or the out-of-fold score where there is none. Mean offset {offset:+.5f}.",
+        scatter(xs, ys, titles, x_title=a_title, y_title=b_title, line=line),
+        f"{a_title[:1].upper()}{a_title[1:]} and {b_title} score of {plural(len(known), 'version')}",
+        alt=f"{a_title} and {b_title}: {pairs}",
+        note=note(tracking),
     )
-    return [Heading("Out of fold and board"), figure]
+    return [figure]
 
 
-def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    from scipy.stats import spearmanr
+def _trust(tracking: Tracking) -> str:
+    words = tracking.in_words[:1].upper() + tracking.in_words[1:]
+    return f"{words}. Ours is the honest score, or the out-of-fold score where there is none."
 
-    return float(spearmanr(a, b).statistic)
+
+def _offset(tracking: Tracking) -> str:
+    if tracking.rank_correlation is None:
+        return ""
+    return f"Rank correlation {tracking.rank_correlation:.3f}; private less public is {tracking.offset:+.5f} (median)."
 
 
 def _class_shares(versions: Sequence[Version]) -> list[Block]:

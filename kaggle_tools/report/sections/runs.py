@@ -16,6 +16,7 @@ from kaggle_tools.report.sections.words import (
     plural,
     seconds,
     spaced,
+    time_cell,
     warnings,
     without_empty,
 )

@@ -102,15 +102,16 @@
     const above = event.clientY - height - 14;
     tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(above < 8 ? event.clientY + 20 : above)}px)`;
   };
-  document.addEventListener("pointerover", (event) => {
+  const show = (event) => {
     const mark = event.target.closest?.("[data-tip]");
     tip.hidden = !mark;
     if (mark) {
       tip.textContent = mark.dataset.tip;
       place(event);
     }
-  });
-  document.addEventListener("pointermove", (event) => { if (!tip.hidden) place(event); });
+  };
+  document.addEventListener("pointermove", show);
+  document.addEventListener("pointerdown", show); // a finger does not hover
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
   // --- contents: where am I; open on wide screens, folded on narrow ones
