@@ -36,6 +36,7 @@ REQUEST_TIMEOUT_S = 60.0
 RETRY_AFTER_S = (1.0, 3.0, 8.0)  # pauses before the second, third and fourth try of a request that changes nothing
 LONGEST_PAUSE_S = 60.0  # whoever asks for more is left alone
 PAGE_SIZE = 100
+CLIENT_ERRORS = (OSError, ValueError, KeyError, TypeError)  # all of `requests`, and answers that are not as expected
 
 Answer = TypeVar("Answer")
 
@@ -92,7 +93,7 @@ class KaggleService:
         self._tell = tell
 
     @classmethod
-    def connect(cls, tell: Callable[[str], None] = lambda line: None) -> KaggleService:
+    def connect(cls, tell: Callable[[str], None]) -> KaggleService:
         """Load the client and authenticate.
 
         Args:
@@ -132,6 +133,7 @@ class KaggleService:
         Returns:
             The token that `create` turns into one.
         """
+        from kaggle.models.kaggle_models_extended import ResumableUploadResult
         from kagglesdk.competitions.types.competition_api_service import ApiStartSubmissionUploadRequest
 
         request = ApiStartSubmissionUploadRequest()
@@ -141,11 +143,10 @@ class KaggleService:
 
         def bring() -> str:
             started = self._call("start_submission_upload", request)
-            outcome = self._api.upload_complete(str(path), started.create_url, quiet=True)
-            if outcome.name != "COMPLETE":
+            # The client repeats a dropped upload itself, up to ten times.
+            if self._api.upload_complete(str(path), started.create_url, quiet=True) != ResumableUploadResult.COMPLETE:
                 raise ServiceError(
                     "the file could not be uploaded to Kaggle; nothing was submitted",
-                    transient=outcome.name == "INCOMPLETE",
                     where=path,
                     next="run the same command again; is the file larger than the competition allows?",
                 )
@@ -172,13 +173,12 @@ class KaggleService:
         def once() -> int:
             try:
                 return int(self._call("create_submission", request).ref)
-            except Exception as exc:
+            except CLIENT_ERRORS as exc:
                 status = status_of(exc)
                 surely_not = (status is not None and 400 <= status < 500 and status != 408) or never_connected(exc)
                 if surely_not:
                     raise
-                known = explain(exc, "the submission", competition)
-                raise UnclearError(known.summary, **known.details) from None
+                raise UnclearError.like(explain(exc, "the submission", competition)) from None
 
         # 429 is said by whoever guards the door, before anything is done.
         return self._ask("the submission", competition, once, repeat_if=lambda error: "(429)" in error.summary)
@@ -199,17 +199,11 @@ class KaggleService:
             try:
                 with _contained():
                     return ask()
-            except UserError as exc:
-                error = exc if isinstance(exc, ServiceError) else ServiceError(exc.summary, **exc.details)
-                kind: type[ServiceError] = type(error)
-            except Exception as exc:
-                error, kind = explain(exc, doing, competition), ServiceError
-            error = kind(
-                self._redacted(error.summary),
-                transient=error.transient,
-                retry_after_s=error.retry_after_s,
-                **{key: self._redacted(value) for key, value in error.details.items()},
-            )
+            except ServiceError as exc:
+                error = exc
+            except CLIENT_ERRORS as exc:
+                error = explain(exc, doing, competition)
+            error = error.in_other_words(self._redacted)
             pause_s = None if pause_s is None else max(pause_s, error.retry_after_s or 0.0)
             if isinstance(error, UnclearError) or not repeat_if(error) or pause_s is None or pause_s > LONGEST_PAUSE_S:
                 raise error from None  # the client's own exceptions may hold headers
@@ -279,17 +273,18 @@ def _time_limit() -> Iterator[None]:
     except ImportError:  # `_new_api` says what is missing
         yield
         return
-    send = HTTPAdapter.send
+    adapter: Any = HTTPAdapter
+    send = adapter.send
 
     def send_with_limit(self: Any, request: Any, **options: Any) -> Any:
         options["timeout"] = options.get("timeout") or REQUEST_TIMEOUT_S
         return send(self, request, **options)
 
-    HTTPAdapter.send = send_with_limit  # the client offers no other way
+    adapter.send = send_with_limit  # the client offers no other way
     try:
         yield
     finally:
-        HTTPAdapter.send = send
+        adapter.send = send
 
 
 def _secrets(api: Any) -> list[str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from kaggle_tools.errors import UserError
 
@@ -26,11 +27,21 @@ class ServiceError(UserError):
     """
 
     def __init__(
-        self, summary: str, *, transient: bool = False, retry_after_s: float | None = None, **details: object
+        self, summary: str, *, transient: bool = False, retry_after_s: float | None = None, **details: Any
     ) -> None:
         super().__init__(summary, **details)
         self.transient = transient
         self.retry_after_s = retry_after_s
+
+    @classmethod
+    def like(cls, other: ServiceError, summary: str = "", **details: str) -> Self:
+        """The same as `other` in this kind of error, perhaps with another summary or other details."""
+        merged: dict[str, Any] = {**other.details, **details}
+        return cls(summary or other.summary, transient=other.transient, retry_after_s=other.retry_after_s, **merged)
+
+    def in_other_words(self, rewrite: Callable[[str], str]) -> Self:
+        """The same with each text passed through `rewrite`."""
+        return self.like(self, rewrite(self.summary), **{key: rewrite(text) for key, text in self.details.items()})
 
 
 class UnclearError(ServiceError):
@@ -84,7 +95,7 @@ def status_of(exc: Exception) -> int | None:
 def _explain_answer(response: Any, doing: str, competition: str) -> ServiceError:
     body = _body(response)
     status = _status(response, body)
-    details = {"reason": reason} if (reason := _reason(body, response)) else {}
+    details: dict[str, Any] = {"reason": reason} if (reason := _reason(body, response)) else {}
     page = f"https://www.kaggle.com/competitions/{competition}"
     if status == 401:
         return ServiceError("Kaggle does not accept the credentials (401)", **details, next=NEW_TOKEN)
