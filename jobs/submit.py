@@ -1,7 +1,6 @@
 """`cli submit 7`: check a version, send it to Kaggle once, wait for its score, write that into the manifest.
 
     cli submit latest -m "log pool of five"
-    cli submit --list
 
 How it is never sent twice: `kaggle_tools/kaggle_service/sending.py`.
 """
@@ -15,7 +14,7 @@ from typing import Literal
 
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, match_versions, wait_for_score
+from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, wait_for_score
 from kaggle_tools.kaggle_service.sending import (
     Earlier,
     check_quota,
@@ -26,7 +25,7 @@ from kaggle_tools.kaggle_service.sending import (
     sending_alone,
     settle,
 )
-from kaggle_tools.submissions import Version, find_version, is_intact, list_versions, record_scores, validate
+from kaggle_tools.submissions import Version, find_version, is_intact, record_scores, validate
 
 
 def silent(_: object) -> None:
@@ -112,31 +111,6 @@ class SubmitResult:
     message: str
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A submission at Kaggle, and the version here that it was."""
-
-    version: str | None
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class ListResult:
-    """What Kaggle has.
-
-    Attributes:
-        competition: Kaggle's name of it.
-        quota: What the team has sent and may still send.
-        submissions: Newest first.
-        recorded: Titles of versions whose manifests got a score by this.
-    """
-
-    competition: str
-    quota: Quota
-    submissions: tuple[Listed, ...]
-    recorded: tuple[str, ...]
-
-
 def run(options: SubmitOptions) -> SubmitResult:
     """Send a version, or find that it was sent, and bring its score home.
 
@@ -146,14 +120,16 @@ def run(options: SubmitOptions) -> SubmitResult:
     """
     workspace = Workspace.find()
     version = find_version(workspace.submissions, options.version)
-    competition = _competition(workspace, options.competition)
+    competition = competition_slug(workspace, options.competition)
     checked = _check(version, workspace)
     service = KaggleService.connect(options.on_note)
     n_left, message = None, ""
     with sending_alone(version.folder.parent):
         entries = settle(service, version, competition, options.on_note)
         earlier = find_earlier(version, competition, entries)
-        if earlier is None or options.again:
+        if earlier is not None and (not options.again or _score_is_due(earlier, version)):
+            ref, sent = _take_up(earlier, version, options), False
+        else:
             quota = service.quota(competition)
             check_quota(quota, competition)
             attempt = new_attempt_for(version, competition)
@@ -171,36 +147,17 @@ def run(options: SubmitOptions) -> SubmitResult:
                 )
             ref = send(service, version, attempt, words, options.on_note)
             n_left, sent = n_left - 1, True
-        else:
-            ref, sent = _take_up(earlier, version, options), False
+            options.on_note(f"sent as {ref}")
     entry = wait_for_score(service, competition, ref, options.timeout_s if options.wait else 0.0, options.on_note)
     return _finish(version, competition, ref, entry, sent=sent, n_left=n_left, message=message)
 
 
-def list_submissions(competition: str | None = None, on_note: Callable[[str], None] = silent) -> ListResult:
-    """What Kaggle has of a competition; scores that are new here are written into the manifests of their versions.
+def competition_slug(workspace: Workspace, given: str | None) -> str:
+    """Kaggle's name of the competition: the one given, or that of `competition.toml`.
 
     Raises:
-        UserError: No competition is named, or Kaggle cannot be asked.
+        UserError: Neither.
     """
-    workspace = Workspace.find()
-    name = _competition(workspace, competition)
-    service = KaggleService.connect(on_note)
-    matches = match_versions(service.submissions(name), list_versions(workspace.submissions).versions)
-    recorded: list[str] = []
-    for match in reversed(matches):  # the newest has the last word
-        if match.version is not None and match.entry.status == "complete":
-            before = match.version.manifest
-            after = record_scores(
-                match.version.folder, public=match.entry.public_score, private=match.entry.private_score
-            )
-            if (after.public_score, after.private_score) != (before.public_score, before.private_score):
-                recorded.append(match.version.title)
-    listed = tuple(Listed(match.version.title if match.version else None, match.entry) for match in matches)
-    return ListResult(name, service.quota(name), listed, tuple(dict.fromkeys(recorded)))
-
-
-def _competition(workspace: Workspace, given: str | None) -> str:
     found = given or (workspace.competition.slug if workspace.competition else None)
     if not found:
         raise UserError(
@@ -228,19 +185,36 @@ def _check(version: Version, workspace: Workspace) -> str:
     return f"valid beside {sample.name}"
 
 
-def _take_up(earlier: Earlier, version: Version, options: SubmitOptions) -> int:
-    """The number of an earlier submission whose score this version still waits for; raises where it does not."""
+def _score_is_due(earlier: Earlier, version: Version) -> bool:
+    """Whether this version's own newest submission has a score to bring home: then nothing is sent, even ``again``.
+
+    The command that sent it may have been interrupted, and whoever runs that again does not want two.
+    """
     entry, manifest = earlier.entry, version.manifest
-    unscored = manifest.public_score is None and manifest.private_score is None
-    if earlier.title == version.title and entry and entry.status != "error" and unscored and not options.dry_run:
+    if entry is None or entry.status == "error" or earlier.title != version.title:
+        return False
+    unknown = entry.public_score is not None and entry.public_score != manifest.public_score
+    return entry.status == "pending" or entry.ref != manifest.kaggle_ref or unknown
+
+
+def _take_up(earlier: Earlier, version: Version, options: SubmitOptions) -> int:
+    """The number of an earlier submission whose score this version still waits for.
+
+    Raises:
+        UserError: It waits for none: the content was sent before, and that is that.
+    """
+    due = _score_is_due(earlier, version)
+    if due and earlier.entry and not options.dry_run:
         options.on_note(f"{version.title} was sent before as {earlier.ref}; nothing is sent, its score is looked up")
-        record_scores(version.folder, kaggle_ref=entry.ref, submitted=entry.date or None)
+        record_scores(version.folder, kaggle_ref=earlier.ref, submitted=earlier.entry.date or None)
         return earlier.ref
     sent_as = "" if earlier.title == version.title else f", as {earlier.title}"
     raise UserError(
         f"the content of {version.title} was sent to Kaggle before{sent_as}",
-        found=f"submission {earlier.ref}{_outcome(entry)}",
-        next="--again sends it once more, which costs one of today's submissions",
+        found=f"submission {earlier.ref}{_outcome(earlier.entry)}",
+        next=f"`cli submit {version.title}` fetches its score"
+        if due
+        else "--again sends it once more, which costs one of today's submissions",
     )
 
 

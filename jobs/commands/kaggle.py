@@ -50,7 +50,9 @@ def submit(
 
     note = command.silent if quiet else tell_note
     if list_all:
-        emit(command.list_submissions(competition, note), render_list, as_json=as_json, quiet=quiet)
+        from jobs.submit_list import list_submissions
+
+        emit(list_submissions(competition, note), render_list, as_json=as_json, quiet=quiet)
         return
     if version is None:
         raise UserError("which version?", next="`cli submit latest`, or `cli submit --list` to see what Kaggle has")

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.show.output import duration, short_path, size, stderr
-from jobs.submit import ListResult, Preview, SubmitResult
+from jobs.submit import Preview, SubmitResult
+from jobs.submit_list import ListResult
 from kaggle_tools.kaggle_service import Quota
 from kaggle_tools.kaggle_service.sending import until_midnight_s
 

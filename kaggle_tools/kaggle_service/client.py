@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.kaggle_service.entries import Entry, Quota, read_entry
 from kaggle_tools.kaggle_service.errors import (
     NEW_TOKEN,
     ServiceError,
@@ -39,50 +38,6 @@ PAGE_SIZE = 100
 CLIENT_ERRORS = (OSError, ValueError, KeyError, TypeError)  # all of `requests`, and answers that are not as expected
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A submission as Kaggle lists it.
-
-    Attributes:
-        ref: Kaggle's number of it.
-        date: When it arrived, UTC, ISO 8601 to the second; empty where Kaggle does not say.
-        file_name: What the file was called.
-        description: The message it was sent with.
-        status: ``pending`` until it is scored, then ``complete``, or ``error`` where it cannot be.
-        error: Why it cannot be scored.
-        public_score: Once known.
-        private_score: Once known, usually when the competition has ended.
-        submitted_by: User name of the team's member.
-    """
-
-    ref: int
-    date: str
-    file_name: str
-    description: str
-    status: Literal["pending", "complete", "error"]
-    error: str
-    public_score: float | None
-    private_score: float | None
-    submitted_by: str
-
-
-@dataclass(frozen=True)
-class Quota:
-    """How often the team has submitted, and how often it may still, until midnight UTC.
-
-    Attributes:
-        n_today: Valid submissions of this day.
-        n_total: Valid submissions of the team ever.
-        n_left: Further ones that are allowed today.
-        limited_by_total: It is the competition's total that leaves no more, not the day's.
-    """
-
-    n_today: int
-    n_total: int
-    n_left: int
-    limited_by_total: bool
 
 
 class KaggleService:
@@ -121,7 +76,7 @@ class KaggleService:
         request.competition_name, request.page_size = competition, PAGE_SIZE
         while True:
             page = self._ask("the list of submissions", competition, lambda: self._call("list_submissions", request))
-            yield from (_entry(item) for item in page.submissions or ())
+            yield from (read_entry(item) for item in page.submissions or ())
             if (page.next_page_token or "") in seen:
                 return
             request.page_token = page.next_page_token
@@ -293,31 +248,9 @@ def _secrets(api: Any) -> list[str]:
     user, key = api.config_values.get("username", ""), api.config_values.get("key", "")
     found = [key, api.config_values.get("token"), get_access_token_from_env()[0], os.environ.get("KAGGLE_KEY")]
     found.append(base64.b64encode(f"{user}:{key}".encode()).decode() if key else None)
-    return sorted({secret for secret in found if secret}, key=len, reverse=True)
+    # Nothing so short is a credential, and blotting it out everywhere would tell what it is.
+    return sorted({secret for secret in found if secret and len(secret) >= 6}, key=len, reverse=True)
 
 
 def _place(source: str | None) -> str:
     return "~/.kaggle/access_token" if source == "access_token" else f"{source} in the environment"
-
-
-def _entry(item: Any) -> Entry:
-    return Entry(
-        ref=item.ref,
-        date=item.date.isoformat(timespec="seconds") + "+00:00" if item.date else "",
-        file_name=item.file_name or "",
-        description=item.description or "",
-        status=item.status.name.lower(),
-        error=item.error_description or "",
-        public_score=_score(item.public_score),
-        private_score=_score(item.private_score),
-        submitted_by=item.submitted_by or "",
-    )
-
-
-def _score(text: str | None) -> float | None:
-    """A score as a number; None while it is empty, hidden or not a number."""
-    try:
-        score = float(text or "")
-    except ValueError:
-        return None
-    return score if math.isfinite(score) else None

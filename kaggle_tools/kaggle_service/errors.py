@@ -167,13 +167,12 @@ def _retry_after_s(response: Any) -> float | None:
 
 def _innermost(exc: BaseException) -> str:
     """The plainest of nested network errors; never its address, which may be signed."""
-    while (inner := _inner(exc)) is not None:
-        exc = inner
+    for _ in range(10):
+        exc = _inner(exc) or exc
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    text = re.sub(r"<[^>]*>:?\s*|https?://\S+|\(?host=.*", "", text).strip(" :.")
-    return text or type(exc).__name__
+    return " ".join(re.sub(r"<[^>]*>|https?://\S+|\(?host=.*", "", text).split()).strip(" :.") or type(exc).__name__
 
 
 def _inner(exc: BaseException) -> BaseException | None:
-    candidates = [getattr(exc, "reason", None), *reversed(exc.args)]
+    candidates = [getattr(exc, "reason", None), *exc.args, exc.__cause__, exc.__context__]
     return next((c for c in candidates if isinstance(c, BaseException)), None)

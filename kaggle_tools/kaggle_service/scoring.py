@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kaggle_tools.kaggle_service.attempts import content_marker
-from kaggle_tools.kaggle_service.client import Entry, KaggleService
+from kaggle_tools.kaggle_service.client import KaggleService
+from kaggle_tools.kaggle_service.entries import Entry
 from kaggle_tools.kaggle_service.errors import ServiceError
 from kaggle_tools.submissions import Version
 
@@ -32,7 +33,7 @@ def wait_for_score(
         competition: Kaggle's name of it.
         ref: Kaggle's number of the submission.
         timeout_s: How long at most; 0 looks once.
-        tell: Gets a line for each look that found nothing new.
+        tell: Gets a line for each look but the first that found nothing new.
 
     Returns:
         The submission as it is at the end, perhaps still ``pending``; None where it is not (yet) in the list.
@@ -56,7 +57,8 @@ def wait_for_score(
         waited_s = time.monotonic() - started
         if waited_s >= timeout_s:
             return entry
-        tell(f"not scored yet, after {waited_s:.0f} s")
+        if pause_s:
+            tell(f"not scored yet, after {waited_s:.0f} s")
         pause_s = next(pauses, pause_s)
         time.sleep(min(pause_s, timeout_s - waited_s))
 

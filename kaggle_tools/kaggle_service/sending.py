@@ -22,7 +22,8 @@ from pathlib import Path
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.kaggle_service.attempts import Attempt, content_marker, load_attempts, new_attempt, now, save_attempt
-from kaggle_tools.kaggle_service.client import Entry, KaggleService, Quota
+from kaggle_tools.kaggle_service.client import KaggleService
+from kaggle_tools.kaggle_service.entries import Entry, Quota
 from kaggle_tools.kaggle_service.errors import ServiceError, UnclearError
 from kaggle_tools.submissions import Version, list_versions, record_scores
 
