@@ -175,7 +175,7 @@ def _check(version: Version, workspace: Workspace) -> str:
         raise UserError(
             f"{version.title} was changed after it was made",
             where=version.submission,
-            next="put the file back, or make a version of it as it is now",
+            next=f"make a version of it as it is now: `cli submissions adopt {version.submission}`",
         )
     competition = workspace.competition
     sample = competition.path(competition.sample_submission) if competition else None
@@ -242,7 +242,7 @@ def _finish(
             f"Kaggle cannot score {version.title}",
             reason=entry.error or "not given",
             found=f"submission {ref} to {competition}",
-            next="mend the file and make a new version of it; what Kaggle has: `cli submit --list`",
+            next="mend the file, make a version of it with `cli submissions adopt FILE`, send that",
         )
     manifest = record_scores(
         version.folder,

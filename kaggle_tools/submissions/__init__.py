@@ -1,6 +1,6 @@
 """Submissions: built in the shape of the sample, checked against it, kept as versions that are never overwritten."""
 
-from kaggle_tools.submissions.answers import Answers, read_answer_file, read_answers
+from kaggle_tools.submissions.answers import Answers, count_answers, read_answer_file, read_answers
 from kaggle_tools.submissions.build import build_submission, count_classes
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
 from kaggle_tools.submissions.scores import record_scores
@@ -26,6 +26,7 @@ __all__ = [
     "Validation",
     "Version",
     "build_submission",
+    "count_answers",
     "count_classes",
     "edited_by_hand",
     "find_version",

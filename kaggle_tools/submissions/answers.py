@@ -61,6 +61,14 @@ class Answers:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def table(self) -> pl.DataFrame:
+        """Ids and values as a submission has them."""
+        if self.probs is None:
+            assert self.labels is not None
+            return pl.DataFrame([self.ids, self.labels])
+        return pl.DataFrame([self.ids, *(pl.Series(name, self.probs[:, i]) for i, name in enumerate(self.classes))])
+
     def decisions(self, classes: Sequence[str] | None = None) -> NDArray[np.int64] | NDArray[np.bool_]:
         """(N,) int64 place of each row's class among `classes`; (N, C) bool for ``multi_label``.
 
@@ -86,6 +94,13 @@ class Answers:
         if tuple(classes) == self.classes:
             return self.probs
         return self.probs[:, [self.classes.index(name) for name in classes]]
+
+
+def count_answers(answers: Answers) -> dict[str, int]:
+    """Rows with each class as their decision, classes in order; a row with several labels counts for each."""
+    decided = answers.decisions()
+    counts = decided.sum(axis=0) if decided.ndim == 2 else np.bincount(decided, minlength=len(answers.classes))
+    return dict(zip(answers.classes, counts.tolist(), strict=True))
 
 
 def read_answers(wanted: str, submissions: Path, competition: Competition | None = None) -> Answers:
