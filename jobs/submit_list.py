@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from jobs.submit import competition_slug, silent
 from jobs.workspace import Workspace
-from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, match_versions
+from kaggle_tools.errors import UserError
+from kaggle_tools.kaggle_service import Entry, KaggleService, Match, Quota, match_versions
 from kaggle_tools.submissions import list_versions, record_scores
 
 
@@ -46,14 +47,20 @@ def list_submissions(competition: str | None = None, on_note: Callable[[str], No
     name = competition_slug(workspace, competition)
     service = KaggleService.connect(on_note)
     matches = match_versions(service.submissions(name), list_versions(workspace.submissions).versions)
-    recorded: list[str] = []
-    for match in reversed(matches):  # the newest has the last word
-        if match.version is not None and match.entry.status == "complete":
-            before = match.version.manifest
-            after = record_scores(
-                match.version.folder, public=match.entry.public_score, private=match.entry.private_score
-            )
-            if (after.public_score, after.private_score) != (before.public_score, before.private_score):
-                recorded.append(match.version.title)
+    newest = {m.version.title: m for m in reversed(matches) if m.version is not None and m.entry.status == "complete"}
+    recorded = tuple(title for title, match in newest.items() if _bring_home(match, on_note))
     listed = tuple(Listed(match.version.title if match.version else None, match.entry) for match in matches)
-    return ListResult(name, service.quota(name), listed, tuple(dict.fromkeys(recorded)))
+    return ListResult(name, service.quota(name), listed, recorded)
+
+
+def _bring_home(match: Match, on_note: Callable[[str], None]) -> bool:
+    """Write a score into its version's manifest; whether it was new there."""
+    if match.version is None:
+        return False
+    before = match.version.manifest
+    try:
+        after = record_scores(match.version.folder, public=match.entry.public_score, private=match.entry.private_score)
+    except UserError as exc:  # one folder that cannot be written to hides no list
+        on_note(f"{match.version.title}: {exc.summary}")
+        return False
+    return (after.public_score, after.private_score) != (before.public_score, before.private_score)

@@ -46,6 +46,7 @@ class KaggleService:
     def __init__(self, api: Any, tell: Callable[[str], None]) -> None:
         self._api = api
         self._tell = tell
+        self._told: set[str] = set()
 
     @classmethod
     def connect(cls, tell: Callable[[str], None]) -> KaggleService:
@@ -135,36 +136,40 @@ class KaggleService:
                     raise
                 raise UnclearError.like(explain(exc, "the submission", competition)) from None
 
-        # 429 is said by whoever guards the door, before anything is done.
-        return self._ask("the submission", competition, once, repeat_if=lambda error: "(429)" in error.summary)
+        # Repeated is what never got through the door: 429, or no connection at all.
+        return self._ask("the submission", competition, once)
 
     def _call(self, method: str, request: Any) -> Any:
         # A client for each request: no connection is old enough to have been closed by the other side.
         with self._api.build_kaggle_client() as client:
             return getattr(client.competitions.competition_api_client, method)(request)
 
-    def _ask(
-        self,
-        doing: str,
-        competition: str,
-        ask: Callable[[], Answer],
-        repeat_if: Callable[[ServiceError], bool] = lambda error: error.transient,
-    ) -> Answer:
+    def _ask(self, doing: str, competition: str, ask: Callable[[], Answer]) -> Answer:
         for pause_s in (*RETRY_AFTER_S, None):
             try:
-                with _contained():
-                    return ask()
+                with _contained() as said:
+                    answer = ask()
+                self._pass_on(said)
+                return answer
             except ServiceError as exc:
                 error = exc
             except CLIENT_ERRORS as exc:
                 error = explain(exc, doing, competition)
             error = error.in_other_words(self._redacted)
             pause_s = None if pause_s is None else max(pause_s, error.retry_after_s or 0.0)
-            if isinstance(error, UnclearError) or not repeat_if(error) or pause_s is None or pause_s > LONGEST_PAUSE_S:
+            final = isinstance(error, UnclearError) or not error.transient
+            if final or pause_s is None or pause_s > LONGEST_PAUSE_S:
                 raise error from None  # the client's own exceptions may hold headers
             self._tell(f"{error.summary}; again in {pause_s:.0f} s")
             time.sleep(pause_s)
         raise AssertionError("unreachable")
+
+    def _pass_on(self, said: io.StringIO) -> None:
+        """Warnings of the client, once each: a key that others can read, a version that is too old."""
+        for line in said.getvalue().splitlines():
+            if line.startswith("Warning:") and line not in self._told:
+                self._told.add(line)
+                self._tell(f"the Kaggle client says: {self._redacted(line.removeprefix('Warning: '))}")
 
     def _authenticate(self) -> None:
         from kagglesdk import get_access_token_from_env
@@ -207,18 +212,19 @@ def _new_api() -> Any:
             where=exc.filename,
             next="set KAGGLE_CONFIG_DIR to a folder that can be written to",
         ) from None
+    if not hasattr(KaggleApi, "competition_get_submission_limits"):
+        raise UserError("the Kaggle client is too old to tell the quota", next="`pip install --upgrade kaggle`")
     api = KaggleApi()
     api.args = [word for word in api.args if word != "--verbose"]  # it would print every header, credentials included
     return api
 
 
 @contextmanager
-def _contained() -> Iterator[None]:
-    """Catch what the client prints, and end requests that are never answered."""
-    # Its words are not passed on: they come with every request, they may quote one, and errors are told by us.
+def _contained() -> Iterator[io.StringIO]:
+    """Catch what the client prints, into the buffer that is given, and end requests that are never answered."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said), _time_limit():
-        yield
+        yield said
 
 
 @contextmanager

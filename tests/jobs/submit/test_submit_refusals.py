@@ -27,6 +27,16 @@ def test_files_of_the_client_serve_too(kaggle, submit, monkeypatch, tmp_path, na
     assert kaggle.n_created() == 1
 
 
+def test_key_that_others_can_read_is_told_once(kaggle, submit, monkeypatch, tmp_path):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "")
+    path = tmp_path / "home" / ".kaggle" / "kaggle.json"
+    path.write_text(json.dumps({"username": USER, "key": KEY}))
+    path.chmod(0o644)
+    done = submit("2")
+    assert done.err.count("Your Kaggle API key is readable by other users") == 1
+    assert f"chmod 600 {path}" in done.err
+
+
 def test_no_credentials_says_where_to_get_them(kaggle, submit, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "")
     done = submit("2", code=2)

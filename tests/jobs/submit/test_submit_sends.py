@@ -144,6 +144,14 @@ def test_competition_without_a_slug_asks_for_it(workspace, kaggle, submit):
     assert "0.71234" in submit("2", "--competition", "spooky").out
 
 
+def test_client_that_is_too_old_says_so(submit, kaggle, monkeypatch):
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    monkeypatch.delattr(KaggleApi, "competition_get_submission_limits")
+    assert "error: the Kaggle client is too old to tell the quota" in submit("2", code=2).err
+    assert kaggle.calls == []
+
+
 def test_client_that_is_not_installed_says_what_to_install(submit, kaggle, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
     done = submit("2", code=2)
