@@ -1,6 +1,6 @@
 """The official Kaggle client behind one plain boundary: nothing else in this program imports it.
 
-    service = KaggleService.connect()
+    service = KaggleService.connect(tell=print)
     service.quota("spooky-author-identification")
 
 The client prints, exits, and authenticates while it is imported; it shows headers when it is verbose, and waits for a
@@ -16,7 +16,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -252,8 +252,10 @@ def _secrets(api: Any) -> list[str]:
     from kagglesdk import get_access_token_from_env
 
     user, key = api.config_values.get("username", ""), api.config_values.get("key", "")
-    found = [key, api.config_values.get("token"), get_access_token_from_env()[0], os.environ.get("KAGGLE_KEY")]
+    found = [key, api.config_values.get("token"), os.environ.get("KAGGLE_API_TOKEN"), os.environ.get("KAGGLE_KEY")]
     found.append(base64.b64encode(f"{user}:{key}".encode()).decode() if key else None)
+    with suppress(OSError):  # a token file that cannot be read
+        found.append(get_access_token_from_env()[0])
     # Nothing so short is a credential, and blotting it out everywhere would tell what it is.
     return sorted({secret for secret in found if secret and len(secret) >= 6}, key=len, reverse=True)
 

@@ -65,6 +65,12 @@ def explain(exc: Exception, doing: str, competition: str) -> ServiceError:
             transient=True,
             next="look at the connection (and at http_proxy, https_proxy), then run the same command again",
         )
+    if isinstance(exc, OSError) and exc.filename is not None:
+        return ServiceError(
+            f"the Kaggle client cannot read a file at {doing}: {exc.strerror}",
+            where=exc.filename,
+            next="mend or remove it; a token belongs into ~/.kaggle/access_token",
+        )
     return ServiceError(
         f"Kaggle's answer at {doing} cannot be understood: {type(exc).__name__}",
         next="`pip install --upgrade kaggle`; if that does not help, submit the file by hand",

@@ -37,6 +37,21 @@ def test_key_that_others_can_read_is_told_once(kaggle, submit, monkeypatch, tmp_
     assert f"chmod 600 {path}" in done.err
 
 
+def test_token_file_that_cannot_be_read_is_told(kaggle, submit, monkeypatch, tmp_path):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "")
+    path = tmp_path / "home" / ".kaggle" / "access_token"
+    path.mkdir()
+    done = submit("2", code=2)
+    assert "error: the Kaggle client cannot read a file at the sign-in: Is a directory" in done.err
+    assert f"where: {path}" in done.err
+
+
+def test_token_too_long_for_the_client_is_told_and_not_shown(kaggle, submit, monkeypatch):
+    """The client takes it for a file's name first, and the system's error repeats it."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN * 9)
+    assert "where: ***" in submit("2", code=2).err
+
+
 def test_no_credentials_says_where_to_get_them(kaggle, submit, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "")
     done = submit("2", code=2)
