@@ -11,13 +11,13 @@ import os
 import sys
 from typing import NoReturn
 
-from jobs.commands import kaggle, runs, scoring, search, submissions
+from jobs.commands import kaggle, leaderboard, runs, scoring, search, submissions
 from jobs.commands.app import app
 from jobs.errors import USER_ERRORS, Interrupted
 
 __all__ = ["app", "main"]
 
-SIGNATURES = (runs, scoring, search, submissions, kaggle)  # in the order in which `cli --help` lists them
+SIGNATURES = (runs, scoring, search, submissions, leaderboard, kaggle)  # in the order in which `cli --help` lists them
 
 
 def main() -> None:
