@@ -43,7 +43,7 @@ def track(ours: ArrayLike, board: ArrayLike) -> Tracking:
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Tracking(n, None, offset, spread, f"{n} with both scores: too few to tell, or all the same")
     correlation = float(spearmanr(a, b).statistic)
-    words = f"rank correlation {correlation:.3f} of {n}, the second says {offset:+.5f}"
+    words = f"rank correlation {correlation:.3f} of {n}, offset {offset:+.5f} (median)"
     return Tracking(n, correlation, offset, spread, words, _advice(correlation))
 
 
