@@ -246,3 +246,14 @@ def test_pictures(workspace, name, begins):
     with pytest.raises(UserError, match="there already"):
         similarity.run(SimilarityOptions(on="test", output=path, start=workspace))
     similarity.run(SimilarityOptions(on="test", output=path, force=True, start=workspace))
+
+
+def test_the_commands_speak_json_on_stdout_and_errors_on_stderr(workspace, cli):
+    cli("record", "2", "--private", "0.9", "--quiet", cwd=workspace, check=0)
+    ranked = json.loads(cli("leaderboard", "--by", "public", "--json", cwd=workspace, check=0).stdout)
+    assert ranked["standings"][1]["private_score"] == 0.9
+    predicted = json.loads(cli("leaderboard", "predict", "latest", "--json", cwd=workspace, check=0).stdout)
+    assert predicted["title"] == "v0006-m6"
+    wrong = cli("leaderboard", "noise", "v0001-m0", cwd=workspace, check=2)
+    assert wrong.stdout == ""
+    assert "did you mean" in wrong.stderr
