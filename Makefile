@@ -23,6 +23,7 @@ check: .venv/.ready  ## Format, lint, types, direction of imports
 
 bench: .venv/.ready  ## Our engine and its peers in one run
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.similarity
 
 bench-search: .venv/.ready  ## The search and its peers in one run, then `cli blend` on a million rows
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
