@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.workspace import Run, Workspace
@@ -22,7 +22,7 @@ from kaggle_tools.metrics import find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import members as joined
 from kaggle_tools.search.candidates import Setting, study_candidate
-from kaggle_tools.search.choose import Chosen, Tried, candidates_for, choose
+from kaggle_tools.search.choose import Tried, candidates_for, choose
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import Recipe, apply, explain, save
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
@@ -147,16 +147,13 @@ def run(options: BlendOptions) -> BlendResult:
         on_tried=options.on_tried,
     )
     name = options.name or "blend"
-    singles = dict(zip(oof.names, _single_scores(oof, metric), strict=True))
-    table = tuple(_row(one) for one in chosen.table)
-    recipe = _with_table(chosen, table, singles, len(oof.ids))
-    path = save_recipe(workspace, name, recipe)
-    title = write_blend(workspace, runs, recipe, path, name, chosen.tried) if options.submission else None
+    path = save_recipe(workspace, name, chosen.recipe)
+    title = write_blend(workspace, runs, chosen.recipe, path, name, chosen.tried) if options.submission else None
     return BlendResult(
         metric=metric,
         n_rows=len(oof.ids),
-        singles=singles,
-        table=table,
+        singles=dict(zip(oof.names, _single_scores(oof, metric), strict=True)),
+        table=tuple(_row(one) for one in chosen.table),
         chosen=chosen.name,
         reason=chosen.reason,
         verdict=chosen.tried.honest.verdict,
@@ -246,13 +243,6 @@ def _single_scores(oof: joined.Members, metric: str) -> list[float]:
     from kaggle_tools.metrics import evaluate
 
     return [evaluate(metric, oof.codes, probs) for probs in oof.probs]
-
-
-def _with_table(chosen: Chosen, table: tuple[CandidateRow, ...], singles: Mapping[str, float], n_rows: int) -> Recipe:
-    """The recipe with what it was chosen from, for `cli report`; no seconds, so that a search repeats to the byte."""
-    rows = [{key: value for key, value in asdict(row).items() if key != "seconds"} for row in table]
-    about = {"candidates": rows, "singles": dict(singles), "n_rows": n_rows, "reason": chosen.reason}
-    return replace(chosen.recipe, provenance={**chosen.recipe.provenance, **about})
 
 
 def _row(one: Tried) -> CandidateRow:

@@ -142,9 +142,9 @@ def run(options: DiffOptions) -> DiffResult:
     a = read_answers(options.a, workspace.submissions, competition)
     b = read_answers(options.b, workspace.submissions, competition)
     found = compare(a, b, common=options.common, tolerance=options.tolerance)
-    judge, not_expected = _judge(workspace, found)
-    expected, not_expected = _expected(found, judge, options.metric, competition, not_expected)
-    texts = _texts(competition) if found.changed.any() and (options.rows or options.csv or options.html) else None
+    judge, not_expected = find_judge(workspace, found)
+    expected, not_expected = expect(found, judge, options.metric, competition, not_expected)
+    texts = read_texts(competition) if found.changed.any() and (options.rows or options.csv or options.html) else None
     result = _result(found, expected, not_expected, judge, changed_rows(found, options.rows, texts, judge))
     if options.csv:
         table = changes_table(found, texts, judge)
@@ -240,9 +240,10 @@ def _transitions(found: Difference) -> dict[str, dict[str, int]]:
     }
 
 
-def _expected(
+def expect(
     found: Difference, judge: Judge | None, metric: str | None, competition: Competition | None, why: str
 ) -> tuple[ExpectedChange | None, str]:
+    """What the metric (None: the competition's) is expected to do; or why nobody can tell, `why` without a judge."""
     name = metric or (competition.metric if competition else None)
     if judge is None or name is None:
         return None, why or "no metric is known: say --metric"
@@ -262,7 +263,7 @@ def _expected(
         return None, exc.summary
 
 
-def _judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, str]:
+def find_judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, str]:
     """Every run with out-of-fold and test predictions, pooled; or why there is none."""
     competition = workspace.competition
     if competition is None or competition.test is None:
@@ -289,7 +290,7 @@ def _judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, str]:
         return None, exc.summary
 
 
-def _texts(competition: Competition | None) -> Texts | None:
+def read_texts(competition: Competition | None) -> Texts | None:
     """The test file's texts; None where they cannot be had, which is no reason not to compare."""
     path = competition.path(competition.test) if competition else None
     if competition is None or path is None or not path.is_file() or competition.test_id is None:

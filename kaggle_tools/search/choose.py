@@ -127,7 +127,23 @@ def choose(
     table = [best, *(_behind(one, best, codes, setting.metric) for one in tried[1:])]
     near = [one for one in table if one.behind <= one.standard_error]
     taken = min(near, key=lambda one: one.n_parameters)
-    return Chosen(tuple(table), taken.name, _reason(taken, best, near))
+    reason = _reason(taken, best, near)
+    remembering = [replace(one, recipe=_remember(one, table, reason)) if one is taken else one for one in table]
+    return Chosen(tuple(remembering), taken.name, reason)
+
+
+def _remember(taken: Tried, table: Sequence[Tried], reason: str) -> Recipe:
+    """The recipe with what it was chosen from; without times, so that a search repeats to the byte."""
+    rows = []
+    for one in table:
+        gain, honest = one.honest.comparison, one.honest
+        rows.append(
+            {
+                "name": one.name, "n_parameters": one.n_parameters, "fitted": honest.fitted, "honest": honest.honest,
+                "optimism": honest.optimism, "gain": gain.gain, "low": gain.low, "high": gain.high,
+            }
+        )  # fmt: skip
+    return replace(taken.recipe, provenance={**taken.recipe.provenance, "candidates": rows, "reason": reason})
 
 
 def _try(
@@ -150,7 +166,8 @@ def _try(
     if on_tried is not None:
         on_tried(name, honest)
     # The first fit is the one to all rows.
-    recipe = replace(recipes[0], fitted=honest.fitted, honest=honest.honest, provenance={"candidate": name})
+    provenance = {**recipes[0].provenance, "candidate": name}
+    recipe = replace(recipes[0], fitted=honest.fitted, honest=honest.honest, provenance=provenance)
     return Tried(name, candidate.n_parameters(setting), recipe, honest, 0.0, 0.0, time.perf_counter() - began)
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
+
+cgutils: Any = _cgutils  # untyped
+Tuple: Any = types.Tuple
 
 _ROOT_HALF_BITS = int(np.float32(np.sqrt(0.5)).view(np.int32))
 
@@ -33,7 +36,7 @@ def _split(typing_context: Any, value: Any) -> Any:
         rest = builder.sub(bits, builder.shl(exponent, ir.Constant(i32, 23)))
         return cgutils.pack_struct(builder, (builder.sitofp(exponent, f32), builder.bitcast(rest, f32)))
 
-    return types.Tuple((types.float32, types.float32))(types.float32), generate
+    return Tuple((types.float32, types.float32))(types.float32), generate
 
 
 # Set bits of a uint64, as int64.

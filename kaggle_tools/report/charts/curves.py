@@ -51,7 +51,7 @@ def lines(
                 axis=alt.Axis(grid=False, tickCount=ticks),
             ),
             y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=5)),
-            color=_tint(names),
+            color=_tint(names, width),
         )
         line = base.mark_line(strokeWidth=2.25, interpolate="step-after" if step else "linear", aria=False)
         point = base.mark_point(filled=True, size=36, opacity=1).encode(description="tip:N")
@@ -96,13 +96,13 @@ def histogram(
         if len(names) == 1:
             single: alt.Chart = bins.mark_rect(color=LIGHT["series-1"], stroke=LIGHT["paper"])
             return single.encode(description="tip:N")
-        plain = _tint(names, legend=False)
+        plain = _tint(names, None)
         filled = bins.mark_rect(opacity=0.2, aria=False).encode(color=plain)
         steps = alt.Chart(data(_outline(rows, names))).mark_line(interpolate="step-after", strokeWidth=2, aria=False)
         target = bins.mark_rect(opacity=0).encode(description="tip:N", color=plain)
-        layered: alt.LayerChart = alt.layer(filled, steps.encode(x=x, y=y, color=_tint(names)), target).resolve_legend(
-            color="independent"
-        )
+        layered: alt.LayerChart = alt.layer(
+            filled, steps.encode(x=x, y=y, color=_tint(names, width)), target
+        ).resolve_legend(color="independent")
         return layered
 
     return in_both_widths(draw, height)
@@ -152,8 +152,12 @@ def calibration(
     return in_both_widths(draw, 190, small=True)
 
 
-def _tint(names: Sequence[str], *, legend: bool = True) -> alt.Color:
-    shown = alt.Legend() if legend and len(names) > 1 else None
+def _tint(names: Sequence[str], width: int | None) -> alt.Color:
+    """A colour for each name; with a legend where there are several and `width` says how wide it may be."""
+    shown = None
+    if width is not None and len(names) > 1:
+        longest = min(240, 7 * max(map(len, names))) + 40
+        shown = alt.Legend(columns=max(1, min(len(names), width // longest)))
     scale = alt.Scale(domain=list(names), range=[series(i) for i in range(len(names))])
     return alt.Color("name:N", scale=scale, legend=shown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import altair as alt
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike
 from kaggle_tools.report.blocks import Chart
 from kaggle_tools.report.charts.drawing import NARROW, SMALL, Plot, Row, data, in_both_widths
 from kaggle_tools.report.theme import DARK_TEXT_BELOW, LIGHT, N_STEPS, STEPS
+
+if TYPE_CHECKING:  # it compiles; who draws a tree has one already
+    from kaggle_tools.similarity import Tree
 
 
 def heatmap(
@@ -78,27 +82,30 @@ def heatmap(
     return in_both_widths(draw, height, small=small)
 
 
-def dendrogram(linkage: ArrayLike, names: Sequence[str], *, title: str = "") -> Chart:
-    """The tree of a hierarchical clustering, leaves at the left, from top to bottom in its own order.
+def dendrogram(tree: Tree, names: Sequence[str], *, title: str = "") -> Chart:
+    """The tree of a clustering: leaves at the left from top to bottom, joints at the distance where they join.
 
     Args:
-        linkage: (M - 1, 4) as `scipy.cluster.hierarchy.linkage` gives it.
-        names: (M,) names of the leaves.
+        tree: As `kaggle_tools.similarity.cluster` gives it.
+        names: (K,) names, in the order in which they were clustered.
         title: What the distances are.
     """
-    from scipy.cluster import hierarchy
-
-    tree = hierarchy.dendrogram(np.asarray(linkage, np.float64), no_plot=True)
-    leaves = [names[i] for i in tree["leaves"]]
-    # SciPy puts leaf k at 5 + 10 k, and gives each joint as four corners.
+    leaves = [names[i] for i in tree.order]
     corners: list[Row] = [
-        {"joint": k, "corner": corner, "x": distance, "y": (place - 5) / 10}
-        for k, (places, distances) in enumerate(zip(tree["icoord"], tree["dcoord"], strict=True))
-        for corner, (place, distance) in enumerate(zip(places, distances, strict=True))
+        {"joint": k, "corner": corner, "x": x, "y": y}
+        for k, link in enumerate(tree.links)
+        for corner, (x, y) in enumerate(
+            [
+                (link.left_height, link.left),
+                (link.height, link.left),
+                (link.height, link.right),
+                (link.right_height, link.right),
+            ]
+        )
     ]
     joints: list[Row] = [
-        {"x": distances[1], "y": (places[1] + places[2] - 10) / 20, "tip": f"joined at {distances[1]:.3g}"}
-        for places, distances in zip(tree["icoord"], tree["dcoord"], strict=True)
+        {"x": link.height, "y": (link.left + link.right) / 2, "tip": f"joined at {link.height:.3g}"}
+        for link in tree.links
     ]
 
     def draw(width: int) -> Plot:
@@ -130,13 +137,19 @@ def _steps(
     return np.clip((share * N_STEPS).astype(np.int64), 0, N_STEPS - 1), (bottom, top)
 
 
-def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: str) -> alt.Axis:
+def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: Literal["top", "left"]) -> alt.Axis:
     # Places, not names, are the scale's domain: two models may have the same name on a foreign board.
     return alt.Axis(
-        title=title or None, labelExpr=_lookup(names, "datum.value"), labelAngle=angle, orient=orient,  # type: ignore[arg-type]
-        labelLimit=_limit(width), labelAlign="left" if angle and orient == "top" else alt.Undefined,
-        labelOverlap=len(names) > 30, labelPadding=6,
-    )  # fmt: skip
+        title=title or None,
+        titleAngle=0 if orient == "left" and len(title) <= 3 else alt.Undefined,
+        orient=orient,
+        labelExpr=_lookup(names, "datum.value"),
+        labelAngle=angle,
+        labelAlign="left" if angle else alt.Undefined,
+        labelLimit=_limit(width),
+        labelOverlap=len(names) > 30,
+        labelPadding=6,
+    )
 
 
 def _limit(width: int) -> int:

@@ -65,8 +65,10 @@ def scatter(
             fit = alt.Chart(data(ends)).mark_line(strokeDash=[4, 3], color=LIGHT["soft"], strokeWidth=1.25, aria=False)
             layers.insert(0, fit.encode(x=across, y=up))
         for side, found in _labels(x, y, names, width - 70, height).items():
-            label = alt.Chart(data([rows[i] for i in found])).mark_text(fontSize=11, aria=False, **_SIDES[side])
-            layers.append(label.encode(x=across, y=up, text="name:N"))
+            label = alt.Chart(data([rows[i] for i in found])).encode(x=across, y=up, text="name:N")
+            style = {"fontSize": 11, "aria": False, **_SIDES[side]}
+            halo = label.mark_text(stroke=LIGHT["paper"], fill=LIGHT["paper"], strokeWidth=3.5, **style)
+            layers += [halo, label.mark_text(**style)]
         return alt.layer(*layers)
 
     return in_both_widths(draw, height)

@@ -153,10 +153,14 @@ def _gains(table: Sequence[Mapping[str, Any]], recipe: Recipe) -> Figure:
 
 def _candidate_table(table: Sequence[Mapping[str, Any]], recipe: Recipe) -> Table:
     columns = (
-        Column("candidate"), Column("fitted numbers", "number"), Column("fitted", "number", "On the rows it was fitted to"),
-        Column("honest", "number", "On rows that it did not see"), Column("optimism", "number", "How much better fitted looks"),
-        Column("gain", "number", "Over the best single run"), Column("95 % interval", "text"),
-    )  # fmt: skip
+        Column("candidate"),
+        Column("fitted numbers", "number"),
+        Column("fitted", "number", "On the rows it was fitted to"),
+        Column("honest", "number", "On rows that it did not see"),
+        Column("optimism", "number", "How much better fitted looks"),
+        Column("gain", "number", "Over the best single run"),
+        Column("95 % interval"),
+    )
     taken = recipe.provenance.get("candidate")
     rows = tuple(
         (

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.report.blocks import Block, Cell, Column, Details, Figure, Gallery, Heading, Note, Section, Table
+from kaggle_tools.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Details,
+    Figure,
+    Gallery,
+    Heading,
+    Note,
+    Prose,
+    Section,
+    Table,
+)
 from kaggle_tools.report.charts import calibration, heatmap
 from kaggle_tools.report.sections.measure import Calibration, Measured
 from kaggle_tools.report.sections.words import plural
@@ -75,10 +87,11 @@ def _matrix(name: str, matrix: NDArray[np.int64], classes: Sequence[str], *, sma
     def tip(i: int, j: int) -> str:
         return f"{classes[i]} taken for {classes[j]}\n{matrix[i, j]:,} rows, {shares[i, j]:.1%} of {classes[i]}"
 
+    # Shades are roots of shares, or all mistakes would look alike beside the diagonal.
     # Cells of many classes are too small for numbers, and most are empty: only what is there is drawn.
     drawn = matrix if small else np.where(matrix > 0, matrix.astype(np.float64), np.nan)
     chart = heatmap(
-        drawn, classes, classes, form=",d", shades=shares, low=0.0, high=1.0, row_title="is",
+        drawn, classes, classes, form=",d", shades=np.sqrt(shares), low=0.0, high=1.0, row_title="is",
         column_title="taken for", tip=tip, small=small,
     )  # fmt: skip
     listing = "; ".join(f"{classes[i]} for {classes[j]} {matrix[i, j]:,}" for i, j in _pairs(matrix)[:5])
@@ -116,11 +129,11 @@ def _pair_table(run: Measured, matrix: NDArray[np.int64], classes: Sequence[str]
 
 def _calibrations(runs: Sequence[tuple[Measured, Calibration]]) -> list[Block]:
     figures = [_curve(run.name, found) for run, found in runs]
-    note = (
+    how = (
         "On the dashed line a run is right as often as it says. Below it, it is overconfident: blends in log space "
         "(`cli blend`) mend that. Bands are 95 % intervals, points grow with their rows."
     )
-    return [Note(note, "finding"), *_folded(figures)]
+    return [Prose(how), *_folded(figures)]
 
 
 def _curve(name: str, found: Calibration) -> Figure:

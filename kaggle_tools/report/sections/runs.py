@@ -10,7 +10,16 @@ from kaggle_tools.metrics import find_metric
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Heading, Note, Section, Table
 from kaggle_tools.report.charts import bars, dots, heatmap
 from kaggle_tools.report.sections.measure import Measured
-from kaggle_tools.report.sections.words import day, listed, number_cell, plural, seconds, spaced, warnings
+from kaggle_tools.report.sections.words import (
+    listed,
+    number_cell,
+    plural,
+    seconds,
+    spaced,
+    time_cell,
+    warnings,
+    without_empty,
+)
 
 
 def ranked(runs: Sequence[Measured], metric: str) -> list[Measured]:
@@ -55,7 +64,6 @@ def _table(runs: Sequence[Measured], metric: str) -> Table:
     if folds:
         columns += [
             Column("worst fold", "number"),
-            Column("best fold", "number"),
             Column("± folds", "number", "Standard deviation of the folds' scores"),
         ]
     columns += [
@@ -67,24 +75,24 @@ def _table(runs: Sequence[Measured], metric: str) -> Table:
     greater = find_metric(metric).greater_is_better
     rows = []
     for place, run in enumerate(runs):
-        worst, best = (min, max) if greater else (max, min)
+        worst = min if greater else max
         some = run.fold_scores
         spread = float(np.std(some, ddof=1)) if len(some) > 1 else None
         cells = [Cell(run.name), Cell(run.kind), number_cell(run.score, ".5f", strong=place == 0)]
         if folds:
             cells += [
                 number_cell(worst(some) if some else None),
-                number_cell(best(some) if some else None),
                 number_cell(spread),
             ]
         cells += [
             number_cell(run.calibration.error if run.calibration else None),
             number_cell(run.n_rows or None, ",.0f"),
             Cell(seconds(run.seconds), run.seconds) if run.seconds is not None else Cell(""),
-            Cell(day(run.created)),
+            time_cell(run.created),
         ]
         rows.append(tuple(cells))
-    return Table("All runs, the best first", tuple(columns), tuple(rows), sorted_by=2, descending=greater)
+    table = Table("All runs, the best first", tuple(columns), tuple(rows), sorted_by=2, descending=greater)
+    return without_empty(table)
 
 
 def _scores(runs: Sequence[Measured], metric: str) -> Figure:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kaggle_tools.report.blocks import Block, Cell, Column, Figure, Note, Section, Table
 from kaggle_tools.report.charts import bars
-from kaggle_tools.report.sections.words import compact, day, listed, number_cell, plural, warnings
+from kaggle_tools.report.sections.words import compact, listed, number_cell, plural, time_cell, warnings, without_empty
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def _table(jobs: Sequence[Scored]) -> Table:
             number_cell(job.padding, ".1%"),
             number_cell(job.truncated, ",.0f"),
             Cell(" on ".join(part for part in (job.precision, job.device) if part)),
-            Cell(day(job.created)),
+            time_cell(job.created),
         )
         for job in jobs
     )
-    return Table("Jobs, the newest first", columns, rows)
+    return without_empty(Table("Jobs, the newest first", columns, rows))
 
 
 def _rates(jobs: Sequence[Scored]) -> Figure:

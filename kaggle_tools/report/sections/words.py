@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from kaggle_tools.report.blocks import Cell, Note, Tone
+from kaggle_tools.report.blocks import Cell, Note, Table, Tone
 
 
 def plural(n: int, what: str) -> str:
@@ -41,12 +42,13 @@ def compact(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def day(stamp: str) -> str:
-    """An ISO time as ``20 Nov 2026, 21:30``; anything else as it is."""
+def time_cell(stamp: str) -> Cell:
+    """An ISO time as ``20 Nov 2026``, sorted to the second; anything else as it is."""
     try:
-        return f"{datetime.fromisoformat(stamp):%d %b %Y, %H:%M}".lstrip("0")
+        time = datetime.fromisoformat(stamp)
+        return Cell(f"{time.day} {time:%b %Y}", time.timestamp())
     except ValueError:
-        return stamp
+        return Cell(stamp)
 
 
 def number_cell(
@@ -55,7 +57,20 @@ def number_cell(
     """A number in a table; empty where there is none."""
     if value is None or value != value:
         return Cell("")
-    return Cell(format(value, form), float(value), bar=bar, strong=strong, tone=tone)
+    text = format(value, form)
+    rounded_to_zero = not any(digit in text for digit in "123456789")
+    return Cell(text.lstrip("+-") if rounded_to_zero else text, float(value), bar=bar, strong=strong, tone=tone)
+
+
+def without_empty(table: Table) -> Table:
+    """The table without columns in which nothing stands, such as private scores while nobody knows any."""
+    kept = [i for i in range(len(table.columns)) if i == 0 or any(row[i].text for row in table.rows)]
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        sorted_by=kept.index(table.sorted_by) if table.sorted_by in kept else -1,
+    )
 
 
 def warnings(problems: Iterable[str]) -> list[Note]:

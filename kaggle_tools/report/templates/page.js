@@ -58,8 +58,8 @@
     label.append(made("span", { class: "hidden" }, `Filter rows of “${table.caption.textContent}”`), input);
     const count = made("span", { class: "count", role: "status" });
     const bar = made("div", { class: "tools" });
-    bar.append(label, count);
-    holder.prepend(bar);
+    bar.append(count, label);
+    holder.querySelector(".table-head").append(bar);
     const apply = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
@@ -102,15 +102,16 @@
     const above = event.clientY - height - 14;
     tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(above < 8 ? event.clientY + 20 : above)}px)`;
   };
-  document.addEventListener("pointerover", (event) => {
+  const show = (event) => {
     const mark = event.target.closest?.("[data-tip]");
     tip.hidden = !mark;
     if (mark) {
       tip.textContent = mark.dataset.tip;
       place(event);
     }
-  });
-  document.addEventListener("pointermove", (event) => { if (!tip.hidden) place(event); });
+  };
+  document.addEventListener("pointermove", show);
+  document.addEventListener("pointerdown", show); // a finger does not hover
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
   // --- contents: where am I; open on wide screens, folded on narrow ones
