@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.blend import find_runs, test_stem
+from jobs.members import find_runs, test_stem
 from jobs.leaderboard import score_of
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition

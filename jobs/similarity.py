@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from jobs.blend import test_stem
+from jobs.members import test_stem
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.predictions import Predictions
