@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.members import find_runs, test_stem
 from jobs.leaderboard import score_of
+from jobs.members import find_runs, test_stem
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError

@@ -119,9 +119,8 @@ def dots(
     *,
     form: str = ".4f",
     title: str = "",
-    strong: Sequence[str] = (),
 ) -> Chart:
-    """The members of each group as small dots, its overall value as a large one: scores of folds and of all rows.
+    """The members of each group as dots, its overall value as an upright line: scores of folds and of all rows.
 
     Args:
         names: (N,) in the order shown.
@@ -129,16 +128,14 @@ def dots(
         values: (N,) overall values.
         form: Of values in tooltips.
         title: Of the axis.
-        strong: Names in full colour; empty: all.
     """
-    small: list[Row] = [
+    members: list[Row] = [
         {"name": name, "value": value, "tip": f"{name}, fold {i}: {format(value, form)}"}
         for name, group in zip(names, groups, strict=True)
         for i, value in enumerate(group)
     ]
-    large: list[Row] = [
-        {"name": n, "value": v, "tip": f"{n}: {format(v, form)}", "strong": not strong or n in strong}
-        for n, v in zip(names, values, strict=True)
+    whole: list[Row] = [
+        {"name": n, "value": v, "tip": f"{n}: {format(v, form)}"} for n, v in zip(names, values, strict=True)
     ]
     spans = [{"name": n, "low": min(g), "high": max(g)} for n, g in zip(names, groups, strict=True) if g]
 
@@ -146,15 +143,12 @@ def dots(
         y = _names_axis(width, names)
         x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False), axis=_values_axis(width))
         span = alt.Chart(data(spans)).mark_rule(strokeWidth=6, strokeCap="round", color=LIGHT["grid"], aria=False)
-        one = alt.Chart(data(small)).mark_point(filled=True, size=28, color=LIGHT["soft"], opacity=0.75)
-        whole = alt.Chart(data(large)).mark_point(
-            filled=True, size=120, opacity=1, stroke=LIGHT["paper"], strokeWidth=1.5
-        )
-        tint = alt.condition("datum.strong", colour("series-1"), colour("pale"))
+        dot = alt.Chart(data(members)).mark_point(filled=True, size=30, color=LIGHT["soft"], opacity=0.7)
+        tick = alt.Chart(data(whole)).mark_tick(thickness=3.5, size=18, color=LIGHT["series-1"], opacity=1)
         return alt.layer(
             span.encode(x=alt.X("low:Q", title=title), x2="high:Q", y=y),
-            whole.encode(x=x, y=y, color=tint, description="tip:N"),
-            one.encode(x=x, y=y, description="tip:N"),
+            tick.encode(x=x, y=y, description="tip:N"),
+            dot.encode(x=x, y=y, description="tip:N"),
         )
 
     return in_both_widths(draw, _ROW * len(names))

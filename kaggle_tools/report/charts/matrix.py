@@ -16,6 +16,8 @@ from kaggle_tools.report.theme import DARK_TEXT_BELOW, LIGHT, N_STEPS, STEPS
 if TYPE_CHECKING:  # it compiles; who draws a tree has one already
     from kaggle_tools.similarity import Tree
 
+_LEAST_ROW = 13  # pixels that a row's name needs
+
 
 def heatmap(
     values: ArrayLike,
@@ -53,13 +55,20 @@ def heatmap(
         text = format(matrix[i, j] if not form.endswith("d") else int(matrix[i, j]), form)
         words = tip(int(i), int(j)) if tip else f"{rows[i]} × {columns[j]}\n{text}"
         cells.append({"r": int(i), "c": int(j), "step": int(steps[i, j]), "text": text, "tip": words})
+    names_px = 7 * max(map(len, rows), default=0)
+
+    def side(width: int) -> float:
+        """Pixels across a cell."""
+        return (width - min(_limit(width), names_px) - 20) / max(len(columns), 1)
+
     widest = max((len(cell["text"]) for cell in cells), default=0)
 
     def draw(width: int) -> Plot:
-        names_px = min(_limit(width), 7 * max(map(len, rows), default=0))
-        cell_px = (width - names_px - 20) / max(len(columns), 1)
-        upright = all(len(name) * 7 <= cell_px for name in columns)
-        x = alt.X("c:O", axis=_axis(columns, column_title, width, angle=0 if upright else -45, orient="top"))
+        cell_px = side(width)
+        fits = all(len(name) * 7 <= cell_px for name in columns)
+        angle = 0 if fits else -45 if cell_px >= 18 else -90
+        size = round(min(12.0, max(8.0, cell_px - 1)))
+        x = alt.X("c:O", axis=_axis(columns, column_title, width, angle=angle, orient="top", size=size))
         y = alt.Y("r:O", axis=_axis(rows, row_title, width, angle=0, orient="left"))
         tint = alt.Color(
             "step:O", scale=alt.Scale(domain=list(range(N_STEPS)), range=list(STEPS)), legend=None
@@ -76,8 +85,7 @@ def heatmap(
         return alt.layer(*layers, data=data(cells))
 
     def height(width: int) -> int:
-        side = (width - min(_limit(width), 7 * max(map(len, rows), default=0)) - 20) / max(len(columns), 1)
-        return round(len(rows) * min(max(side, 6), 34 if not small else 44))
+        return round(len(rows) * min(max(side(width), _LEAST_ROW), 44 if small else 34))
 
     return in_both_widths(draw, height, small=small)
 
@@ -137,7 +145,9 @@ def _steps(
     return np.clip((share * N_STEPS).astype(np.int64), 0, N_STEPS - 1), (bottom, top)
 
 
-def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: Literal["top", "left"]) -> alt.Axis:
+def _axis(
+    names: Sequence[str], title: str, width: int, *, angle: int, orient: Literal["top", "left"], size: int = 12
+) -> alt.Axis:
     # Places, not names, are the scale's domain: two models may have the same name on a foreign board.
     return alt.Axis(
         title=title or None,
@@ -146,8 +156,10 @@ def _axis(names: Sequence[str], title: str, width: int, *, angle: int, orient: L
         labelExpr=_lookup(names, "datum.value"),
         labelAngle=angle,
         labelAlign="left" if angle else alt.Undefined,
+        labelBaseline="middle" if angle == -90 else alt.Undefined,
         labelLimit=_limit(width),
         labelOverlap=len(names) > 30,
+        labelFontSize=size,
         labelPadding=6,
     )
 

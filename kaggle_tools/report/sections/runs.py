@@ -101,10 +101,8 @@ def _scores(runs: Sequence[Measured], metric: str) -> Figure:
     if not any(run.fold_scores for run in runs):
         chart = bars(names, scores, form=".4f", title=spaced(metric), strong=names[:1])
         return Figure(chart, f"{spaced(metric)} of each run".capitalize(), alt=alt)
-    chart = dots(
-        names, [run.fold_scores for run in runs], scores, title=f"{spaced(metric)}, out of fold", strong=names[:1]
-    )
-    return Figure(chart, "How much the score moves from fold to fold", alt, "Large: all rows. Small: each fold.")
+    chart = dots(names, [run.fold_scores for run in runs], scores, title=f"{spaced(metric)}, out of fold")
+    return Figure(chart, "How much the score moves from fold to fold", alt, "Upright lines: all rows. Dots: each fold.")
 
 
 def _by_class(runs: Sequence[Measured], classes: Sequence[str]) -> Figure:
