@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.blend import find_runs, test_stem
 from jobs.leaderboard import score_of
+from jobs.members import find_runs, test_stem
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -44,9 +44,11 @@ class Board:
         workspace = Workspace(competition.root, competition)
         notes: list[str] = []
         answers: dict[str, Answers] = {}
+        named = set(wanted)
         if target is not None:
             one = read_answers(target, workspace.submissions, competition)
             answers[one.title] = one
+            named.add(one.title)
         belief = _belief(workspace, notes)
         if target is not None:
             join({"the runs": belief, one.title: one})  # an error of the target is not left out with a note
@@ -63,7 +65,7 @@ class Board:
         metric = find_metric(competition.metric)
         if metric.takes == "probs":
             for title in [title for title, own in answers.items() if own.probs is None]:
-                if title == target or title in wanted or len(answers) == 1:
+                if title in named or wanted:
                     raise UserError(f"'{title}' holds labels, but {metric.name} is of probabilities")
                 notes.append(f"{title} left out: it holds labels, and {metric.name} is of probabilities")
                 del answers[title]

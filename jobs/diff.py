@@ -21,7 +21,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.submissions.answers import read_answers
+from kaggle_tools.submissions.answers import Answers, read_answers
 from kaggle_tools.submissions.changes import ChangedRow, Texts, changed_rows, changes_table
 from kaggle_tools.submissions.diff import Difference, Shift, compare
 from kaggle_tools.submissions.expected import ExpectedChange, expected_change
@@ -158,7 +158,7 @@ def run(options: DiffOptions) -> DiffResult:
         from kaggle_tools.report.sections.difference import difference_page
 
         rows = changed_rows(found, _HTML_ROWS, texts, judge)
-        write_page(difference_page(found, expected, not_expected, judge, rows), options.html)
+        write_page(difference_page(found, expected, not_expected, judge, rows, result.notes), options.html)
     return _with_files(result, csv, options.html)
 
 
@@ -196,18 +196,22 @@ def _result(
 
 
 def _partial(found: Difference) -> tuple[str, ...]:
-    """A warning where the judge knows the models behind one file only: it takes that one's side."""
-    ours = [
-        side.version is not None and side.version.manifest.recipe.get("kind") != "adopted"
-        for side in (found.a, found.b)
-    ]
-    if ours[0] == ours[1]:
+    """A warning where the judge does not know what is behind a file. Figures: benchmarks/LOG.md."""
+    foreign = [name for name, side in (("A", found.a), ("B", found.b)) if _is_foreign(side)]
+    if not foreign:
         return ()
-    known, foreign = ("A", "B") if ours[0] else ("B", "A")
+    who = "A and B are" if len(foreign) == 2 else f"{foreign[0]} is"
     return (
-        f"the judge is made of runs of this workspace: what {foreign}, which is from elsewhere, knows better than they "
-        f"do is not seen, and {known} looks better than it is",
+        f"{who} not made of runs of this workspace, who alone are the judge: trust the sign of the expected gain, not "
+        "its interval, and expect the foreign file to be better than it says",
     )
+
+
+def _is_foreign(side: Answers) -> bool:
+    """Neither a version of ours nor a run's own predictions."""
+    if side.version is not None:
+        return side.version.manifest.recipe.get("kind") == "adopted"
+    return side.path.parent.name != "predictions"
 
 
 def _with_files(result: DiffResult, csv: Path | None, html: Path | None) -> DiffResult:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from jobs.blend import test_stem
+from jobs.members import test_stem
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.predictions import Predictions
@@ -270,10 +270,18 @@ def _write(result: SimilarityResult, found: Similarity, pairs: Complement | None
 
         save_picture(result.names, result.matrices[result.by], result.links, result.by, output)
         return
-    from kaggle_tools.report import Page, write_page
+    from kaggle_tools.report import Cell, Column, Page, Section, write_page
+    from kaggle_tools.report import Table as Grid
     from kaggle_tools.report.sections.similarity import similarity_section
 
     rows = "out-of-fold rows" if result.on == "oof" else "test rows"
     section = similarity_section(found, pairs, result.notes, rows=rows, by=result.by)
-    title = f"{len(result.names)} models compared"
-    write_page(Page(title, (section,), kicker="Similarity", footer="cli similarity"), output)
+    meanings = Grid(
+        "Measures of two models",
+        (Column("measure"), Column("what it is")),
+        tuple((Cell(MEASURES[name].title), Cell(MEASURES[name].description)) for name in result.matrices),
+    )
+    sections = (section, Section("What is measured", (meanings,)))
+    write_page(
+        Page(f"{len(result.names)} models compared", sections, kicker="Similarity", footer="cli similarity"), output
+    )

@@ -25,7 +25,8 @@ def render_leaderboard(result: LeaderboardResult, console: Console) -> None:
     for cells in columns:
         table.add_row(*(Text(cells[i]) for i in shown))
     console.print(table)
-    console.print(f"own scores → public   {result.tracking.in_words}", markup=False)
+    advice = f": {result.tracking.advice}" if result.tracking.advice else ""
+    console.print(f"own scores → public   {result.tracking.in_words}{advice}", markup=False)
     if result.public_to_private.n:
         console.print(f"public → private      {result.public_to_private.in_words}", markup=False)
     for note in result.notes:

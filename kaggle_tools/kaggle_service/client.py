@@ -1,6 +1,6 @@
 """The official Kaggle client behind one plain boundary: nothing else in this program imports it.
 
-    service = KaggleService.connect()
+    service = KaggleService.connect(tell=print)
     service.quota("spooky-author-identification")
 
 The client prints, exits, and authenticates while it is imported; it shows headers when it is verbose, and waits for a
@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.kaggle_service.entries import Entry, Quota, read_entry
 from kaggle_tools.kaggle_service.errors import (
     NEW_TOKEN,
     ServiceError,
@@ -36,52 +35,9 @@ REQUEST_TIMEOUT_S = 60.0
 RETRY_AFTER_S = (1.0, 3.0, 8.0)  # pauses before the second, third and fourth try of a request that changes nothing
 LONGEST_PAUSE_S = 60.0  # whoever asks for more is left alone
 PAGE_SIZE = 100
+CLIENT_ERRORS = (OSError, ValueError, KeyError, TypeError)  # all of `requests`, and answers that are not as expected
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A submission as Kaggle lists it.
-
-    Attributes:
-        ref: Kaggle's number of it.
-        date: When it arrived, UTC, ISO 8601 to the second; empty where Kaggle does not say.
-        file_name: What the file was called.
-        description: The message it was sent with.
-        status: ``pending`` until it is scored, then ``complete``, or ``error`` where it cannot be.
-        error: Why it cannot be scored.
-        public_score: Once known.
-        private_score: Once known, usually when the competition has ended.
-        submitted_by: User name of the team's member.
-    """
-
-    ref: int
-    date: str
-    file_name: str
-    description: str
-    status: Literal["pending", "complete", "error"]
-    error: str
-    public_score: float | None
-    private_score: float | None
-    submitted_by: str
-
-
-@dataclass(frozen=True)
-class Quota:
-    """How often the team has submitted, and how often it may still, until midnight UTC.
-
-    Attributes:
-        n_today: Valid submissions of this day.
-        n_total: Valid submissions of the team ever.
-        n_left: Further ones that are allowed today.
-        limited_by_total: It is the competition's total that leaves no more, not the day's.
-    """
-
-    n_today: int
-    n_total: int
-    n_left: int
-    limited_by_total: bool
 
 
 class KaggleService:
@@ -90,9 +46,10 @@ class KaggleService:
     def __init__(self, api: Any, tell: Callable[[str], None]) -> None:
         self._api = api
         self._tell = tell
+        self._told: set[str] = set()
 
     @classmethod
-    def connect(cls, tell: Callable[[str], None] = lambda line: None) -> KaggleService:
+    def connect(cls, tell: Callable[[str], None]) -> KaggleService:
         """Load the client and authenticate.
 
         Args:
@@ -120,7 +77,7 @@ class KaggleService:
         request.competition_name, request.page_size = competition, PAGE_SIZE
         while True:
             page = self._ask("the list of submissions", competition, lambda: self._call("list_submissions", request))
-            yield from (_entry(item) for item in page.submissions or ())
+            yield from (read_entry(item) for item in page.submissions or ())
             if (page.next_page_token or "") in seen:
                 return
             request.page_token = page.next_page_token
@@ -132,6 +89,7 @@ class KaggleService:
         Returns:
             The token that `create` turns into one.
         """
+        from kaggle.models.kaggle_models_extended import ResumableUploadResult
         from kagglesdk.competitions.types.competition_api_service import ApiStartSubmissionUploadRequest
 
         request = ApiStartSubmissionUploadRequest()
@@ -141,11 +99,10 @@ class KaggleService:
 
         def bring() -> str:
             started = self._call("start_submission_upload", request)
-            outcome = self._api.upload_complete(str(path), started.create_url, quiet=True)
-            if outcome.name != "COMPLETE":
+            # The client repeats a dropped upload itself, up to ten times.
+            if self._api.upload_complete(str(path), started.create_url, quiet=True) != ResumableUploadResult.COMPLETE:
                 raise ServiceError(
                     "the file could not be uploaded to Kaggle; nothing was submitted",
-                    transient=outcome.name == "INCOMPLETE",
                     where=path,
                     next="run the same command again; is the file larger than the competition allows?",
                 )
@@ -172,50 +129,47 @@ class KaggleService:
         def once() -> int:
             try:
                 return int(self._call("create_submission", request).ref)
-            except Exception as exc:
+            except CLIENT_ERRORS as exc:
                 status = status_of(exc)
                 surely_not = (status is not None and 400 <= status < 500 and status != 408) or never_connected(exc)
                 if surely_not:
                     raise
-                known = explain(exc, "the submission", competition)
-                raise UnclearError(known.summary, **known.details) from None
+                raise UnclearError.like(explain(exc, "the submission", competition)) from None
 
-        # 429 is said by whoever guards the door, before anything is done.
-        return self._ask("the submission", competition, once, repeat_if=lambda error: "(429)" in error.summary)
+        # Repeated is what never got through the door: 429, or no connection at all.
+        return self._ask("the submission", competition, once)
 
     def _call(self, method: str, request: Any) -> Any:
         # A client for each request: no connection is old enough to have been closed by the other side.
         with self._api.build_kaggle_client() as client:
             return getattr(client.competitions.competition_api_client, method)(request)
 
-    def _ask(
-        self,
-        doing: str,
-        competition: str,
-        ask: Callable[[], Answer],
-        repeat_if: Callable[[ServiceError], bool] = lambda error: error.transient,
-    ) -> Answer:
+    def _ask(self, doing: str, competition: str, ask: Callable[[], Answer]) -> Answer:
         for pause_s in (*RETRY_AFTER_S, None):
             try:
-                with _contained():
-                    return ask()
-            except UserError as exc:
-                error = exc if isinstance(exc, ServiceError) else ServiceError(exc.summary, **exc.details)
-                kind: type[ServiceError] = type(error)
-            except Exception as exc:
-                error, kind = explain(exc, doing, competition), ServiceError
-            error = kind(
-                self._redacted(error.summary),
-                transient=error.transient,
-                retry_after_s=error.retry_after_s,
-                **{key: self._redacted(value) for key, value in error.details.items()},
-            )
+                with _contained() as said:
+                    answer = ask()
+                self._pass_on(said)
+                return answer
+            except ServiceError as exc:
+                error = exc
+            except CLIENT_ERRORS as exc:
+                error = explain(exc, doing, competition)
+            error = error.in_other_words(self._redacted)
             pause_s = None if pause_s is None else max(pause_s, error.retry_after_s or 0.0)
-            if isinstance(error, UnclearError) or not repeat_if(error) or pause_s is None or pause_s > LONGEST_PAUSE_S:
+            final = isinstance(error, UnclearError) or not error.transient
+            if final or pause_s is None or pause_s > LONGEST_PAUSE_S:
                 raise error from None  # the client's own exceptions may hold headers
             self._tell(f"{error.summary}; again in {pause_s:.0f} s")
             time.sleep(pause_s)
         raise AssertionError("unreachable")
+
+    def _pass_on(self, said: io.StringIO) -> None:
+        """Warnings of the client, once each: a key that others can read, a version that is too old."""
+        for line in said.getvalue().splitlines():
+            if line.startswith("Warning:") and line not in self._told:
+                self._told.add(line)
+                self._tell(f"the Kaggle client says: {self._redacted(line.removeprefix('Warning: '))}")
 
     def _authenticate(self) -> None:
         from kagglesdk import get_access_token_from_env
@@ -258,18 +212,19 @@ def _new_api() -> Any:
             where=exc.filename,
             next="set KAGGLE_CONFIG_DIR to a folder that can be written to",
         ) from None
+    if not hasattr(KaggleApi, "competition_get_submission_limits"):
+        raise UserError("the Kaggle client is too old to tell the quota", next="`pip install --upgrade kaggle`")
     api = KaggleApi()
     api.args = [word for word in api.args if word != "--verbose"]  # it would print every header, credentials included
     return api
 
 
 @contextmanager
-def _contained() -> Iterator[None]:
-    """Catch what the client prints, and end requests that are never answered."""
-    # Its words are not passed on: they come with every request, they may quote one, and errors are told by us.
+def _contained() -> Iterator[io.StringIO]:
+    """Catch what the client prints, into the buffer that is given, and end requests that are never answered."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said), _time_limit():
-        yield
+        yield said
 
 
 @contextmanager
@@ -279,50 +234,31 @@ def _time_limit() -> Iterator[None]:
     except ImportError:  # `_new_api` says what is missing
         yield
         return
-    send = HTTPAdapter.send
+    adapter: Any = HTTPAdapter
+    send = adapter.send
 
     def send_with_limit(self: Any, request: Any, **options: Any) -> Any:
         options["timeout"] = options.get("timeout") or REQUEST_TIMEOUT_S
         return send(self, request, **options)
 
-    HTTPAdapter.send = send_with_limit  # the client offers no other way
+    adapter.send = send_with_limit  # the client offers no other way
     try:
         yield
     finally:
-        HTTPAdapter.send = send
+        adapter.send = send
 
 
 def _secrets(api: Any) -> list[str]:
     from kagglesdk import get_access_token_from_env
 
     user, key = api.config_values.get("username", ""), api.config_values.get("key", "")
-    found = [key, api.config_values.get("token"), get_access_token_from_env()[0], os.environ.get("KAGGLE_KEY")]
+    found = [key, api.config_values.get("token"), os.environ.get("KAGGLE_API_TOKEN"), os.environ.get("KAGGLE_KEY")]
     found.append(base64.b64encode(f"{user}:{key}".encode()).decode() if key else None)
-    return sorted({secret for secret in found if secret}, key=len, reverse=True)
+    with suppress(OSError):  # a token file that cannot be read
+        found.append(get_access_token_from_env()[0])
+    # Nothing so short is a credential, and blotting it out everywhere would tell what it is.
+    return sorted({secret for secret in found if secret and len(secret) >= 6}, key=len, reverse=True)
 
 
 def _place(source: str | None) -> str:
     return "~/.kaggle/access_token" if source == "access_token" else f"{source} in the environment"
-
-
-def _entry(item: Any) -> Entry:
-    return Entry(
-        ref=item.ref,
-        date=item.date.isoformat(timespec="seconds") + "+00:00" if item.date else "",
-        file_name=item.file_name or "",
-        description=item.description or "",
-        status=item.status.name.lower(),
-        error=item.error_description or "",
-        public_score=_score(item.public_score),
-        private_score=_score(item.private_score),
-        submitted_by=item.submitted_by or "",
-    )
-
-
-def _score(text: str | None) -> float | None:
-    """A score as a number; None while it is empty, hidden or not a number."""
-    try:
-        score = float(text or "")
-    except ValueError:
-        return None
-    return score if math.isfinite(score) else None

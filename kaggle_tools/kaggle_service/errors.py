@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from kaggle_tools.errors import UserError
 
@@ -26,11 +27,21 @@ class ServiceError(UserError):
     """
 
     def __init__(
-        self, summary: str, *, transient: bool = False, retry_after_s: float | None = None, **details: object
+        self, summary: str, *, transient: bool = False, retry_after_s: float | None = None, **details: Any
     ) -> None:
         super().__init__(summary, **details)
         self.transient = transient
         self.retry_after_s = retry_after_s
+
+    @classmethod
+    def like(cls, other: ServiceError, summary: str = "", **details: str) -> Self:
+        """The same as `other` in this kind of error, perhaps with another summary or other details."""
+        merged: dict[str, Any] = {**other.details, **details}
+        return cls(summary or other.summary, transient=other.transient, retry_after_s=other.retry_after_s, **merged)
+
+    def in_other_words(self, rewrite: Callable[[str], str]) -> Self:
+        """The same with each text passed through `rewrite`."""
+        return self.like(self, rewrite(self.summary), **{key: rewrite(text) for key, text in self.details.items()})
 
 
 class UnclearError(ServiceError):
@@ -53,6 +64,12 @@ def explain(exc: Exception, doing: str, competition: str) -> ServiceError:
             f"no answer from Kaggle at {doing}: {_innermost(exc)}",
             transient=True,
             next="look at the connection (and at http_proxy, https_proxy), then run the same command again",
+        )
+    if isinstance(exc, OSError) and exc.filename is not None:
+        return ServiceError(
+            f"the Kaggle client cannot read a file at {doing}: {exc.strerror}",
+            where=exc.filename,
+            next="mend or remove it; a token belongs into ~/.kaggle/access_token",
         )
     return ServiceError(
         f"Kaggle's answer at {doing} cannot be understood: {type(exc).__name__}",
@@ -84,7 +101,7 @@ def status_of(exc: Exception) -> int | None:
 def _explain_answer(response: Any, doing: str, competition: str) -> ServiceError:
     body = _body(response)
     status = _status(response, body)
-    details = {"reason": reason} if (reason := _reason(body, response)) else {}
+    details: dict[str, Any] = {"reason": reason} if (reason := _reason(body, response)) else {}
     page = f"https://www.kaggle.com/competitions/{competition}"
     if status == 401:
         return ServiceError("Kaggle does not accept the credentials (401)", **details, next=NEW_TOKEN)
@@ -156,13 +173,12 @@ def _retry_after_s(response: Any) -> float | None:
 
 def _innermost(exc: BaseException) -> str:
     """The plainest of nested network errors; never its address, which may be signed."""
-    while (inner := _inner(exc)) is not None:
-        exc = inner
+    for _ in range(10):
+        exc = _inner(exc) or exc
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    text = re.sub(r"<[^>]*>:?\s*|https?://\S+|\(?host=.*", "", text).strip(" :.")
-    return text or type(exc).__name__
+    return " ".join(re.sub(r"<[^>]*>|https?://\S+|\(?host=.*", "", text).split()).strip(" :.") or type(exc).__name__
 
 
 def _inner(exc: BaseException) -> BaseException | None:
-    candidates = [getattr(exc, "reason", None), *reversed(exc.args)]
+    candidates = [getattr(exc, "reason", None), *exc.args, exc.__cause__, exc.__context__]
     return next((c for c in candidates if isinstance(c, BaseException)), None)

@@ -18,7 +18,8 @@ class Tracking:
         rank_correlation: Spearman's; None with fewer than three, or where one side does not vary.
         offset: Median of board minus ours.
         spread: Standard deviation of board minus ours; None with one.
-        in_words: One sentence.
+        in_words: The figures as a sentence.
+        advice: How far to trust our scores; empty where it cannot be told.
     """
 
     n: int
@@ -26,6 +27,7 @@ class Tracking:
     offset: float | None
     spread: float | None
     in_words: str
+    advice: str = ""
 
 
 def track(ours: ArrayLike, board: ArrayLike) -> Tracking:
@@ -41,14 +43,13 @@ def track(ours: ArrayLike, board: ArrayLike) -> Tracking:
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Tracking(n, None, offset, spread, f"{n} with both scores: too few to tell, or all the same")
     correlation = float(spearmanr(a, b).statistic)
-    return Tracking(n, correlation, offset, spread, _words(n, correlation, offset))
+    words = f"rank correlation {correlation:.3f} of {n}, offset {offset:+.5f} (median)"
+    return Tracking(n, correlation, offset, spread, words, _advice(correlation))
 
 
-def _words(n: int, correlation: float, offset: float) -> str:
+def _advice(correlation: float) -> str:
     if correlation >= 0.8:
-        said = "trust your own scores"
-    elif correlation >= 0.4:
-        said = "your own scores point the right way, roughly"
-    else:
-        said = "your own scores do not tell the board's order: look for a leak, a drift, or too little data"
-    return f"rank correlation {correlation:.3f} of {n}, the board says {offset:+.5f}: {said}"
+        return "trust your own scores"
+    if correlation >= 0.4:
+        return "your own scores point the right way, roughly"
+    return "your own scores do not tell the board's order: look for a leak, a drift, or too little data"

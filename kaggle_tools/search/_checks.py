@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import Metric, find_metric
+from kaggle_tools.metrics import Metric, metric_for
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,10 @@ def check_problem(stack: Any, codes: Any, metric: str, *, least_models: int = 1)
         UserError: Shapes that do not fit, no rows, too few models, values that are not numbers, labels that are
             missing or no class, an unknown metric or one of the other task.
     """
-    found = find_metric(metric)
     checked = check_stack(stack, least_models=least_models)
     truth = _checked_codes(codes, checked.shape)
     task = "single_label" if truth.ndim == 1 else "multi_label"
-    if task not in found.tasks:
-        raise UserError(f"metric '{found.name}' is not for {task} tasks", expected=f"a metric for {task} rows")
-    return Problem(checked, truth, found, task)
+    return Problem(checked, truth, metric_for(metric, task, checked.shape[2]), task)
 
 
 def check_stack(stack: Any, *, least_models: int = 1) -> NDArray[np.float32]:

@@ -20,28 +20,33 @@ _HALF = int(np.float32(0.5).view(np.uint32) >> _SHIFT)  # the bin of one half
 
 def mean_ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) float32 ranks from 1 of (N,) values in [0, 1]; equal values share the mean of their ranks."""
-    checked = np.clip(values, 0.0, 1.0)
     if len(values) > EXACT:
-        # Floats are densest near nought, so what is near one is told by its distance from there.
-        upper = checked > 0.5
-        bins = (np.where(upper, 1.0 - checked, checked).view(np.uint32) & _POSITIVE) >> _SHIFT
-        return np.asarray(_count(np.where(upper, np.uint32(2 * _HALF + 1) - bins, bins), 2 * _HALF + 2))
-    keys = checked.view(np.uint32) & _POSITIVE
+        return np.asarray(_count(np.ascontiguousarray(values)))
+    keys = np.clip(values, 0.0, 1.0).view(np.uint32) & _POSITIVE
     return np.asarray(_rank(keys, np.argsort(keys)))
 
 
 @compiled
-def _count(bins: NDArray[np.uint32], n_bins: int) -> NDArray[np.float32]:
-    sizes = np.zeros(n_bins, np.int32)
-    for i in range(len(bins)):
+def _count(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    n, one, half = len(values), np.float32(1.0), np.float32(0.5)
+    # Floats are densest near nought, so what is near one is told by its distance from there.
+    ranks = np.empty(n, np.float32)
+    for i in range(n):
+        ranks[i] = one - values[i] if values[i] > half else values[i]
+    distance = ranks.view(np.uint32)
+    bins = np.empty(n, np.uint32)
+    for i in range(n):
+        below = min((distance[i] & _POSITIVE) >> _SHIFT, _HALF)
+        bins[i] = 2 * _HALF + 1 - below if values[i] > half else below
+    sizes = np.zeros(2 * _HALF + 2, np.int32)
+    for i in range(n):
         sizes[bins[i]] += 1
-    rank_of = np.empty(n_bins, np.float32)
+    rank_of = np.empty(len(sizes), np.float32)
     before = 0
-    for b in range(n_bins):
+    for b in range(len(sizes)):
         rank_of[b] = before + 0.5 * (sizes[b] + 1)
         before += sizes[b]
-    ranks = np.empty(len(bins), np.float32)
-    for i in range(len(bins)):
+    for i in range(n):
         ranks[i] = rank_of[bins[i]]
     return ranks
 

@@ -18,18 +18,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
+from kaggle_tools.submissions._values import Floats, no_submission, of_competition, of_values
 from kaggle_tools.submissions.layout import trimmed
 from kaggle_tools.submissions.versions import Version, find_version
 from kaggle_tools.tables import read_table, sniff_format
-
-SUM_TOLERANCE = 1e-3
-
-Floats = NDArray[np.float32] | NDArray[np.float64]
 
 _PARQUET = b"PAR1"
 
@@ -81,12 +77,17 @@ class Answers:
         names = tuple(classes or self.classes)
         if self.probs is None:
             assert self.labels is not None
-            with_names = encode_label_sets if self.task == "multi_label" else encode_labels
-            return with_names(self.labels, names)
+            if self.task == "multi_label":
+                return encode_label_sets(self.labels, names)
+            try:
+                places = self.labels.cast(pl.Enum(names)).to_physical()
+            except pl.exceptions.InvalidOperationError:
+                return encode_labels(self.labels, names)  # which says what is wrong
+            return places.cast(pl.Int64).to_numpy()
         if self.task == "multi_label":
             return np.asarray(self.in_order(names) >= THRESHOLD)
-        places = np.array([names.index(name) for name in self.classes])
-        return np.asarray(places[self.probs.argmax(axis=1)], np.int64)
+        order = np.array([names.index(name) for name in self.classes])
+        return np.asarray(order[self.probs.argmax(axis=1)], np.int64)
 
     def in_order(self, classes: Sequence[str]) -> Floats:
         """(N, C) probabilities, columns in the order of `classes`."""
@@ -136,127 +137,17 @@ def read_answer_file(
     fmt = sniff_format(path)
     table = pl.read_parquet(path) if fmt.kind == "parquet" else read_table(path, fmt=fmt)
     if not len(table):
-        raise _no_submission(path, table, "it has no rows")
+        raise no_submission(path, table, "it has no rows")
     if table.width < 2:
-        raise _no_submission(path, table, "it has only one column")
+        raise no_submission(path, table, "it has only one column")
     id_column = _id_column(table.columns, competition)
     values = table.drop(id_column, *(name for name in table.columns if _is_index(name) and name != id_column))
     ids = trimmed(table[id_column])
     if competition is not None:
-        classes, task, labels, probs = _of_competition(path, values, competition)
+        classes, task, labels, probs = of_competition(path, values, competition)
     else:
-        classes, task, labels, probs = _of_values(path, values)
+        classes, task, labels, probs = of_values(path, values)
     return Answers(title, path, ids, classes, task, labels, probs, version)
-
-
-_Parts = tuple[tuple[str, ...], str, pl.Series | None, Floats | None]
-
-
-def _of_competition(path: Path, values: pl.DataFrame, competition: Competition) -> _Parts:
-    """Class columns count first; else a single column of labels, or of the second class's probability."""
-    classes, task = competition.classes, competition.task
-    try:
-        matched = match_class_columns(values.columns, classes)
-    except UserError as exc:
-        if values.width > 1 and competition.label_column not in values.columns:
-            raise _no_submission(path, values, exc.summary, expected=", ".join(classes)) from exc
-    else:
-        return classes, task, None, _fractions(path, values.select(matched.values()))
-    column = competition.label_column if competition.label_column in values.columns else values.columns[0]
-    single = values[column]
-    if len(classes) == 2 and not _all_among(single, classes):
-        return classes, task, None, _two_columns(_fractions(path, single.to_frame()))
-    labels = _labels(path, single, empty=task == "multi_label")
-    wrong = (~labels.is_in(list(classes))) if task == "single_label" else None
-    if wrong is not None and wrong.any():
-        row = wrong.arg_max() or 0
-        raise UserError(
-            f"{path.name} holds labels that are no classes of the competition",
-            where=path,
-            found=f"{wrong.sum():,} of {len(labels):,} rows; row {row + 1:,}: '{labels[row]}' in column '{column}'",
-            expected=", ".join(classes),
-            next="check the file with `cli validate FILE`",
-        )
-    return classes, task, labels, None
-
-
-def _of_values(path: Path, values: pl.DataFrame) -> _Parts:
-    """Without a competition: several columns are probabilities of classes named so, a single one of labels."""
-    numbers = [_numbers(values[name]) for name in values.columns]
-    fractions = [bool(n.is_between(0, 1).fill_null(False).all()) for n in numbers]
-    if values.width == 1:
-        if fractions[0] and (numbers[0] % 1 != 0).any():
-            name = values.columns[0]
-            return (f"not {name}", name), "single_label", None, _two_columns(_fractions(path, values))
-        labels = _labels(path, values.to_series(), empty=False)
-        return tuple(labels.unique().sort()), "single_label", labels, None
-    if not all(fractions):
-        other = values.columns[fractions.index(False)]
-        raise _no_submission(
-            path, values, f"column '{other}' holds no probabilities, and there is more than one column"
-        )
-    probs = _fractions(path, values)
-    one = bool((np.abs(probs.sum(axis=1) - 1) <= SUM_TOLERANCE).all())
-    return tuple(values.columns), "single_label" if one else "multi_label", None, probs
-
-
-def _fractions(path: Path, values: pl.DataFrame) -> Floats:
-    """(N, C) of columns that hold numbers in [0, 1].
-
-    Raises:
-        UserError: A value is something else; names row, column and value.
-    """
-    columns = [_numbers(values[name]) for name in values.columns]
-    for name, numbers in zip(values.columns, columns, strict=True):
-        wrong = ~numbers.is_between(0, 1).fill_null(False)
-        if wrong.any():
-            row = wrong.arg_max() or 0
-            raise UserError(
-                f"{path.name} holds values that are no probabilities",
-                where=path,
-                found=f"{wrong.sum():,} of {len(values):,} rows; row {row + 1:,}: '{values[name][row]}' "
-                f"in column '{name}'",
-                expected="numbers in [0, 1]",
-                next="logits become probabilities on `cli import NAME --test FILE --logits`",
-            )
-    return np.ascontiguousarray(np.column_stack([numbers.to_numpy() for numbers in columns]))
-
-
-def _two_columns(second: Floats) -> Floats:
-    return np.ascontiguousarray(np.column_stack([1 - second[:, 0], second[:, 0]]))
-
-
-def _labels(path: Path, values: pl.Series, *, empty: bool) -> pl.Series:
-    labels = _text(values)
-    missing = labels.is_null() | (labels == "")
-    if missing.any() and not empty:
-        row = missing.arg_max() or 0
-        raise UserError(
-            f"{missing.sum():,} of {len(labels):,} rows of {path.name} have no label",
-            where=path,
-            first=f"row {row + 1:,}, column '{values.name}'",
-            next="check the file with `cli validate FILE`",
-        )
-    return labels.fill_null("")
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.String:
-        fast = values.cast(pl.Float64, strict=False)
-        return fast if not fast.null_count() else values.str.strip_chars().cast(pl.Float64, strict=False)
-    if values.dtype.is_float():
-        return values
-    return values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() else pl.Series([None] * len(values))
-
-
-def _text(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float() and (values.drop_nulls().drop_nans() % 1 == 0).all():
-        values = values.fill_nan(None).cast(pl.Int64)
-    return values.cast(pl.String).str.strip_chars()
-
-
-def _all_among(values: pl.Series, classes: Sequence[str]) -> bool:
-    return bool(_text(values).is_in(list(classes)).fill_null(False).all())
 
 
 def _id_column(columns: Sequence[str], competition: Competition | None) -> str:
@@ -300,18 +191,3 @@ def _names_a_file(wanted: str) -> bool:
     return "/" in wanted or Path(wanted).suffix.lower() in (
         ".csv", ".tsv", ".txt", ".gz", ".zst", ".parquet", ".json", ".jsonl", ".npy", ".xlsx",
     )  # fmt: skip
-
-
-def _no_submission(
-    path: Path,
-    table: pl.DataFrame,
-    why: str,
-    expected: str = "an id column, and a label or one probability a class",
-) -> UserError:
-    shown = ", ".join(table.columns[:8]) + (" …" if table.width > 8 else "")
-    return UserError(
-        f"{path.name} is not a submission: {why}",
-        where=path,
-        found=f"{len(table):,} rows, columns {shown}" if table.width else "nothing",
-        expected=expected,
-    )

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.submissions._join import rows_of
 from kaggle_tools.submissions._shift import shifts
-from kaggle_tools.submissions.answers import Answers, Floats
+from kaggle_tools.submissions._values import Floats
+from kaggle_tools.submissions.answers import Answers
 
 EDGES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

@@ -8,8 +8,10 @@ probabilities, thousands of times, and both submissions are scored on the same d
 where the metric allows it, and count for both where it does not (macro F1). Draws are shared among the judge's
 bootstrap refits, so its own uncertainty is in the interval.
 
-This is the judge's opinion: where a submission comes from a model that the judge does not know, what that model knows
-better is not seen, and the gain is underestimated. A submission that is the judge's own decision cannot be beaten.
+This is the judge's opinion. Tried on rows with known labels: between models that it is made of, the sign was always
+right and the intervals held 85 to 98 % of the real changes; between models that it does not know, whose own knowledge
+it cannot see, the sign was right in 88 to 100 % and the intervals held a third to a half (`benchmarks/LOG.md`). A
+submission that is the judge's own decision cannot be beaten.
 """
 
 from __future__ import annotations

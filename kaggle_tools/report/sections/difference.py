@@ -40,12 +40,17 @@ def difference_page(
     not_expected: str,
     judge: Judge | None,
     rows: Sequence[ChangedRow],
+    notes: Sequence[str] = (),
 ) -> Page:
-    """A page of its own for `cli diff --html`."""
-    section = difference_section(found, expected, not_expected, judge, rows)
+    """A page of its own, as `cli diff --html` writes it; see `difference_section`."""
+    blocks = [Note(note, "hint") for note in notes or found.notes]
+    sections = [Section("In short", [*blocks, _verdict(expected, not_expected, judge)], lead=_lead(found))]
+    if not found.changed.any():
+        sections = [Section("In short", [*blocks, Note("No row changed.", "finding")])]
+    sections += [Section(heading, parts) for heading, parts in _parts(found, rows)]
     return Page(
         f"{found.a.title} → {found.b.title}",
-        sections=(section,),
+        sections=sections,
         kicker="What changed",
         facts=_facts(found, expected),
         footer=f"{found.a.path} and {found.b.path}",
@@ -79,13 +84,21 @@ def difference_section(
     if not found.changed.any():
         return Section(title, [*blocks, Note("No row changed.", "finding")])
     blocks.append(_verdict(expected, not_expected, judge))
-    if found.flipped.any():
-        blocks += [Heading("Who became what"), _transitions(found)]
-    if found.shift is not None:
-        blocks += [Heading("How far probabilities moved"), _shift(found), _by_class(found)]
-    if rows:
-        blocks += [Heading("Biggest changes"), _rows(rows, int(found.changed.sum()))]
+    for heading, parts in _parts(found, rows):
+        blocks += [Heading(heading), *parts]
     return Section(title, blocks, lead=_lead(found))
+
+
+def _parts(found: Difference, rows: Sequence[ChangedRow]) -> list[tuple[str, list[Block]]]:
+    """Headings with what stands below them."""
+    parts: list[tuple[str, list[Block]]] = []
+    if found.flipped.any():
+        parts.append(("Who became what", [_transitions(found)]))
+    if found.shift is not None and found.changed.any():
+        parts.append(("How far probabilities moved", [_shift(found), _by_class(found)]))
+    if rows:
+        parts.append(("Biggest changes", [_rows(rows, int(found.changed.sum()))]))
+    return parts
 
 
 def _lead(found: Difference) -> str:

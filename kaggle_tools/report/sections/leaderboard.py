@@ -120,7 +120,8 @@ def _scores(
 
 def _trust(tracking: Tracking) -> str:
     words = tracking.in_words[:1].upper() + tracking.in_words[1:]
-    return f"{words}. Ours is the honest score, or the out-of-fold score where there is none."
+    advice = f": {tracking.advice}" if tracking.advice else ""
+    return f"{words}{advice}. Ours is the honest score, or the out-of-fold score where there is none."
 
 
 def _offset(tracking: Tracking) -> str:

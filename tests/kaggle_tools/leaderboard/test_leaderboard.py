@@ -223,3 +223,22 @@ def test_projection_gives_probabilities_whatever_the_scores(k, n, c, seed):
     found = project(belief, np.stack([costs("log_loss", one) for one in probs]), scores)
     assert np.isfinite(found.weights).all()
     assert np.allclose(np.exp(found.log_probs).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(("metric", "method"), [("log_loss", "projection"), ("micro_f1", "regression")])
+def test_several_labels_a_row_are_predicted_and_drawn(metric, method):
+    random = np.random.default_rng(2)
+    belief = random.random((500, 4))
+    truth = draw_labels(belief, "multi_label", random)
+    noise = random.standard_normal((5, 500, 4)) * np.linspace(0.05, 0.4, 5)[:, None, None]
+    probs = np.clip(belief + noise, 0.01, 0.99).astype(np.float32)
+    scores = np.array([evaluate(metric, truth, one) for one in probs])
+    found = predict(prepare(belief, probs, scores, metric, "multi_label"), 2)
+    assert found.method == method
+    assert found.score == pytest.approx(scores[2], abs=0.05)
+    splits = draw_splits(belief, probs, metric, 150, "multi_label")
+    drawn = []
+    for _ in range(300):
+        truth, rows = draw_labels(belief, "multi_label", random), random.permutation(500)[:150]
+        drawn.append(evaluate(metric, truth[rows], probs[0, rows]))
+    assert splits.noise[0] == pytest.approx(np.std(drawn), rel=0.25)
