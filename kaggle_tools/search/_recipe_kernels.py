@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kaggle_tools.search._compiled import compiled
 from kaggle_tools.search._portable import portable_exp, portable_log
 
-PLAIN, LOG, LOGIT, POWER = range(4)
+PLAIN, LOG, LOGIT, POWER, SOFT_LOG = range(5)
 
 _BLOCK = 1024  # rows whose sums stay in the cache while the models go by
 
@@ -39,6 +39,9 @@ def _transformed(probability: np.float32, transform: int, floor: float, power: f
     p = float(probability)
     if transform == PLAIN:
         return p
+    if transform == SOFT_LOG:
+        soft: float = portable_log(p + floor)
+        return soft
     p = max(p, floor)
     if transform == LOG:
         value: float = portable_log(p)

@@ -97,6 +97,9 @@ def _linear_pool(recipe: Recipe, probs: Stack) -> Floats:
 
 def _log_pool(recipe: Recipe, probs: Stack) -> Floats:
     biases = np.array(recipe.parameters.get("biases", (0.0,) * probs.shape[2]))
+    if "bends" in recipe.parameters:
+        bends, knee = np.array(recipe.parameters["bends"]), float(recipe.parameters["knee"])
+        biases = biases + _pool(probs, bends, kernels.SOFT_LOG, knee)
     return _pooled_logs(recipe, probs, np.array(recipe.parameters["exponents"]), biases)
 
 
@@ -105,6 +108,7 @@ def _geometric_mean(recipe: Recipe, probs: Stack) -> Floats:
 
 
 def _pooled_logs(recipe: Recipe, probs: Stack, exponents: Floats, biases: Floats) -> Floats:
+    """`biases` are (C,), or (N, C) where there is more to add."""
     transform = kernels.LOG if recipe.task == "single_label" else kernels.LOGIT
     scores = _pool(probs, exponents, transform, _floor(recipe))
     scores += biases
