@@ -91,6 +91,8 @@ class BlendResult:
         table: Candidates, best honest score first.
         chosen: Name of the one that was taken.
         reason: Why.
+        honest: Its honest score, with what having been chosen flatters it by taken off.
+        choice_optimism: How much that was.
         verdict: What the interval of its gain advises.
         recipe: File.
         words: The recipe in words and numbers.
@@ -104,6 +106,8 @@ class BlendResult:
     table: tuple[CandidateRow, ...]
     chosen: str
     reason: str
+    honest: float
+    choice_optimism: float
     verdict: str
     recipe: Path
     words: str
@@ -156,6 +160,8 @@ def run(options: BlendOptions) -> BlendResult:
         table=tuple(_row(one) for one in chosen.table),
         chosen=chosen.name,
         reason=chosen.reason,
+        honest=chosen.honest,
+        choice_optimism=chosen.choice_optimism,
         verdict=chosen.tried.honest.verdict,
         recipe=path,
         words=explain(chosen.recipe),
@@ -220,7 +226,7 @@ def write_blend(workspace: Workspace, runs: list[Run], recipe: Recipe, path: Pat
         competition=competition.name,
         metric=recipe.metric,
         oof_score=recipe.fitted,
-        honest_score=tried.honest.honest,
+        honest_score=recipe.honest,
         class_counts=count_classes(blended),
         note=tried.honest.verdict,
     )

@@ -5,7 +5,8 @@
     chosen.recipe         # fitted to all rows
 
 Of candidates whose honest score is within one standard error of the best (Breiman et al. 1984, "1-SE rule"; the error
-is that of the paired difference) the one with the fewest fitted numbers wins.
+is that of the paired difference) the one with the fewest fitted numbers wins. That it was chosen flatters it: by how
+much, a bootstrap tells (`_selection`), and `Chosen.honest` is the score after that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import find_metric
+from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
 from kaggle_tools.search.compare import compare
 from kaggle_tools.search.honest import Apply, Honest, evaluate
@@ -57,11 +59,15 @@ class Chosen:
         table: All that were tried.
         name: The one that was taken.
         reason: Why, in a sentence.
+        choice_optimism: How much better it looks for having been chosen; above zero is too good.
+        honest: Its honest score, the choice counted.
     """
 
     table: tuple[Tried, ...]
     name: str
     reason: str
+    choice_optimism: float
+    honest: float
 
     @property
     def tried(self) -> Tried:
@@ -70,8 +76,8 @@ class Chosen:
 
     @property
     def recipe(self) -> Recipe:
-        """Its recipe."""
-        return self.tried.recipe
+        """Its recipe, with `honest` as its honest score."""
+        return replace(self.tried.recipe, honest=self.honest)
 
 
 def candidates_for(setting: Setting, method: str) -> dict[str, Candidate]:
@@ -125,9 +131,14 @@ def choose(
     tried.sort(key=lambda one: -sign * one.honest.honest)
     best = tried[0]
     table = [best, *(_behind(one, best, codes, setting.metric) for one in tried[1:])]
+    n_parameters = [one.n_parameters for one in table]
+    place = simplest_of_the_best(-_column(table, "behind"), _column(table, "standard_error"), n_parameters)
+    taken = table[place]
+    outputs = [one.honest.output for one in table]
+    optimism = optimism_of_choice(setting.metric, codes, outputs, n_parameters, place, seed=setting.seed)
     near = [one for one in table if one.behind <= one.standard_error]
-    taken = min(near, key=lambda one: one.n_parameters)
-    return Chosen(tuple(table), taken.name, _reason(taken, best, near))
+    reason = _reason(taken, best, near)
+    return Chosen(tuple(table), taken.name, reason, optimism, taken.honest.honest - sign * optimism)
 
 
 def _try(
@@ -152,6 +163,10 @@ def _try(
     # The first fit is the one to all rows.
     recipe = replace(recipes[0], fitted=honest.fitted, honest=honest.honest, provenance={"candidate": name})
     return Tried(name, candidate.n_parameters(setting), recipe, honest, 0.0, 0.0, time.perf_counter() - began)
+
+
+def _column(table: Sequence[Tried], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(one, name) for one in table], np.float64)
 
 
 def _behind(one: Tried, best: Tried, codes: Codes, metric: str) -> Tried:
