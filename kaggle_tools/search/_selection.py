@@ -84,7 +84,7 @@ def simplest_of_the_best(scores: Floats, errors: Floats, n_parameters: Sequence[
     """
     best = int(np.argmax(scores))
     near = np.flatnonzero(scores[best] - scores <= errors)
-    return int(min(near, key=lambda k: (n_parameters[k], -scores[k])))
+    return min(near.tolist(), key=lambda k: (n_parameters[k], -scores[k]))
 
 
 def _errors(seen: Floats, row: Floats) -> Floats:
@@ -112,12 +112,12 @@ def _by_confusion(
     of_matrix: Callable[[Floats], float], codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]
 ) -> Scores:
     decisions = [output.argmax(axis=1) if output.ndim == 2 else output for output in outputs]
-    c = int(max(codes.max(), *(one.max() for one in decisions))) + 1
-    c = max(c, *(output.shape[1] for output in outputs if output.ndim == 2), 1)
+    wide = [output.shape[1] for output in outputs if output.ndim == 2]
+    c = max(int(codes.max()) + 1, *(int(one.max()) + 1 for one in decisions), *wide)
     cells = [codes * c + one for one in decisions]
 
     def score(weights: Floats) -> Floats:
-        counts = [np.bincount(own, weights, minlength=c * c).reshape(c, c) for own in cells]
-        return np.array([of_matrix(matrix) for matrix in counts])
+        counts = [np.bincount(own, weights, minlength=c * c).astype(np.float64) for own in cells]
+        return np.array([of_matrix(matrix.reshape(c, c)) for matrix in counts])
 
     return score

@@ -202,7 +202,7 @@ def study_candidate(
 
 
 def _starts(setting: Setting) -> list[Candidate]:
-    names = ("linear pool", "log pool", "greedy + class weights", "mean + class weights", "mean")
+    names = ("linear pool", "log pool", "bent log pool", "greedy + class weights", "mean + class weights", "mean")
     return [CANDIDATES[name] for name in names if CANDIDATES[name].suits(setting)]
 
 

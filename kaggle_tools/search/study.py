@@ -119,7 +119,7 @@ def search(
         seed: Of the sampler. One process alone repeats its result; of several, each draws from a seed of its own, made
             of this one and the number of its first trial.
         sampler: ``tpe`` (multivariate, by groups, constant liar), ``cmaes`` (weights of all models in one family, that
-            of the best start), ``random``; ``auto`` is ``tpe``, as the space mixes choices and numbers.
+            of the best start), ``random``; ``auto`` is ``tpe`` for few models and rows, else ``cmaes``.
         storage: None for memory, ``journal:FILE``, or an SQLAlchemy URL.
         study_name: In the storage; None is ``blend``.
         batch: Trials that are asked for, evaluated and told together.
@@ -133,9 +133,10 @@ def search(
             or unknown models, an unknown sampler, a storage that cannot be opened or holds a study of another problem.
     """
     began = time.perf_counter()
-    chosen = check_sampler(sampler)
+    check_sampler(sampler)
     _check_numbers(trials=trials, batch=batch)
     problem = _checked(codes, stack, metric, names, classes, task)
+    chosen = check_sampler(sampler, *problem.stack.shape[:2])
     scorer = Scorer(problem, allow_absent=allow_absent)
     scored = [score_start(start, problem, names, classes) for start in starts]
     best_start = best_of(scored, problem.metric)
