@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 from kaggle_tools.search._portable import portable_exp, portable_log
 
 PLAIN, LOG, LOGIT, POWER, SOFT_LOG = range(5)
@@ -75,8 +75,9 @@ def stack_logs(
 def softmax(scores: NDArray[np.float64]) -> None:
     """Softmax of each row, in place."""
     for n in range(scores.shape[0]):
-        highest = scores[n].max()
-        total = 0.0
+        highest, total = scores[n, 0], 0.0
+        for c in range(1, scores.shape[1]):
+            highest = max(highest, scores[n, c])
         for c in range(scores.shape[1]):
             scores[n, c] = portable_exp(scores[n, c] - highest)
             total += scores[n, c]

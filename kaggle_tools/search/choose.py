@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import find_metric
-from kaggle_tools.search._checks import check_folds
 from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
 from kaggle_tools.search.compare import compare
@@ -38,6 +37,7 @@ from kaggle_tools.search.honest import (
     sample_rows,
     stratified_folds,
 )
+from kaggle_tools.search.inputs import check_folds
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
 MANY = 50_000

@@ -23,10 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import confusion
 from kaggle_tools.metrics import evaluate as score
-from kaggle_tools.search._checks import Problem, check_folds, check_problem
 from kaggle_tools.search._row_values import ROW_VALUES
 from kaggle_tools.search._vote_kernels import most_probable
 from kaggle_tools.search.compare import Comparison, compare, score_output
+from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds
 
 Stack = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -108,7 +108,7 @@ def evaluate(
     Raises:
         UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
     """
-    problem = check_problem(stack, codes, metric)
+    problem = check_arrays(stack, codes, metric)
     n_rows = problem.stack.shape[1]
     if folds is None:
         used, folds_from = stratified_folds(problem.codes, n_folds, seed), "stratified"
@@ -162,12 +162,12 @@ def hold_out(
     Raises:
         UserError: As `evaluate`.
     """
-    problem = check_problem(stack, codes, metric)
+    problem = check_arrays(stack, codes, metric)
     found, sign = problem.metric, 1.0 if problem.metric.greater_is_better else -1.0
     known, truth = problem.stack.take(train, axis=1), problem.codes[train]
     applied = fit(known, truth, np.asarray(folds[train], np.int64))
     fitted = score_output(found, truth, applied(known))
-    best = int(np.argmax(sign * _model_scorer(Problem(known, truth, found, problem.task))(np.arange(len(train)))))
+    best = int(np.argmax(sign * _model_scorer(Arrays(known, truth, found, problem.task))(np.arange(len(train)))))
     unseen = problem.stack.take(held_out, axis=1)
     output = np.asarray(applied(unseen))
     comparison = compare(
@@ -221,7 +221,7 @@ def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
 
 
 def _cross_validated(
-    fit: Fit, problem: Problem, folds: Codes, most_rows: int | None, rng: np.random.Generator
+    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
     """Outputs of the search and of the best single model, by fits that did not see the row; the best models."""
     score_models = _model_scorer(problem)
@@ -244,7 +244,7 @@ def _cross_validated(
     return output, baseline, best
 
 
-def _model_scorer(problem: Problem) -> Callable[[Codes], NDArray[np.float64]]:
+def _model_scorer(problem: Arrays) -> Callable[[Codes], NDArray[np.float64]]:
     """A function from rows to the (M,) scores of the single models there; what rows share is computed once."""
     metric, stack, codes = problem.metric, problem.stack, problem.codes
     if metric.from_confusion is not None and problem.task == "single_label":

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import _recipe_kernels as kernels
-from kaggle_tools.search._checks import check_stack
 from kaggle_tools.search._vote_kernels import elect
+from kaggle_tools.search.inputs import check_stack
 from kaggle_tools.search.members import differing_classes, stack
 from kaggle_tools.search.recipe.data import FLOOR, Recipe
 from kaggle_tools.search.recipe.rounds import RULES
