@@ -23,7 +23,7 @@ from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import members as joined
 from kaggle_tools.search.candidates import Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
-from kaggle_tools.search.honest import Honest
+from kaggle_tools.search.honest import Honest, single_scores
 from kaggle_tools.search.recipe import Recipe, apply, explain, save
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
 
@@ -156,7 +156,7 @@ def run(options: BlendOptions) -> BlendResult:
     return BlendResult(
         metric=metric,
         n_rows=len(oof.ids),
-        singles=dict(zip(oof.names, _single_scores(oof, metric), strict=True)),
+        singles=dict(zip(oof.names, single_scores(oof.probs, oof.codes, metric), strict=True)),
         table=tuple(_row(one) for one in chosen.table),
         chosen=chosen.name,
         reason=chosen.reason,
@@ -243,12 +243,6 @@ def _require(run: Run, stem: str | None) -> None:
             where=run.predictions(stem),
             next=f"`cli score --input <test file> --model {run.name}`, or --no-submission",
         )
-
-
-def _single_scores(oof: joined.Members, metric: str) -> list[float]:
-    from kaggle_tools.metrics import evaluate
-
-    return [evaluate(metric, oof.codes, probs) for probs in oof.probs]
 
 
 def _row(one: Tried) -> CandidateRow:

@@ -244,6 +244,12 @@ def _cross_validated(
     return output, baseline, best
 
 
+def single_scores(stack: ArrayLike, codes: ArrayLike, metric: str) -> list[float]:
+    """The score of each model alone: (M, N, C) probabilities to M numbers. Raises as `evaluate`."""
+    problem = check_arrays(stack, codes, metric)
+    return [float(score) for score in _model_scorer(problem)(np.arange(problem.stack.shape[1]))]
+
+
 def _model_scorer(problem: Arrays) -> Callable[[Codes], NDArray[np.float64]]:
     """A function from rows to the (M,) scores of the single models there; what rows share is computed once."""
     metric, stack, codes = problem.metric, problem.stack, problem.codes
