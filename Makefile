@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-search clean
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,12 @@ check: .venv/.ready  ## Format, lint, types, direction of imports
 
 bench: .venv/.ready  ## Our engine and its peers in one run
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.similarity
+
+bench-search: .venv/.ready  ## The search and its peers in one run, then `cli blend` on a million rows
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.blend_command
 
 clean:
 	rm -rf .venv demo

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.workspace import Run, Workspace
+from jobs.members import check_test, find_runs, load_oof
+from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import digest
 from kaggle_tools.metrics import find_metric
-from kaggle_tools.predictions import Predictions
-from kaggle_tools.search import members as joined
-from kaggle_tools.search.candidates import Setting, study_candidate
+from kaggle_tools.search.candidates import Candidate, Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
+from kaggle_tools.search.counts import is_count_metric
 from kaggle_tools.search.honest import Honest, single_scores
-from kaggle_tools.search.recipe import Recipe, apply, explain, save
-from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
+from kaggle_tools.search.recipe import explain
+from kaggle_tools.search.study import Progress
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,19 @@ class BlendOptions:
         signed: Weights of the linear pool may be negative.
         sparse: Models used at most.
         per_class: Weights for each model and class.
-        trials: Trials of an Optuna study beside the exact candidates; 0 for none.
+        trials: Trials of an Optuna study beside the exact candidates; None for none.
         storage: Of that study: ``journal:FILE`` or an SQLAlchemy URL; None for memory.
+        study: Its name in the storage.
+        sampler: Its sampler, see `kaggle_tools.search.study`.
+        workers: Processes that work on it.
         time_limit: Seconds that one fit may take.
         submission: Apply the recipe to the test predictions and write a version.
         name: Of recipe and version.
+        normalise: Divide rows that do not sum to one by their sum.
+        allow_absent: Accept classes without a row.
         start: Folder from which the competition is looked for upward; None: the working directory.
         on_tried: Told about each candidate as it is done.
+        on_batch: Told about the progress of the study.
     """
 
     runs: tuple[str, ...] = ()
@@ -56,13 +62,19 @@ class BlendOptions:
     signed: bool = False
     sparse: int | None = None
     per_class: bool = False
-    trials: int = 0
+    trials: int | None = None
     storage: str | None = None
+    study: str | None = None
+    sampler: str | None = None
+    workers: int | None = None
     time_limit: float | None = None
     submission: bool = True
     name: str | None = None
+    normalise: bool = False
+    allow_absent: bool = False
     start: Path | None = None
     on_tried: Callable[[str, Honest], None] | None = None
+    on_batch: Callable[[Progress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +135,15 @@ def run(options: BlendOptions) -> BlendResult:
             written then.
     """
     began = time.perf_counter()
+    name = check_recipe_name(options.name or "blend")
     competition = Competition.find(options.start)
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, options.runs, need_test=options.submission)
-    oof = joined.stack({run.name: Predictions.load(run.oof) for run in runs})
     metric = find_metric(options.metric or competition.metric).name
+    oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
+    if options.submission:
+        check_test(workspace, runs, oof, normalise=options.normalise)
+    _check_pools(options, metric)
     setting = Setting(
         names=oof.names,
         classes=oof.classes,
@@ -140,8 +156,8 @@ def run(options: BlendOptions) -> BlendResult:
         time_limit=options.time_limit,
     )
     candidates = candidates_for(setting, options.method)
-    if options.trials:
-        candidates["study"] = study_candidate(options.trials, options.storage)
+    # The study goes first: a storage that holds another problem is told before the exact candidates are tried.
+    candidates = _study(options) | candidates
     chosen = choose(
         oof.probs,
         oof.codes,
@@ -150,9 +166,15 @@ def run(options: BlendOptions) -> BlendResult:
         candidates=candidates,
         on_tried=options.on_tried,
     )
-    name = options.name or "blend"
-    path = save_recipe(workspace, name, chosen.recipe)
-    title = write_blend(workspace, runs, chosen.recipe, path, name, chosen.tried) if options.submission else None
+    honest = chosen.tried.honest
+    recipe = replace(with_worth(chosen.recipe, honest), honest=chosen.honest)
+    application = None
+    if options.submission:
+        about = {"candidate": chosen.name}
+        application = apply_to_test(
+            workspace, recipe, runs, normalise=options.normalise, about=about, note=honest.verdict
+        )
+    written = write_found(workspace, recipe, name, application)
     return BlendResult(
         metric=metric,
         n_rows=len(oof.ids),
@@ -162,87 +184,39 @@ def run(options: BlendOptions) -> BlendResult:
         reason=chosen.reason,
         honest=chosen.honest,
         choice_optimism=chosen.choice_optimism,
-        verdict=chosen.tried.honest.verdict,
-        recipe=path,
-        words=explain(chosen.recipe),
-        submission=title,
+        verdict=honest.verdict,
+        recipe=written.recipe,
+        words=explain(recipe),
+        submission=written.submission,
         seconds=time.perf_counter() - began,
     )
 
 
-def find_runs(workspace: Workspace, names: tuple[str, ...], *, need_test: bool) -> list[Run]:
-    """The runs that are named, or all that have what is needed.
+def _check_pools(options: BlendOptions, metric: str) -> None:
+    for name in ("signed", "per_class"):
+        if getattr(options, name) and not is_count_metric(metric):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for metrics of decisions, {metric} is one of probabilities",
+                next="leave it out: exponents of the log pool may be negative, and a stack has weights for every class",
+            )
 
-    Raises:
-        UserError: A run that is not there or lacks OOF (or test) predictions; none at all.
-    """
-    stem = test_stem(workspace) if need_test else None
-    if names:
-        runs = [workspace.run(name) for name in names]
-        for run in runs:
-            _require(run, stem)
-        return runs
-    complete = workspace.runs()
-    runs = [run for run in complete if run.oof.is_file() and (stem is None or run.predictions(stem).is_file())]
-    if not runs:
-        raise UserError(
-            f"none of {len(complete)} runs has out-of-fold{' and test' if need_test else ''} predictions",
-            where=workspace.runs_folder,
-            next="train some, then `cli score --input` the test file; or `cli import` them",
+
+def _study(options: BlendOptions) -> dict[str, Candidate]:
+    """The study as a candidate, where one is asked for."""
+    if options.trials is not None:
+        study = study_candidate(
+            options.trials,
+            options.storage,
+            options.on_batch,
+            sampler=options.sampler or "auto",
+            study_name=options.study,
+            workers=1 if options.workers is None else options.workers,
         )
-    return runs
-
-
-def test_stem(workspace: Workspace) -> str:
-    """What the competition's test file is called in `runs/<run>/predictions/`.
-
-    Raises:
-        UserError: The competition names no test file.
-    """
-    test = workspace.competition.test if workspace.competition else None
-    if test is None:
-        raise UserError("the competition names no test file", next="--no-submission, or `cli init --test … --force`")
-    return Path(test).name.split(".")[0]
-
-
-def save_recipe(workspace: Workspace, name: str, recipe: Recipe) -> Path:
-    """Write `blends/<name>-<digest>.json`: the same recipe has the same name, another never overwrites it."""
-    key = digest(recipe.kind, recipe.models, sorted(recipe.parameters.items(), key=lambda item: item[0]))
-    path = workspace.root / "blends" / f"{name}-{key[:8]}.json"
-    save(recipe, path)
-    return path
-
-
-def write_blend(workspace: Workspace, runs: list[Run], recipe: Recipe, path: Path, name: str, tried: Tried) -> str:
-    """Apply the recipe to the test predictions and write a version; gives its title."""
-    competition = workspace.competition
-    assert competition is not None
-    files = [run.predictions(test_stem(workspace)) for run in runs]
-    blended = apply(recipe, {run.name: Predictions.load(file) for run, file in zip(runs, files, strict=True)})
-    sample = competition.path(competition.sample_submission)
-    draft = ManifestDraft(
-        recipe={"kind": recipe.kind, "file": str(path.relative_to(workspace.root)), "candidate": tried.name},
-        inputs=(path, *files),
-        competition=competition.name,
-        metric=recipe.metric,
-        oof_score=recipe.fitted,
-        honest_score=recipe.honest,
-        class_counts=count_classes(blended),
-        note=tried.honest.verdict,
-    )
-    table = build_submission(blended, sample, competition)
-    return write_version(workspace.submissions, name, table, draft).title
-
-
-def _require(run: Run, stem: str | None) -> None:
-    if not run.oof.is_file():
-        raise UserError(f"run '{run.name}' has no out-of-fold predictions", where=run.folder)
-    if stem is not None and not run.predictions(stem).is_file():
-        raise UserError(
-            f"run '{run.name}' has no predictions for the test file",
-            where=run.predictions(stem),
-            next=f"`cli score --input <test file> --model {run.name}`, or --no-submission",
-        )
+        return {"study": study}
+    for name in ("storage", "study", "sampler", "workers"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for a study, and none is asked for", next="add --trials 200")
+    return {}
 
 
 def _row(one: Tried) -> CandidateRow:

@@ -20,6 +20,7 @@ import numpy as np
 
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
+from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
 from jobs.runner.local import Watch, run_shards
@@ -100,10 +101,11 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     """
     began = time.perf_counter()
     workspace = Workspace.find()
-    inputs, scorer, request = _set_up(options, workspace)
+    asked = keep_stdin(options.input, workspace.jobs / "stdin")
+    inputs, scorer, request = _set_up(options, asked, workspace)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with open_job(request, workspace.jobs, rows, watch.note) as job:
-        output = (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
+        output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output)
         if result is None or not was_complete:
@@ -112,6 +114,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
+    forget_stdin(options.input, asked)
     return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
 
 
@@ -144,17 +147,21 @@ def _work(
 
 
 def predict(options: ScoreOptions) -> Forecast:
-    """`--dry-run`: score a sample and say what the whole job would take. Writes nothing."""
-    inputs, scorer, _ = _set_up(options, Workspace.find())
+    """`--dry-run`: score a sample and say what the whole job would take. Writes nothing that stays."""
+    workspace = Workspace.find()
+    asked = keep_stdin(options.input, workspace.jobs / "stdin")
+    inputs, scorer, _ = _set_up(options, asked, workspace)
     if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
         scorer.set_precision(wanted)
-    return forecast(inputs, scorer, options.limit)
+    predicted = forecast(inputs, scorer, options.limit)
+    forget_stdin(options.input, asked)
+    return predicted
 
 
-def _set_up(options: ScoreOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
-    if options.output is not None:
+def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
+    if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
-    inputs = look_at_inputs(workspace, options.input)
+    inputs = look_at_inputs(workspace, asked)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
@@ -178,6 +185,13 @@ def _set_up(options: ScoreOptions, workspace: Workspace) -> tuple[Inputs, Scorer
         on_bad_row=options.on_bad_row,
     )
     return inputs, scorer, request
+
+
+def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
+    """Where the output goes; what is meant for stdout waits in the job's folder until it is whole."""
+    if is_pipe(options.output):
+        return (job.store.folder / "stdout.csv").resolve()
+    return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
 
 
 def _claim_output(store: JobStore, output: Path, force: bool) -> None:

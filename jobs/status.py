@@ -54,9 +54,9 @@ class JobDetail:
     set_aside: tuple[Mapping[str, Any], ...]
 
 
-def run() -> tuple[JobSummary, ...]:
-    """All jobs of the workspace, the newest last."""
-    folder = Workspace.find().jobs
+def run(start: Path | None = None) -> tuple[JobSummary, ...]:
+    """All jobs of the workspace that is found from `start` (default: the working directory), the newest last."""
+    folder = Workspace.find(start).jobs
     if not folder.is_dir():
         return ()
     found = [_summary(JobStore(path)) for path in folder.iterdir() if (path / "plan.json").exists()]
@@ -81,10 +81,15 @@ def show(job_id: str, *, max_rows: int = 20) -> JobDetail:
     return JobDetail(
         summary=_summary(store),
         request=plan.get("request", {}),
-        events=tuple(_json_lines(store.folder / "events.jsonl")),
+        events=events(store),
         result=store.result,
         set_aside=tuple(_set_aside(store, max_rows)),
     )
+
+
+def events(store: JobStore) -> tuple[Mapping[str, Any], ...]:
+    """What happened to a job, oldest first."""
+    return tuple(_json_lines(store.folder / "events.jsonl"))
 
 
 def _summary(store: JobStore) -> JobSummary:

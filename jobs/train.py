@@ -25,7 +25,7 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import Metric, find_metric, score
+from kaggle_tools.metrics import Metric, metric_for, score
 from kaggle_tools.predictions import Predictions
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
@@ -172,9 +172,7 @@ def read_recipe(options: TrainOptions) -> Recipe:
 
 def _check_request(competition: Competition, recipe: Recipe, device: str) -> Metric:
     """What can be told before anything is read or removed; gives the competition's metric."""
-    metric = find_metric(competition.metric)
-    if competition.task not in metric.tasks:
-        raise UserError(f"metric '{metric.name}' is not for {competition.task} tasks", where=competition.root)
+    metric = metric_for(competition.metric, competition.task, len(competition.classes))
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
     if recipe.kind == "transformer":

@@ -68,7 +68,8 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     f = recipe.folds
     settings = FoldSettings(n=f.n, kind=f.kind, seed=f.seed, group_column=f.group_column)
     groups = table["group"].alias(f.group_column) if f.group_column is not None else None
-    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups)
+    several = competition.task == "multi_label"
+    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups, label_sets=several)
     keep = _sample(len(ids), recipe)
     raw = table["text"].gather(keep)
     ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]

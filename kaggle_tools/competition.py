@@ -127,7 +127,8 @@ class Competition:
         """Read and check one `competition.toml`.
 
         Raises:
-            UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices.
+            UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices, a
+                metric that is unknown or not for this task.
         """
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -144,6 +145,7 @@ class Competition:
             raise UserError(
                 f"key missing: {', '.join(missing)}", where=path, next="write it again with `cli init --force`"
             )
+        _check_metric(values, path)
         return cls(root=path.parent.resolve(), **values)
 
     def save(self, path: Path) -> None:
@@ -178,6 +180,17 @@ def _checked(key: str, value: object, path: Path) -> object:
     if key in _CHOICES and value not in _CHOICES[key]:
         raise UserError(f"'{key}' cannot be '{value}'", where=path, next=did_you_mean(value, _CHOICES[key]))
     return value
+
+
+def _check_metric(values: dict[str, Any], path: Path) -> None:
+    """A metric by any of its spellings, which must serve the task and the number of classes."""
+    from kaggle_tools.metrics import metric_for
+
+    try:
+        metric_for(values["metric"], values["task"], len(values["classes"]))
+    except UserError as exc:
+        exc.details["where"] = str(path)
+        raise
 
 
 def _toml(value: str | tuple[str, ...]) -> str:

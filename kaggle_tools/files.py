@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import threading
 from collections.abc import Iterator
@@ -13,20 +14,23 @@ from pathlib import Path
 from kaggle_tools.errors import UserError
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; at the end sync it and rename it to `path`. The rename is the commit.
 
-    When the body raises, the temporary file is removed and `path` is as it was.
+    When the body raises, the temporary file is removed and `path` is as it was. What a killed process of this machine
+    left of an earlier try is removed first.
 
     Raises:
         UserError: The folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -43,6 +47,23 @@ def write_atomically(path: Path) -> Iterator[Path]:
     finally:
         with suppress(NotADirectoryError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    name = re.compile(rf"\.{re.escape(path.name)}\.{_HOST}\.(\d+)\.\d+\.tmp")
+    for entry in os.scandir(path.parent):
+        if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
+            Path(entry).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,8 +5,8 @@
 
 Out-of-fold predictions of two runs can only be compared or blended when both left out the same rows together, so the
 file is written by the first run and obeyed by all others. Rows are found by id: their order may change, and a run on
-some of the rows gets the folds that these rows have. Multi-label rows (labels joined by ``|``) are stratified on the
-joined label where every combination is frequent enough, and refused otherwise: ``random`` serves them.
+some of the rows gets the folds that these rows have. Rows with several labels are stratified label by label
+(`kaggle_tools.label_set_folds`); with groups besides, on the combination of their labels.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
+from kaggle_tools.label_set_folds import deal
+from kaggle_tools.predictions import SEPARATOR
 
 FoldKind = Literal["stratified", "group", "stratified_group", "random"]
 FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
@@ -56,13 +58,16 @@ class FoldSettings:
             raise UserError(f"unknown kind of folds '{self.kind}'", next=did_you_mean(self.kind, FOLD_KINDS))
 
 
-def assign(settings: FoldSettings, labels: pl.Series, groups: pl.Series | None = None) -> NDArray[np.int16]:
+def assign(
+    settings: FoldSettings, labels: pl.Series, groups: pl.Series | None = None, *, label_sets: bool = False
+) -> NDArray[np.int16]:
     """Give each row a fold; the same input always gives the same folds.
 
     Args:
         settings: How to split.
-        labels: (N,) label of each row; ``|``-joined labels count as one class a combination.
+        labels: (N,) label of each row.
         groups: (N,) group of each row, for the kinds that keep groups together.
+        label_sets: A label is any number of labels, joined by ``|``.
 
     Returns:
         (N,) int16 in [0, n): the fold in which the row is validated.
@@ -74,6 +79,9 @@ def assign(settings: FoldSettings, labels: pl.Series, groups: pl.Series | None =
 
     if len(labels) < settings.n:
         raise UserError(f"{len(labels):,} rows cannot fill {settings.n} folds", next="ask for fewer folds")
+    if label_sets and settings.kind == "stratified":
+        sets = labels.fill_null("").str.split(SEPARATOR).list.unique(maintain_order=True).to_list()
+        return deal([[label for label in labels if label] for labels in sets], settings.n, settings.seed)
     group_codes = _group_codes(settings, groups) if settings.kind in ("group", "stratified_group") else None
     label_codes = _label_codes(settings, labels) if settings.kind in ("stratified", "stratified_group") else None
     # scikit-learn's GroupKFold either ignores the seed or the sizes of groups; with one class for all rows
@@ -94,7 +102,13 @@ def assign(settings: FoldSettings, labels: pl.Series, groups: pl.Series | None =
 
 
 def load_or_make(
-    path: Path, settings: FoldSettings, ids: pl.Series, labels: pl.Series, groups: pl.Series | None = None
+    path: Path,
+    settings: FoldSettings,
+    ids: pl.Series,
+    labels: pl.Series,
+    groups: pl.Series | None = None,
+    *,
+    label_sets: bool = False,
 ) -> NDArray[np.int16]:
     """Folds of `ids` from the file at `path`, which is made first where it does not exist.
 
@@ -106,6 +120,7 @@ def load_or_make(
         ids: (N,) String, unique.
         labels: (N,) label of each row.
         groups: (N,) group of each row, where `settings.kind` needs them.
+        label_sets: As in `assign`.
 
     Returns:
         (N,) int16, in the order of `ids`.
@@ -116,7 +131,7 @@ def load_or_make(
     if ids.null_count() or ids.n_unique() != len(ids):
         raise UserError("ids are missing or occur twice: no fold can be told by them", where=f"column '{ids.name}'")
     if not path.is_file():
-        folds = assign(settings, labels, groups)
+        folds = assign(settings, labels, groups, label_sets=label_sets)
         _save(path, settings, ids, folds)
         return folds
     found, table = _load(path)

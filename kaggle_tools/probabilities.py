@@ -50,11 +50,12 @@ def to_probabilities(
     if normalise:
         _refuse(sums <= 0, values, ids, "sum to zero and cannot be normalised")
     else:
+        lowest, highest = (sums.min(), sums.max()) if sums.size else (1.0, 1.0)
         _refuse(
             np.abs(sums - 1) > TOLERANCE,
             values,
             ids,
-            f"do not sum to one (sums from {sums.min(initial=1):.4g} to {sums.max(initial=1):.4g})",
+            f"do not sum to one (sums from {lowest:.4g} to {highest:.4g})",
             next="give --normalise to divide rows by their sum, or --logits if these are logits",
         )
     shares: NDArray[np.float32] = (values / sums[:, None]).astype(np.float32)

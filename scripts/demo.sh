@@ -19,4 +19,6 @@ run cli train ../recipes/bert-mini-pieces.toml
 run cli score --input ../data/demo/test.csv
 run cli blend
 run python ../scripts/demo_truth.py
+run cli report
 printf '\nThe workspace is in demo/: runs/, submissions/v0002-blend/submission.csv. Try `cd demo && cli jobs`.\n'
+printf 'Everything on one page, for any browser: %s/report.html\n' "$PWD"

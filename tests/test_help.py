@@ -9,7 +9,7 @@ from typer.main import get_command
 from jobs.cli import app
 from tests.conftest import ROOT, process_environment
 
-HEAVY = ("torch", "transformers", "polars", "numpy", "optuna", "sklearn", "pyarrow", "numba")
+HEAVY = ("torch", "transformers", "polars", "numpy", "optuna", "sklearn", "pyarrow", "numba", "kaggle", "requests")
 
 
 def commands():

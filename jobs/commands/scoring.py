@@ -14,17 +14,23 @@ from jobs.commands.app import Force, Json, Quiet, app, examples, option
     epilog=examples(
         "cli score --input data/test.csv",
         "cli score --input 'part-*.csv.gz' --model runs/roberta --model linear --output scored.parquet",
+        "cli score --input - --output - --model roberta < posts.csv > scored.csv",
     )
 )
 def score(
     ctx: typer.Context,
-    input: Annotated[list[str], option("--input", "-i", help="CSV, TSV, JSON Lines or Parquet; .gz, .zst; globs.")],
+    input: Annotated[
+        list[str], option("--input", "-i", help="CSV, TSV, JSON Lines or Parquet; .gz, .zst; globs; - is stdin.")
+    ],
     model: Annotated[
         list[str] | None,
         option("--model", "-m", help="Run, directory or Hugging Face Hub id; again for more. Default: every run."),
     ] = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help=".parquet, .csv or .jsonl. Default: predictions/<job>.parquet.")
+        Path | None,
+        option(
+            "--output", "-o", help=".parquet, .csv or .jsonl; - is stdout, as CSV. Default: predictions/<job>.parquet."
+        ),
     ] = None,
     text: Annotated[str | None, option("--text", help="Column that is scored.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
@@ -64,6 +70,7 @@ def score(
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
     from jobs import score as command
+    from jobs.pipes import is_pipe, send
     from jobs.resolve import InputOptions
     from jobs.show import score as show
     from jobs.show.output import emit
@@ -96,7 +103,9 @@ def score(
         result = command.run(options, watch)
     if verbose:
         show.render_settings(result)
-    emit(result, show.render_score, as_json=as_json, quiet=quiet)
+    if is_pipe(output):
+        send(result.output)
+    emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
 
 
 jobs_app = typer.Typer(

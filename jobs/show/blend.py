@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.console import Console
 from rich.table import Table
 
 from jobs.blend import BlendResult
-from jobs.show.output import duration, short_path, stderr
+from jobs.show.output import duration, short_path, signed, stderr
+from kaggle_tools.metrics import find_metric
 from kaggle_tools.search.honest import Honest
+from kaggle_tools.search.study import Progress
+
+TELL_EVERY_S = 2.0
 
 
 def render_blend(result: BlendResult, console: Console) -> None:
@@ -23,8 +29,8 @@ def render_blend(result: BlendResult, console: Console) -> None:
     for row in result.table:
         mark = "taken" if row.name == result.chosen else ""
         table.add_row(
-            row.name, str(row.n_parameters), f"{row.fitted:.5f}", f"{row.honest:.5f}", f"{row.optimism:+.5f}",
-            f"{row.gain:+.5f} [{row.low:+.5f}, {row.high:+.5f}]", mark,
+            row.name, str(row.n_parameters), f"{row.fitted:.5f}", f"{row.honest:.5f}", signed(row.optimism),
+            f"{signed(row.gain)} [{signed(row.low)}, {signed(row.high)}]", mark,
         )  # fmt: skip
     console.print(table)
     console.print(f"{result.chosen}: {result.reason}", markup=False)
@@ -39,6 +45,31 @@ def render_blend(result: BlendResult, console: Console) -> None:
     console.print(f"{duration(result.seconds)}", markup=False)
 
 
-def tell_tried(name: str, honest: Honest) -> None:
-    """A line for each candidate as it is done."""
-    stderr().print(f"{name}: fitted {honest.fitted:.5f}, honest {honest.honest:.5f}", markup=False)
+class Teller:
+    """A line for each candidate as it is done, and for the study every few seconds, with the best so far."""
+
+    def __init__(self) -> None:
+        self._best: Honest | None = None
+        self._next = 0.0
+
+    def tried(self, name: str, honest: Honest) -> None:
+        """A candidate is done."""
+        best = self._best
+        if best is None or find_metric(honest.metric).better(honest.honest, best.honest):
+            self._best = best = honest
+        stderr().print(
+            f"{name}: fitted {honest.fitted:.5f}, honest {honest.honest:.5f}; best honest so far {best.honest:.5f}",
+            markup=False,
+        )
+
+    def batch(self, progress: Progress) -> None:
+        """A batch of trials is done."""
+        now = time.perf_counter()
+        if now < self._next and progress.finished < progress.trials:
+            return
+        self._next = now + TELL_EVERY_S
+        stderr().print(
+            f"study: {progress.finished:,} of {progress.trials:,} trials, best fitted so far {progress.best:.5f}, "
+            f"{duration(progress.seconds)}",
+            markup=False,
+        )

@@ -25,12 +25,28 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
-def emit(result: Result, render: Callable[[Result, Console], None], *, as_json: bool, quiet: bool) -> None:
-    """Show a command's result: as JSON on stdout, as text, or (quiet) not at all."""
+def emit(
+    result: Result,
+    render: Callable[[Result, Console], None],
+    *,
+    as_json: bool,
+    quiet: bool,
+    on_stderr: bool = False,
+) -> None:
+    """Show a command's result: as JSON on stdout, as text, or (quiet) not at all.
+
+    Args:
+        result: What the command gives.
+        render: Shows it as text.
+        as_json: As JSON instead.
+        quiet: Show no text.
+        on_stderr: Show it there, since a table has gone to stdout.
+    """
     if as_json:
-        sys.stdout.write(json.dumps(to_json(result), ensure_ascii=False, indent=2) + "\n")
+        stream = sys.stderr if on_stderr else sys.stdout
+        stream.write(json.dumps(to_json(result), ensure_ascii=False, indent=2) + "\n")
     elif not quiet:
-        render(result, stdout())
+        render(result, stderr() if on_stderr else stdout())
 
 
 def to_json(value: Any) -> Any:
@@ -67,6 +83,11 @@ def size(n_bytes: float) -> str:
         if n_bytes >= limit:
             return f"{n_bytes / limit:.1f} {suffix}"
     return f"{n_bytes:.0f} B"
+
+
+def signed(value: float) -> str:
+    """``+0.00123``; never ``-0.00000``."""
+    return f"{round(value, 5) + 0.0:+.5f}"
 
 
 def duration(seconds: float) -> str:

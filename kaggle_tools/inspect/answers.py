@@ -9,7 +9,7 @@ import polars as pl
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.metrics import METRICS, find_metric
+from kaggle_tools.metrics import metric_for
 
 _IMBALANCED = 1.5
 _MOST_NUMBERS = 50
@@ -83,21 +83,20 @@ def conclude_format(
 
 
 def conclude_metric(
-    labels: pl.Series | None, task: Task, submission_format: SubmissionFormat, n_columns: int, asked: str | None
+    labels: pl.Series | None,
+    task: Task,
+    n_classes: int,
+    submission_format: SubmissionFormat,
+    n_columns: int,
+    asked: str | None,
 ) -> tuple[str, str]:
     """The competition's metric: asked for, or the usual one.
 
     Raises:
-        UserError: Unknown metric, or one of another task.
+        UserError: Unknown metric, one of another task, or one for another number of classes.
     """
     if asked is not None:
-        metric = find_metric(asked)
-        if task not in metric.tasks:
-            raise UserError(
-                f"metric '{metric.name}' is not for {task} tasks",
-                next="use one of " + ", ".join(other.name for other in METRICS.values() if task in other.tasks),
-            )
-        return metric.name, "asked for"
+        return metric_for(asked, task, n_classes).name, "asked for"
     guess = "a guess, --metric tells better"
     if submission_format == "probabilities":
         if n_columns == 1:

@@ -119,6 +119,9 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
     candidates = [name for name in absent if _has_few_values(train.frame[name])]
     not_in_test = "in train, not in test" if test is not None else "in train"
     if not candidates:
+        called = [name for name in train.columns if name not in skip and _is_called(name, SURE_LABEL_NAMES)]
+        if len(called) == 1 and _has_few_values(train.frame[called[0]]):
+            return Choice(called[0], "called like a label, though test has it as well")
         raise UserError(
             f"no column of {train.path.name} can be the label",
             found=", ".join(train.columns),

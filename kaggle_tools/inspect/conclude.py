@@ -198,7 +198,7 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
     task, why_task = answers.conclude_task(labels, asked.task)
     classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
     form, why_form = answers.conclude_format(values, classes, asked.submission_format)
-    metric, why_metric = answers.conclude_metric(labels, task, form, len(values), asked.metric)
+    metric, why_metric = answers.conclude_metric(labels, task, len(classes), form, len(values), asked.metric)
     reasons += [
         Reason("task", task, why_task),
         Reason("classes", ", ".join(classes), why_classes),

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.metrics import counts, multilabel, ranking
+from kaggle_tools.metrics import counts, entities, groups, multilabel, ranking, values
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-Function = Callable[[Bools, Floats, Floats], float]
+Function = Callable[..., float]
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class Metric:
     Attributes:
         name: Its name in `METRICS`.
         description: One line for people.
-        functions: For each task served: (truth (N, C) bool, probs (N, C) float64, weights (N,) float64) → float.
+        functions: For each task served, (truth, predicted, weights (N,) float64) → float. Truth and prediction are
+            (N, C) bool and (N, C) float64 probabilities for ``single_label`` and ``multi_label``; (N, K) float64 both
+            for ``regression``; (N, G) int64 and a list of G arrays for ``multi_group``; lists of tags for ``token``.
         takes: ``labels``: only which class is most probable matters; ``probs``: the probabilities do.
         greater_is_better: Direction.
         from_confusion: (C, C) confusion matrix to score, where a single-label score needs nothing else.
+        n_classes: The only number of classes that it is for in a single-label task; None for any.
     """
 
     name: str
@@ -36,10 +39,11 @@ class Metric:
     takes: Literal["labels", "probs"]
     greater_is_better: bool = True
     from_confusion: Callable[[counts.Matrix], float] | None = None
+    n_classes: int | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """``single_label``, ``multi_label`` or both."""
+        """Those of ``single_label``, ``multi_label``, ``regression``, ``multi_group`` and ``token`` that it serves."""
         return tuple(self.functions)
 
     def better(self, a: float, b: float) -> bool:
@@ -61,14 +65,49 @@ def find_metric(name: str) -> Metric:
     return metric
 
 
-def _of_matrix(name: str, function: Callable[[counts.Matrix], float], description: str) -> Metric:
+def metric_for(name: str, task: str, n_classes: int | None = None) -> Metric:
+    """The metric called `name`, which must serve a task.
+
+    Args:
+        name: As for `find_metric`.
+        task: What it is to score.
+        n_classes: Number of classes, where it is known.
+
+    Raises:
+        UserError: No such metric, one of another task, or one for another number of classes; names those that serve.
+    """
+    metric = find_metric(name)
+    if task not in metric.tasks:
+        raise UserError(f"metric '{metric.name}' is not for {task} tasks", next=_others(task, n_classes))
+    if not _serves(metric, task, n_classes):
+        raise UserError(
+            f"metric '{metric.name}' is for {metric.n_classes} classes, these are {n_classes}",
+            next=_others(task, n_classes),
+        )
+    return metric
+
+
+def _serves(metric: Metric, task: str, n_classes: int | None) -> bool:
+    bound = metric.n_classes if task == "single_label" else None
+    return task in metric.tasks and (bound is None or n_classes is None or n_classes == bound)
+
+
+def _others(task: str, n_classes: int | None) -> str:
+    return "use one of " + ", ".join(metric.name for metric in METRICS.values() if _serves(metric, task, n_classes))
+
+
+def _of_matrix(
+    name: str, function: Callable[[counts.Matrix], float], description: str, n_classes: int | None = None
+) -> Metric:
     """A single-label metric that needs the confusion matrix only."""
 
     def from_probs(truth: Bools, probs: Floats, weights: Floats) -> float:
         codes, predicted = truth.argmax(axis=1), probs.argmax(axis=1)
         return function(counts.confusion(codes, predicted, probs.shape[1], weights))
 
-    return Metric(name, description, {"single_label": from_probs}, "labels", from_confusion=function)
+    return Metric(
+        name, description, {"single_label": from_probs}, "labels", from_confusion=function, n_classes=n_classes
+    )
 
 
 def _of_sets(function: Callable[[Bools, Bools, Floats], float]) -> Function:
@@ -93,13 +132,23 @@ def _top_k(k: int) -> Metric:
     return Metric(f"top_{k}_accuracy", description, {"single_label": ranking.top_k(k)}, "probs")
 
 
+def _of_values(name: str, function: values.ValueMetric, description: str, *, greater_is_better: bool) -> Metric:
+    """A metric of numbers: of targets, of labels that are 1 or 0, and of the second of two classes."""
+    functions: dict[str, Function] = {
+        "regression": function,
+        "multi_label": function,
+        "single_label": values.of_second_class(function),
+    }
+    return Metric(name, description, functions, "probs", greater_is_better, n_classes=2)
+
+
 _ALL = (
     _of_matrix("accuracy", counts.accuracy, "share of rows that are right"),
     _of_matrix("balanced_accuracy", counts.balanced_accuracy, "mean recall of the classes (macro recall)"),
     _f1("macro_f1", "mean F1 of the classes, each counting the same", counts.macro_f1, multilabel.macro_f1),
     _f1("micro_f1", "F1 over all decisions; accuracy for single labels", counts.accuracy, multilabel.micro_f1),
     _f1("weighted_f1", "mean F1 of the classes, each by its rows", counts.weighted_f1, multilabel.weighted_f1),
-    _of_matrix("binary_f1", counts.binary_f1, "F1 of the second of two classes"),
+    _of_matrix("binary_f1", counts.binary_f1, "F1 of the second of two classes", n_classes=2),
     _of_matrix("macro_precision", counts.macro_precision, "mean precision of the classes"),
     _of_matrix("mcc", counts.mcc, "Matthews correlation coefficient"),
     _of_matrix("cohen_kappa", counts.cohen_kappa, "agreement beyond chance"),
@@ -136,8 +185,8 @@ _ALL = (
     Metric("samples_f1", "mean F1 of the rows' label sets", {"multi_label": _of_sets(multilabel.samples_f1)}, "labels"),
     Metric(
         "exact_match",
-        "share of rows whose label set is exactly right",
-        {"multi_label": _of_sets(multilabel.exact_match)},
+        "share of rows whose label set is exactly right, or whose label in every group is",
+        {"multi_label": _of_sets(multilabel.exact_match), "multi_group": groups.exact_match},
         "labels",
     ),
     Metric(
@@ -146,6 +195,25 @@ _ALL = (
         {"multi_label": _of_sets(multilabel.hamming_loss)},
         "labels",
         greater_is_better=False,
+    ),
+    _of_values("rmse", values.rmse, "root of the mean squared error", greater_is_better=False),
+    _of_values("mae", values.mae, "mean absolute error", greater_is_better=False),
+    _of_values("pearson", values.pearson, "linear correlation", greater_is_better=True),
+    _of_values("spearman", values.spearman, "correlation of the ranks", greater_is_better=True),
+    Metric(
+        "group_accuracy",
+        "mean over label groups of the share of rows that are right",
+        {"multi_group": groups.group_accuracy},
+        "labels",
+    ),
+    Metric(
+        "top_2_hit",
+        "share of rows whose two most probable labels are the two true ones",
+        {"multi_label": groups.label_top_2_hit, "multi_group": groups.top_2_hit},
+        "probs",
+    ),
+    Metric(
+        "entity_f1", "strict F1 of entities in BIO tags, all types together", {"token": entities.entity_f1}, "labels"
     ),
 )
 
@@ -168,11 +236,19 @@ ALIASES: dict[str, str] = {
     "macro_recall": "balanced_accuracy",
     "map": "average_precision",
     "matthews_corrcoef": "mcc",
+    "mcrmse": "rmse",
+    "mean_absolute_error": "mae",
     "mean_f1": "macro_f1",
     "multiclass_loss": "log_loss",
+    "ner_f1": "entity_f1",
+    "pearsonr": "pearson",
     "precision_macro": "macro_precision",
     "qwk": "quadratic_kappa",
     "recall_macro": "balanced_accuracy",
+    "root_mean_squared_error": "rmse",
+    "seqeval": "entity_f1",
+    "spearmanr": "spearman",
+    "strict_entity_f1": "entity_f1",
     "subset_accuracy": "exact_match",
     "uar": "balanced_accuracy",
 }

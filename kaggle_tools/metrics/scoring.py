@@ -10,7 +10,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics.registry import METRICS, find_metric
+from kaggle_tools.metrics.checks import checked_probs, checked_weights
+from kaggle_tools.metrics.registry import metric_for
 from kaggle_tools.predictions import Predictions
 
 
@@ -40,16 +41,11 @@ def evaluate(name: str, codes: ArrayLike, probs: ArrayLike, *, weights: ArrayLik
         UserError: Unknown metric, a metric of the other task, no rows, shapes that do not fit, a probability that is
             not a number or outside [0, 1], a code that is no class, or a metric that is undefined for these rows.
     """
-    metric = find_metric(name)
-    checked_probs = _checked_probs(np.asarray(probs, np.float64))
-    truth = _truth(np.asarray(codes), checked_probs.shape)
+    values = checked_probs(probs)
+    truth = _truth(np.asarray(codes), values.shape)
     task = "multi_label" if np.ndim(codes) == 2 else "single_label"
-    if task not in metric.functions:
-        raise UserError(
-            f"metric '{metric.name}' is not for {task} tasks",
-            next="use one of " + ", ".join(other.name for other in METRICS.values() if task in other.tasks),
-        )
-    return metric.functions[task](truth, checked_probs, _checked_weights(weights, len(truth)))
+    metric = metric_for(name, task, values.shape[1])
+    return metric.functions[task](truth, values, checked_weights(weights, len(truth)))
 
 
 def encode_label_sets(labels: pl.Series, classes: Sequence[str]) -> NDArray[np.bool_]:
@@ -72,28 +68,6 @@ def encode_label_sets(labels: pl.Series, classes: Sequence[str]) -> NDArray[np.b
     return truth
 
 
-def _checked_probs(probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    if probs.ndim != 2:
-        raise UserError(f"probabilities have shape {probs.shape}", expected="(N, C): rows × classes")
-    if not len(probs):
-        raise UserError("no rows to score")
-    bad = np.flatnonzero(~np.isfinite(probs).all(axis=1))
-    if bad.size:
-        raise UserError(
-            f"{bad.size:,} of {len(probs):,} rows have a probability that is not a number",
-            first=f"row {bad[0] + 1:,}: {probs[bad[0]]}",
-        )
-    # A little beyond the bounds is float32 rounding of a softmax; more is something else than probabilities.
-    outside = np.flatnonzero(((probs < -1e-6) | (probs > 1 + 1e-6)).any(axis=1))
-    if outside.size:
-        raise UserError(
-            f"{outside.size:,} of {len(probs):,} rows have values outside [0, 1]",
-            first=f"row {outside[0] + 1:,}: {probs[outside[0]]}",
-            next="logits become probabilities by a softmax over the classes",
-        )
-    return probs
-
-
 def _truth(codes: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """(N, C) bool of single-label codes or of 0/1 columns."""
     n, c = shape
@@ -107,14 +81,3 @@ def _truth(codes: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         return codes.astype(np.bool_)
     truth: NDArray[np.bool_] = codes[:, None] == np.arange(c)
     return truth
-
-
-def _checked_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    if weights is None:
-        return np.ones(n)
-    checked = np.asarray(weights, np.float64)
-    if checked.shape != (n,):
-        raise UserError(f"weights have shape {checked.shape}", expected=f"({n},)")
-    if not (np.isfinite(checked).all() and checked.min() >= 0 and checked.sum() > 0):
-        raise UserError("weights must be finite, none negative, and not all zero")
-    return checked

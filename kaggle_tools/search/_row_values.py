@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.metrics.ranking import SMALLEST
+from kaggle_tools.search import _row_influence
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -31,6 +32,14 @@ def _binary_log_loss(truth: Bools, probs: Floats) -> Floats:
 def _brier(truth: Bools, probs: Floats) -> Floats:
     squares = np.square(probs - truth)
     return np.asarray(squares[:, 1] if squares.shape[1] == 2 else squares.sum(axis=1))
+
+
+def _mae(truth: Bools, probs: Floats) -> Floats:
+    return _label_mae(truth[:, 1:], probs[:, 1:])  # of two classes
+
+
+def _label_mae(truth: Bools, probs: Floats) -> Floats:
+    return np.asarray(np.abs(probs - truth).mean(axis=1))
 
 
 def _top(k: int) -> RowValues:
@@ -84,10 +93,27 @@ def _placements(truth: Bools, values: Floats) -> Floats:
     return np.asarray(area + (share - area) * n / np.where(truth, n_true, n - n_true))
 
 
+def _second(of_numbers: RowValues) -> RowValues:
+    return lambda truth, probs: of_numbers(truth[:, 1:], probs[:, 1:])  # of two classes
+
+
+_OF_NUMBERS: dict[str, RowValues] = {
+    "rmse": _row_influence.rmse,
+    "pearson": _row_influence.pearson,
+    "spearman": _row_influence.spearman,
+}
+
+# Their values depend on the other rows: the mean over some of them is not the metric of those.
+NOT_MEANS = ("roc_auc", *_OF_NUMBERS)
+
 ROW_VALUES: dict[tuple[str, str], RowValues] = {
     ("log_loss", "single_label"): _log_loss,
     ("log_loss", "multi_label"): _binary_log_loss,
     ("brier", "single_label"): _brier,
+    ("mae", "single_label"): _mae,
+    ("mae", "multi_label"): _label_mae,
+    **{(name, "multi_label"): function for name, function in _OF_NUMBERS.items()},
+    **{(name, "single_label"): _second(function) for name, function in _OF_NUMBERS.items()},
     ("top_2_accuracy", "single_label"): _top(2),
     ("top_3_accuracy", "single_label"): _top(3),
     ("top_5_accuracy", "single_label"): _top(5),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric, find_metric
-from kaggle_tools.search._row_values import ROW_VALUES
+from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 
 Floats = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def _scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[
     n_classes = max(output.shape[1] for output in outputs if output.ndim == 2)
     truth = codes.astype(np.bool_) if codes.ndim == 2 else codes[:, None] == np.arange(n_classes)
     values_of = ROW_VALUES.get((metric.name, task))
-    if values_of is not None and metric.name != "roc_auc":  # whose values depend on the other rows
+    if values_of is not None and metric.name not in NOT_MEANS:
         values = np.stack([values_of(truth, output.astype(np.float64)) for output in outputs])
         return lambda weights: np.asarray(values @ weights / weights.sum()), _WORK
     function = metric.functions[task]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import confusion, evaluate, find_metric
+from kaggle_tools.metrics import confusion, evaluate, find_metric, metric_for
 from kaggle_tools.search.blend_solvers import Found, Options, by_class, solve
 from kaggle_tools.search.counts import KINDS, count_form
 from kaggle_tools.search.inputs import Problem, check_problem
@@ -31,7 +31,7 @@ from kaggle_tools.search.rescale import centred
 FAMILIES = ("linear", "log")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Blend:
     """Weights and what they give.
 
@@ -56,6 +56,16 @@ class Blend:
     gap: float | None
     n_evaluations: int
     seconds: float
+
+    def __repr__(self) -> str:
+        what = {"linear": "shares", "log": "exponents"}[self.family]
+        weights = np.array2string(self.weights, precision=4, separator=", ", suppress_small=True)
+        classes = np.array2string(self.class_weights, precision=4, separator=", ")
+        gap = "" if self.gap is None else f", {self.gap:.1e} left to gain"
+        return (
+            f"{self.metric} {self.score:.5f}{gap}, the models alone {', '.join(f'{s:.5f}' for s in self.single_scores)}"
+            f"\n{self.family} pool, {what} {weights}, class weights {classes} ({self.seconds:.2f} s)"
+        )
 
     @property
     def kind(self) -> str:
@@ -114,10 +124,10 @@ def fit(
         UserError: Unknown metric, family or combination, or unusable input (`check_problem`).
     """
     began = time.perf_counter()
-    name = find_metric(metric).name
+    problem = check_problem(codes, stack, sample_weight, allow_absent=allow_absent)
+    name = metric_for(metric, "single_label", problem.shape[1]).name
     signed = family == "log" if signed is None else signed
     _check_options(name, family, signed, sparse, per_class)
-    problem = check_problem(codes, stack, sample_weight, allow_absent=allow_absent)
     deadline = np.inf if time_limit is None else began + time_limit
     options = Options(name, family, signed, per_class, class_weights, bags, seed, deadline)
     members = np.arange(len(problem.stack))
@@ -187,8 +197,6 @@ def _single_scores(problem: Problem, options: Options) -> tuple[float, ...]:
 def _check_options(metric: str, family: str, signed: bool, sparse: int | None, per_class: bool) -> None:
     if family not in FAMILIES:
         raise UserError(f"unknown family '{family}'", expected=" or ".join(FAMILIES))
-    if "single_label" not in find_metric(metric).tasks:
-        raise UserError(f"metric '{metric}' is not for single-label tasks", next="for label sets: thresholds.fit")
     if sparse is not None and sparse < 1:
         raise UserError(f"sparse must be 1 or more, but got {sparse}")
     if metric in KINDS:

@@ -66,7 +66,7 @@ def solve(problem: Problem, options: Options, members: NDArray[np.intp]) -> Foun
         found = _by_lines(part, options)
     elif options.metric == "log_loss":
         found = _of_convex(_log_loss(part, options), c)
-    elif options.metric == "brier" and options.family == "linear":
+    elif options.metric in ("brier", "rmse") and options.family == "linear":  # of two classes, rmse is its root
         target = (np.arange(c)[:, None] == part.codes).astype(np.float32).ravel()
         rows = part.stack.reshape(len(members), -1)
         solved = least_squares.solve(target, rows, np.tile(part.weights, c), "simplex")

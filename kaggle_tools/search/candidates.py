@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate as score
 from kaggle_tools.metrics import find_metric
-from kaggle_tools.search import blend, greedy, logloss, rescale, stack, study, thresholds, vote
+from kaggle_tools.search import blend, greedy, logloss, rescale, stack, thresholds, vote
+from kaggle_tools.search._study_processes import search_together
+from kaggle_tools.search._study_samplers import check_sampler
 from kaggle_tools.search.counts import is_count_metric
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
@@ -171,30 +173,45 @@ def multi_round_vote(setting: Setting, probs: Stack, codes: Codes, folds: Codes)
 
 
 def study_candidate(
-    trials: int, storage: str | None = None, on_batch: Callable[[Any], None] | None = None
+    trials: int,
+    storage: str | None = None,
+    on_batch: Callable[[Any], None] | None = None,
+    *,
+    sampler: str = "auto",
+    study_name: str | None = None,
+    workers: int = 1,
 ) -> Candidate:
     """The open-ended search by Optuna, begun at the exact solutions of the pools and the greedy selection.
 
     Args:
         trials: Finished trials of each study.
-        storage: See `study.search`; for the fit to all rows, which comes first. Cross-validation studies in memory.
+        storage: See `study.search`; for the first fit, which is to all rows or, of many, to the sample that decides.
+            Later fits study in memory.
         on_batch: Told about the progress of that fit.
+        sampler: See `study.search`.
+        study_name: Of that study in its storage.
+        workers: Processes that work on that study.
 
     Raises:
-        UserError: No trials.
+        UserError: No trials, no workers, an unknown sampler.
     """
     if trials < 1:
         raise UserError(f"a study needs at least one trial, not {trials}", next="--trials 200")
+    if workers < 1:
+        raise UserError(f"a study needs at least one worker, not {workers}", next="--workers 2")
+    check_sampler(sampler)
     n_fits = 0
 
     def fit(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
         nonlocal n_fits
         n_fits += 1
         starts = [one.fit(setting, probs, codes, folds) for one in _starts(setting)]
-        found = study.search(
+        shared = n_fits == 1
+        found = search_together(
             codes, probs, setting.metric, names=setting.names, classes=setting.classes, task=setting.task,
-            trials=trials, starts=starts, seed=setting.seed, storage=storage if n_fits == 1 else None,
-            time_limit=setting.time_limit, on_batch=on_batch if n_fits == 1 else None, allow_absent=True,
+            trials=trials, starts=starts, seed=setting.seed, sampler=sampler, time_limit=setting.time_limit,
+            workers=workers if shared else 1, storage=storage if shared else None,
+            study_name=study_name if shared else None, on_batch=on_batch if shared else None, allow_absent=True,
         )  # fmt: skip
         return found.recipe
 

@@ -159,6 +159,7 @@ def choose(
     if rows is not None:
         taken = _on_all_rows(taken, found[taken.name], problem)
         reason += f"; compared on {len(rows[1]):,} rows that were held out, fitted to {len(rows[0]):,}"
+    taken = replace(taken, recipe=_remember(taken, table, reason))
     return Chosen(tuple(table), taken, reason, optimism, taken.honest.honest - sign * optimism)
 
 
@@ -179,6 +180,20 @@ class _Problem:
         first = check_folds(folds, n_rows) == np.min(folds)
         train = sample_rows(np.flatnonzero(~first), FITTED, rng)
         return train, sample_rows(np.flatnonzero(first), SCORED, rng), np.asarray(folds, np.int64)
+
+
+def _remember(taken: Tried, table: Sequence[Tried], reason: str) -> Recipe:
+    """The recipe with what it was chosen from; without times, so that a search repeats to the byte."""
+    rows = []
+    for one in table:
+        gain, honest = one.honest.comparison, one.honest
+        rows.append(
+            {
+                "name": one.name, "n_parameters": one.n_parameters, "fitted": honest.fitted, "honest": honest.honest,
+                "optimism": honest.optimism, "gain": gain.gain, "low": gain.low, "high": gain.high,
+            }
+        )  # fmt: skip
+    return replace(taken.recipe, provenance={**taken.recipe.provenance, "candidates": rows, "reason": reason})
 
 
 def _try(
@@ -228,7 +243,9 @@ def _fit(candidate: Candidate, setting: Setting, recipes: list[Recipe]) -> Fit:
 
 
 def _told(recipe: Recipe, name: str, honest: Honest) -> Recipe:
-    return replace(recipe, fitted=honest.fitted, honest=honest.honest, provenance={"candidate": name})
+    return replace(
+        recipe, fitted=honest.fitted, honest=honest.honest, provenance={**recipe.provenance, "candidate": name}
+    )
 
 
 def _column(table: Sequence[Tried], name: str) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import confusion
 from kaggle_tools.metrics import evaluate as score
-from kaggle_tools.search._row_values import ROW_VALUES
+from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search._vote_kernels import most_probable
 from kaggle_tools.search.compare import Comparison, compare, score_output
 from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds
@@ -258,7 +258,7 @@ def _model_scorer(problem: Arrays) -> Callable[[Codes], NDArray[np.float64]]:
         n_classes = stack.shape[2]
         return lambda rows: np.array([of_matrix(confusion(codes[rows], model[rows], n_classes)) for model in labels])
     values_of = ROW_VALUES.get((metric.name, problem.task))
-    if values_of is not None and metric.name != "roc_auc":  # whose values depend on the other rows
+    if values_of is not None and metric.name not in NOT_MEANS:
         truth = codes.astype(np.bool_) if codes.ndim == 2 else codes[:, None] == np.arange(stack.shape[2])
         values = np.stack([values_of(truth, model.astype(np.float64)) for model in stack])
         return lambda rows: np.asarray(values[:, rows].mean(axis=1))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import Metric, find_metric
+from kaggle_tools.metrics import Metric, metric_for
 from kaggle_tools.search.lines import MAX_CLASSES
 from kaggle_tools.search.threads import in_threads
 
@@ -91,13 +91,10 @@ def check_arrays(stack: Any, codes: Any, metric: str, *, least_models: int = 1) 
         UserError: Shapes that do not fit, no rows, too few models, values that are not numbers, labels that are
             missing or no class, an unknown metric or one of the other task.
     """
-    found = find_metric(metric)
     checked = check_stack(stack, least_models=least_models)
     truth = _checked_codes(codes, *checked.shape[1:])
     task = "single_label" if truth.ndim == 1 else "multi_label"
-    if task not in found.tasks:
-        raise UserError(f"metric '{found.name}' is not for {task} tasks", expected=f"a metric for {task} rows")
-    return Arrays(checked, truth, found, task)
+    return Arrays(checked, truth, metric_for(metric, task, checked.shape[2]), task)
 
 
 def check_problem(

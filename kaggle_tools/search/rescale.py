@@ -37,7 +37,7 @@ _SPREAD = 0.5  # of the log-weights where a restart begins
 _EFFORT = 4_000_000  # row-classes that restarts and random directions may cost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rescale:
     """Class weights and what they give.
 
@@ -58,6 +58,14 @@ class Rescale:
     n_evaluations: int
     seconds: float
     certificate: Certificate | None = None
+
+    def __repr__(self) -> str:
+        weights = ", ".join(f"{weight:.4g}" for weight in self.weights)
+        certified = f"; no weights exceed {self.certificate.bound:.5f}" if self.certificate else ""
+        return (
+            f"{self.metric} {self.score:.5f} with class weights {weights}, {self.score_at_argmax:.5f} without"
+            f"{certified} ({self.n_evaluations:,} exact line searches, {self.seconds:.2f} s)"
+        )
 
     def apply(self, probs: ArrayLike) -> Singles:
         """(N, C) float32 probabilities, weighted and summing to one again."""

@@ -45,7 +45,7 @@ _MAX_ROUNDS = 20
 RateRows = Callable[[NDArray[np.int32], NDArray[np.int32]], Floats]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Thresholds:
     """Thresholds and what they give.
 
@@ -64,6 +64,13 @@ class Thresholds:
     score_at_half: float
     n_evaluations: int
     seconds: float
+
+    def __repr__(self) -> str:
+        cuts = ", ".join(f"{cut:.4g}" for cut in self.thresholds)
+        return (
+            f"{self.metric} {self.score:.5f} with thresholds {cuts}, {self.score_at_half:.5f} with one half "
+            f"({self.n_evaluations:,} searches, {self.seconds:.2f} s)"
+        )
 
     def labels(self, probs: ArrayLike) -> Bools:
         """Which labels are given; shape as `probs`."""

@@ -1,7 +1,9 @@
 """Submissions: built in the shape of the sample, checked against it, kept as versions that are never overwritten."""
 
+from kaggle_tools.submissions.answers import Answers, count_answers, read_answer_file, read_answers
 from kaggle_tools.submissions.build import build_submission, count_classes
-from kaggle_tools.submissions.manifest import Manifest, ManifestDraft
+from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
+from kaggle_tools.submissions.scores import record_scores
 from kaggle_tools.submissions.validate import Problem, Validation, validate
 from kaggle_tools.submissions.versions import (
     Damaged,
@@ -11,9 +13,11 @@ from kaggle_tools.submissions.versions import (
     is_intact,
     list_versions,
     write_version,
+    write_version_bytes,
 )
 
 __all__ = [
+    "Answers",
     "Damaged",
     "Listing",
     "Manifest",
@@ -22,10 +26,16 @@ __all__ = [
     "Validation",
     "Version",
     "build_submission",
+    "count_answers",
     "count_classes",
+    "edited_by_hand",
     "find_version",
     "is_intact",
     "list_versions",
+    "read_answer_file",
+    "read_answers",
+    "record_scores",
     "validate",
     "write_version",
+    "write_version_bytes",
 ]

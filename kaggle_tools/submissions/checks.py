@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -50,13 +50,13 @@ class Sheet:
         table: The submission, all String.
         sample: The sample submission.
         competition: For classes and task, where known.
-        one_line_a_row: False where a quoted value holds a line end, so that rows cannot be told as lines.
+        line_of: The line of the file in which a row begins; rows from 0, lines from 1.
     """
 
     table: pl.DataFrame
     sample: Sample
     competition: Competition | None
-    one_line_a_row: bool
+    line_of: Callable[[int], int]
 
     @property
     def layout(self) -> Layout:
@@ -71,8 +71,7 @@ class Sheet:
     def place(self, bad: pl.Series) -> str:
         """The first row for which `bad` is true: line of the file, and id."""
         row = bad.fill_null(True).arg_max() or 0
-        where = f"line {row + 2:,}" if self.one_line_a_row else f"row {row + 1:,}"
-        return f"{where}, {self.layout.id_column} '{self.ids[row]}'"
+        return f"line {self.line_of(row):,}, {self.layout.id_column} '{self.ids[row]}'"
 
 
 def check_columns(table: pl.DataFrame, layout: Layout) -> list[Problem]:
@@ -180,7 +179,20 @@ def _check_labels(sheet: Sheet, column: str) -> Iterator[Problem]:
             f"{bad.sum():,} rows have a label that is not allowed in column '{column}'",
             first=f"{sheet.place(bad)}: '{value}'",
             expected=", ".join(allowed.head(30)),
+            next=_advice(labels.filter(bad), allowed),
         )
+
+
+def _advice(wrong: pl.Series, allowed: pl.Series) -> str:
+    """What became of whole numbers in a table with a gap, and of classes in another case, is known."""
+    if wrong.str.strip_suffix(".0").is_in(allowed.implode()).all():
+        return "whole numbers were written as fractions: cast the column to int before saving"
+    if wrong.str.strip_chars().str.to_lowercase().is_in(allowed.str.to_lowercase().implode()).all():
+        return "only blanks or upper and lower case differ: spell labels as the competition does"
+    numbers = wrong.cast(pl.Float64, strict=False)
+    if numbers.is_between(0, 1).fill_null(False).all():
+        return "these look like probabilities: the competition wants labels"
+    return ""
 
 
 def _check_fractions(sheet: Sheet, column: str) -> Iterator[Problem]:

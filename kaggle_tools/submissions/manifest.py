@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import digest, write_atomically
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
@@ -60,6 +60,10 @@ class Manifest:
         inputs: Path (relative to the folder above `submissions/` where it lies below) → `file_digest`.
         public_score: Public leaderboard score, once known.
         private_score: Private leaderboard score, once known.
+        rank: Place on the public leaderboard, 1 is the first, once known.
+        kaggle_ref: Kaggle's own number of the submission; None where it was not sent from here.
+        submitted: When it was sent, UTC, ISO 8601 to the second.
+        scored: When the scores were last written, likewise.
     """
 
     version: int
@@ -80,10 +84,16 @@ class Manifest:
     class_counts: Mapping[str, int]
     parents: tuple[str, ...]
     note: str
+    rank: int | None = None
+    kaggle_ref: int | None = None
+    submitted: str | None = None
+    scored: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into a version's folder, whole or not at all."""
-        text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, ensure_ascii=False, indent=2, allow_nan=False)
+        content = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        content[_SEAL] = _seal(content)
+        text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
         with write_atomically(folder / MANIFEST_FILE) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -95,21 +105,47 @@ class Manifest:
             UserError: No file, not JSON, a key missing or unknown, a value of the wrong type, another schema.
         """
         path = folder / MANIFEST_FILE
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as exc:
-            raise UserError("no manifest.json", where=folder) from exc
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise UserError(f"manifest.json is damaged: {exc}", where=path) from exc
-        if not isinstance(raw, dict):
-            raise UserError("manifest.json is damaged: not a JSON object", where=path)
+        raw = _read(folder)
+        raw.pop(_SEAL, None)
         if raw.pop("schema", None) != SCHEMA:
             raise UserError("manifest.json has another schema", where=path, expected=f'"schema": {SCHEMA}')
         values = {key: _checked(key, value, path) for key, value in raw.items()}
-        missing = [key for key in _KINDS if key not in values]
+        missing = [key for key in _KINDS if key not in values and key not in _LATER]
         if missing:
             raise UserError(f"manifest.json lacks {', '.join(missing)}", where=path)
         return cls(**values)
+
+
+def edited_by_hand(folder: Path) -> bool:
+    """Whether a version's `manifest.json` is other than what was last saved; False for one without a seal.
+
+    Raises:
+        UserError: No file, or not JSON.
+    """
+    raw = _read(folder)
+    seal = raw.pop(_SEAL, None)
+    return seal is not None and seal != _seal(raw)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise UserError("no manifest.json", where=folder) from exc
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as exc:
+        raise UserError(f"manifest.json is damaged: {exc}", where=path) from exc
+    if not isinstance(raw, dict):
+        raise UserError("manifest.json is damaged: not a JSON object", where=path)
+    return raw
+
+
+# The last key of the file: a digest of all others, by which an edit by hand is noticed.
+_SEAL = "seal"
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return digest(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
 
 _SCORE = (float, int, type(None))
@@ -133,7 +169,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "class_counts": (dict,),
     "parents": (list,),
     "note": (str,),
+    "rank": (int, type(None)),
+    "kaggle_ref": (int, type(None)),
+    "submitted": _TEXT_OR_NONE,
+    "scored": _TEXT_OR_NONE,
 }
+_LATER = ("rank", "kaggle_ref", "submitted", "scored")  # manifests of older versions of this program lack them
 
 
 def _checked(key: str, value: Any, path: Path) -> Any:

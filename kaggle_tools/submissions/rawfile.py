@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,16 @@ from kaggle_tools.submissions.checks import Problem
 
 BOM = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
+
+# What is handed in by mistake, by its first bytes.
+_OTHER_KINDS = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a picture",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +59,33 @@ def read_raw(path: Path) -> Raw:
     except OSError as exc:
         raise UserError(f"the submission cannot be read: {exc.strerror}", where=path) from exc
     encoding, problem = _encoding(content)
+    for magic, kind in _OTHER_KINDS.items():
+        if content.startswith(magic):
+            problem = Problem(f"the file is {kind}, not CSV", next="save it as CSV, or `cli submissions adopt` it")
     ends = content.endswith((b"\n", b"\r"))
     crlf = content.count(b"\r\n")
     lf, cr = content.count(b"\n") - crlf, content.count(b"\r") - crlf
     kinds = [name for name, count in (("CRLF", crlf), ("LF", lf), ("CR", cr)) if count]
     line_ends = kinds[0] if len(kinds) == 1 else "mixed" if kinds else "none"
+    if line_ends == "CR":
+        problem = Problem("lines end in CR alone: one long line for most readers", next="save it with LF line ends")
     if not content.strip():
         problem = Problem("the file is empty", next="is it the right one?")
     return Raw(encoding, line_ends, crlf + lf + cr + (not ends), ends, problem)
+
+
+def line_of_row(path: Path, row: int) -> int:
+    """The line, from 1, in which row `row` (from 0, after the header) begins, where values may hold line ends."""
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if content.startswith(GZIP) else content).decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""))
+    found, begins = -1, 1
+    for fields in reader:
+        found += bool(fields)  # a blank line is no row
+        if fields and found == row + 1:
+            return begins
+        begins = reader.line_num + 1
+    return begins
 
 
 def _encoding(content: bytes) -> tuple[str, Problem | None]:

@@ -15,7 +15,7 @@ from kaggle_tools.competition import Competition, SubmissionFormat
 from kaggle_tools.errors import UserError
 from kaggle_tools.submissions.checks import Problem, Sheet, check_columns, check_ids, check_values
 from kaggle_tools.submissions.layout import Sample, read_sample
-from kaggle_tools.submissions.rawfile import Raw, read_raw
+from kaggle_tools.submissions.rawfile import Raw, line_of_row, read_raw
 from kaggle_tools.tables import read_table, sniff_format
 
 __all__ = ["Problem", "Validation", "validate"]
@@ -88,7 +88,7 @@ def validate(submission: Path, sample: Path, competition: Competition | None = N
         encoding=raw.encoding,
         line_ends=raw.line_ends,
         n_rows=n_rows,
-        notes=_notes(raw),
+        notes=_notes(raw, read_raw(sample)),
     )
 
 
@@ -104,14 +104,17 @@ def _check(submission: Path, raw: Raw, wanted: Sample, competition: Competition 
         return 0, [Problem(f"not a table: {exc.summary}", first=first, next=exc.details.get("next", ""))]
     problems = check_columns(table, wanted.layout)
     if wanted.layout.id_column in table.columns:
-        sheet = Sheet(table, wanted, competition, one_line_a_row=raw.n_lines == len(table) + 1)
+        plain = raw.n_lines == len(table) + 1
+        sheet = Sheet(table, wanted, competition, lambda row: row + 2 if plain else line_of_row(submission, row))
         problems += check_ids(sheet)
         problems += check_values(sheet)
     return len(table), problems
 
 
-def _notes(raw: Raw) -> tuple[str, ...]:
+def _notes(raw: Raw, sample: Raw) -> tuple[str, ...]:
     notes = []
+    if raw.line_ends in ("LF", "CRLF") and sample.line_ends in ("LF", "CRLF") and raw.line_ends != sample.line_ends:
+        notes.append(f"lines end in {raw.line_ends}, the sample's in {sample.line_ends}; platforms take either")
     if raw.encoding != "utf-8":
         notes.append("some readers take the byte order mark for a part of the first column's name")
     if raw.line_ends == "mixed":

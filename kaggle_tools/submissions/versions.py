@@ -11,7 +11,7 @@ import importlib.metadata
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -65,10 +65,17 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Listing:
-    """All versions by number, and apart from them what could not be read."""
+    """All versions by number, and apart from them what could not be read.
+
+    Attributes:
+        versions: Whole ones, lowest number first.
+        damaged: Folders with a version's name that cannot be read as one.
+        unfinished: Folders in which a version is being written, or was when its process was killed.
+    """
 
     versions: tuple[Version, ...]
     damaged: tuple[Damaged, ...]
+    unfinished: tuple[Path, ...] = ()
 
 
 def write_version(folder: Path, name: str, table: pl.DataFrame, draft: ManifestDraft) -> Version:
@@ -86,18 +93,42 @@ def write_version(folder: Path, name: str, table: pl.DataFrame, draft: ManifestD
     Raises:
         UserError: A name that cannot be a folder's, an input that cannot be read, a folder that cannot be written to.
     """
+    return _commit(folder, name, draft, len(table), table.write_csv)
+
+
+def write_version_bytes(folder: Path, name: str, content: bytes, n_rows: int, draft: ManifestDraft) -> Version:
+    """Like `write_version`, for a file that must stay as it is, byte for byte.
+
+    Args:
+        folder: The `submissions/` folder.
+        name: What to call the version.
+        content: Of `submission.csv`.
+        n_rows: Rows in it.
+        draft: What is known about it.
+
+    Raises:
+        UserError: As `write_version`.
+    """
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return _commit(folder, name, draft, n_rows, write)
+
+
+def _commit(folder: Path, name: str, draft: ManifestDraft, n_rows: int, write: Callable[[Path], None]) -> Version:
     check_name(name, "version name")
     inputs = {_relative(path, folder.parent): _digest(path) for path in draft.inputs}
     number, temporary = _claim(folder)
     final = folder / f"v{number:04d}-{name}"
     try:
         with write_atomically(temporary / SUBMISSION_FILE) as path:
-            table.write_csv(path)
+            write(path)
         manifest = Manifest(
             version=number,
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            n_rows=len(table),
+            n_rows=n_rows,
             submission_digest=file_digest(temporary / SUBMISSION_FILE),
             code_version=_code_version(),
             recipe=draft.recipe,
@@ -132,7 +163,8 @@ def list_versions(folder: Path) -> Listing:
             versions.append(_load(path))
         except UserError as exc:
             damaged.append(Damaged(path, exc))
-    return Listing(tuple(versions), tuple(damaged))
+    temporary = [p for p in folder.iterdir() if _TEMPORARY.fullmatch(p.name)] if folder.is_dir() else []
+    return Listing(tuple(versions), tuple(damaged), tuple(sorted(temporary)))
 
 
 def find_version(folder: Path, wanted: str) -> Version:
@@ -140,11 +172,12 @@ def find_version(folder: Path, wanted: str) -> Version:
 
     Args:
         folder: The `submissions/` folder.
-        wanted: A number (``7``, ``v7``, ``v0007``), a title (``v0007-blend``), ``latest``, ``latest~1`` (the one
-            before), or the path of a version's folder or of its `submission.csv`.
+        wanted: A number (``7``, ``v7``, ``v0007``), a title (``v0007-blend``), a name that one version alone has
+            (``blend``), ``latest``, ``latest~1`` (the one before), or the path of a version's folder or of its
+            `submission.csv`.
 
     Raises:
-        UserError: No such version (names the nearest), two folders with the number, or the version is damaged.
+        UserError: No such version (names the nearest), several with the number or name, or the version is damaged.
     """
     folders = _version_folders(folder)
     latest = _LATEST.fullmatch(wanted)
@@ -156,9 +189,14 @@ def find_version(folder: Path, wanted: str) -> Version:
     elif number:
         found = [path for path in folders if _number(path) == int(number[1])]
     else:
-        found = [path for path in folders if path.name == wanted] or _by_path(Path(wanted))
+        found = (
+            [path for path in folders if path.name == wanted]
+            or _by_path(Path(wanted))
+            or [path for path in folders if path.name.split("-", 1)[1] == wanted]
+        )
     if len(found) > 1:
-        raise UserError(f"{len(found)} versions have this number", found=_names(found), next="give the whole name")
+        what = "have this number" if latest or number else f"are called '{wanted}'"
+        raise UserError(f"{len(found)} versions {what}", found=_names(found[-8:]), next=f"say which: {found[-1].name}")
     if not found:
         raise _unknown(wanted, folder, folders)
     return _load(found[0])

@@ -42,3 +42,38 @@ def test_spooky_authors_take_the_predictions_of_real_models(shared_data, tmp_pat
         done = cli("import", name, "--oof", data / "oof" / file, "--test", data / "test" / file, "--json", check=0)
         scores[name] = json.loads(done.stdout)["score"]
     assert scores == pytest.approx({"run6": 0.33495, "logreg": 0.49634}, abs=1e-5)
+
+
+@pytest.fixture
+def spooky(shared_data, tmp_path, cli):
+    """The five real runs as a workspace."""
+    data = shared_data / "spooky"
+    cli(
+        *("init", "--train", data / "train.csv.gz", "--test", data / "test.csv.gz"),
+        *("--sample", data / "sample_submission.csv.gz", "--quiet"),
+        check=0,
+    )
+    for file in sorted((data / "oof").iterdir()):
+        name = file.name.split(".")[0]
+        cli("import", name, "--oof", file, "--test", data / "test" / file.name, "--quiet", check=0)
+    return tmp_path
+
+
+def test_five_spooky_runs_are_rescaled_voted_on_and_replayed(spooky, shared_data, cli):
+    rescaled = json.loads(cli("rescale", "run6", "--metric", "macro_f1", "--json", check=0).stdout)
+    assert rescaled["score"] == pytest.approx(0.88392, abs=1e-5)
+    assert rescaled["certificate"]["gap"] <= 2e-4
+    assert rescaled["certificate"]["value"] >= rescaled["fitted"] - 1e-9
+    assert abs(rescaled["optimism"]) < 0.003
+
+    voted = json.loads(cli("vote", "--metric", "macro_f1", "--json", check=0).stdout)
+    assert voted["honest"] > 0.903  # the best single run has .887
+    assert voted["low"] > 0.01
+    assert len(voted["honest_path"]) >= 3
+
+    again = json.loads(cli("apply", voted["recipe"], "--name", "again", "--json", check=0).stdout)
+    folder, sample = spooky / "submissions", shared_data / "spooky" / "sample_submission.csv.gz"
+    first, second = (find_version(folder, one["submission"]).submission for one in (voted, again))
+    assert first.read_bytes() == second.read_bytes()
+    assert validate(second, sample).ok
+    assert "majority of" in cli("explain", voted["recipe"], check=0).stdout

@@ -96,6 +96,19 @@ def test_mistakes_are_told_with_a_hint(tmp_path: Path, change: str, message: str
     assert re.search(message, str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("macro_f2", r"unknown metric 'macro_f2'[\s\S]*did you mean 'macro_f1'"),
+        ("group_accuracy", r"'group_accuracy' is not for single_label tasks[\s\S]*use one of accuracy"),
+    ],
+)
+def test_metric_must_serve_the_task(tmp_path: Path, metric: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        Competition.load(write(tmp_path, MINIMAL.replace("log_loss", metric)))
+    assert str(tmp_path) in caught.value.details["where"]
+
+
 @pytest.mark.parametrize("key", ["name", "task", "metric", "text_column", "classes"])
 def test_missing_keys_are_named(tmp_path: Path, key: str) -> None:
     kept = [line for line in MINIMAL.splitlines() if not line.startswith(key)]

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -120,3 +121,20 @@ def test_error_reads_as_a_summary_with_aligned_details() -> None:
     error = UserError("two ids are missing", first="id1", next="score them")
     assert str(error) == "two ids are missing\n  first: id1\n  next:  score them"
     assert error.exit_code == 2
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    def begin_and_die() -> None:
+        with write_atomically(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = multiprocessing.get_context("fork").Process(target=begin_and_die)
+    child.start()
+    child.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    living = tmp_path / next(tmp_path.iterdir()).name.replace(str(child.pid), str(os.getppid()))
+    living.write_text("another process is at it")
+    with write_atomically(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.txt", living.name])

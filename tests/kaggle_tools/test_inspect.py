@@ -210,6 +210,8 @@ def test_what_is_asked_for_wins(tmp_path: Path) -> None:
         ({"text_column": "texts"}, "test.csv has no column 'texts'", "did you mean 'text'?"),
         ({"metric": "macrof1"}, "unknown metric", "did you mean 'macro_f1'?"),
         ({"metric": "samples_f1"}, "not for single_label", "macro_f1"),
+        ({"metric": "entity_f1"}, "not for single_label", "macro_f1"),
+        ({"metric": "rmse", "classes": ("a", "b", "c")}, "for 2 classes, these are 3", "macro_f1"),
         ({"task": "multi_lable"}, "unknown task", "did you mean 'multi_label'?"),
         ({"submission_format": "probs"}, "unknown submission format", "known: labels, probabilities"),
     ],
@@ -238,6 +240,12 @@ def test_several_possible_labels_are_listed_with_the_flag(tmp_path: Path) -> Non
 def test_the_only_column_with_few_values_is_the_label(tmp_path: Path) -> None:
     found = look(tmp_path, rows(12, verdict=["a", "b"], note=[f"note {i}" for i in range(12)]), rows(3))
     assert found.competition.label_column == "verdict"
+
+
+def test_a_column_called_label_is_one_even_where_test_has_it(tmp_path: Path) -> None:
+    found = look(tmp_path, rows(12, label=["a", "b", "c"]), rows(3, label=["a", "b", "c"]))
+    assert found.competition.label_column == "label"
+    assert "test has it as well" in why(found, "label_column")
 
 
 def test_no_possible_label_is_told(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_line_ends_and_byte_order_mark_are_reported_not_refused(tmp_path: Path, 
     assert found.n_rows == 4
     assert found.line_ends == ("LF" if ends == "\n" else "CRLF")
     assert found.encoding == ("utf-8 with a byte order mark" if mark else "utf-8")
-    assert len(found.notes) == bool(mark)
+    assert len(found.notes) == bool(mark) + (ends == "\r\n")
     found.raise_if_bad()
 
 
@@ -118,9 +118,49 @@ def test_each_damage_of_a_probability_file_is_found_where_it_is(
     assert problem.first.startswith(first)
 
 
-def test_rows_are_counted_where_values_hold_line_ends(tmp_path: Path) -> None:
-    found = check(tmp_path, 'id,y\n"r1\n",-1\nr2,0\nr3,5\nr4,0\n')
-    assert [problem.first for problem in found.problems if "allowed" in problem.what] == ["row 3, id 'r3': '5'"]
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('id,y\n"r1\n",-1\nr2,0\nr3,5\nr4,0\n', 5),
+        ('id,y\r\n"r1\n",-1\r\nr2,0\r\nr3,5\r\nr4,0\r\n', 5),
+        ("id,y\nr1,-1\n\n\nr2,0\nr3,5\nr4,0", 6),
+        ('id,y\nr1,-1\nr2,0\n"r3\n\n",5\nr4,0\n', 4),
+    ],
+)
+def test_lines_are_right_where_values_hold_line_ends_and_lines_are_blank(tmp_path: Path, text: str, line: int) -> None:
+    for content in (text, "\ufeff" + text):
+        found = check(tmp_path, content)
+        (first,) = [problem.first for problem in found.problems if "allowed" in problem.what]
+        assert first.startswith(f"line {line}, id 'r3")
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        ("r1,-1.0\nr2,0.0\nr3,1.0\nr4,0.0\n", "whole numbers were written as fractions"),
+        ("r1,.25\nr2,.5\nr3,.75\nr4,.5\n", "these look like probabilities"),
+    ],
+)
+def test_usual_mistakes_come_with_advice(tmp_path: Path, rows: str, advice: str) -> None:
+    assert check(tmp_path, "id,y\n" + rows).problems[0].next.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "the file is a picture, not CSV"),
+        (b"PAR1\x00\x00", "the file is a Parquet file, not CSV"),
+        (b"PK\x03\x04\x00", "the file is a zip archive or an Excel workbook, not CSV"),
+        (LABEL_SAMPLE.replace("\n", "\r").encode(), "lines end in CR alone"),
+    ],
+)
+def test_what_is_no_csv_is_called_by_its_name(tmp_path: Path, content: bytes, what: str) -> None:
+    assert check(tmp_path, content).problems[0].what.startswith(what)
+
+
+def test_formulas_are_but_labels_that_are_not_allowed(tmp_path: Path) -> None:
+    found = check(tmp_path, 'id,y\nr1,"=HYPERLINK(""http://x"")"\nr2,@SUM(A1)\nr3,1\nr4,0\n')
+    assert found.problems[0].first == "line 2, id 'r1': '=HYPERLINK(\"http://x\")'"
 
 
 def test_everything_wrong_is_reported_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Versions: numbered without collisions, whole or absent, found by many names, and no damage hides the others."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -16,11 +17,13 @@ from kaggle_tools.files import file_digest
 from kaggle_tools.submissions import (
     ManifestDraft,
     Version,
+    edited_by_hand,
     find_version,
     is_intact,
     list_versions,
     versions,
     write_version,
+    write_version_bytes,
 )
 
 TABLE = pl.DataFrame({"id": ["r1", "r2"], "label": ["a", "b"]})
@@ -273,3 +276,39 @@ def test_other_things_in_the_folder_are_let_be(tmp_path: Path) -> None:
     (tmp_path / "vfinal").mkdir()
     assert titles(tmp_path) == ["v0001-a"]
     assert find_version(tmp_path, "latest").number == 1
+
+
+def test_version_is_found_by_its_name_where_one_alone_has_it(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b", "b")
+    assert find_version(tmp_path, "a").title == "v0001-a"
+    with pytest.raises(UserError, match="2 versions are called 'b'") as caught:
+        find_version(tmp_path, "b")
+    assert caught.value.details == {"found": "v0002-b, v0003-b", "next": "say which: v0003-b"}
+
+
+def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
+    version = write_version_bytes(tmp_path, "foreign", b"id,y\r\nr1,1.50\r\n", 1, ManifestDraft(note="from a friend"))
+    assert version.submission.read_bytes() == b"id,y\r\nr1,1.50\r\n"
+    assert is_intact(version)
+    assert (version.manifest.n_rows, version.manifest.note) == (1, "from a friend")
+
+
+def test_manifest_edited_by_hand_is_noticed_and_one_saved_again_is_not(tmp_path: Path) -> None:
+    a, b = make(tmp_path, "a", "b")
+    dataclasses.replace(a.manifest, public_score=0.5, honest_interval=(0.1, 0.2)).save(a.folder)
+    assert not edited_by_hand(a.folder)
+    path = b.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"public_score": null', '"public_score": 0.9'))
+    assert edited_by_hand(b.folder)
+    assert find_version(tmp_path, "2").manifest.public_score == 0.9
+    older = json.loads(path.read_text())
+    older.pop("seal")
+    path.write_text(json.dumps(older))
+    assert not edited_by_hand(b.folder)
+
+
+def test_half_written_version_is_reported(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    (tmp_path / ".v0002.tmp").mkdir()
+    listing = list_versions(tmp_path)
+    assert ([v.number for v in listing.versions], listing.unfinished) == ([1], (tmp_path / ".v0002.tmp",))

@@ -209,7 +209,7 @@ def test_unusable_options_and_input_are_told():
     for arguments, options, message in (
         ((codes, stack, "macro_f1"), {"family": "rank"}, "unknown family 'rank'"),
         ((codes, stack, "macro_f2"), {}, "unknown metric"),
-        ((codes, stack, "samples_f1"), {}, "not for single-label"),
+        ((codes, stack, "samples_f1"), {}, "not for single_label tasks"),
         ((codes, stack, "macro_f1"), {"sparse": 0}, "sparse must be 1 or more, but got 0"),
         ((codes, stack, "log_loss"), {"per_class": True}, "weights per class are not for log_loss"),
         ((codes, stack, "log_loss"), {"signed": True}, "signed weights of the linear family"),

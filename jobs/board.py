@@ -1,0 +1,182 @@
+"""Versions side by side, with what is believed of the rows: what noise, predictions and choices begin with.
+
+A version that cannot be read, or is about other rows, is told and left out; one that was asked for by name is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.leaderboard import score_of
+from jobs.members import find_runs, test_stem
+from jobs.workspace import Workspace
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.leaderboard import Splits, believe, draw_splits
+from kaggle_tools.metrics import find_metric
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.similarity import Table, join
+from kaggle_tools.submissions import Answers, Version, find_version, list_versions
+from kaggle_tools.submissions.answers import read_answer_file, read_answers
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class Board:
+    """Versions side by side with what is believed of the rows."""
+
+    competition: Competition
+    titles: tuple[str, ...]
+    versions: tuple[Version | None, ...]
+    table: Table
+    belief: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> Board:
+        """All versions, or those `wanted`; `target` comes first and may be a file."""
+        competition = Competition.find(start)
+        workspace = Workspace(competition.root, competition)
+        notes: list[str] = []
+        answers: dict[str, Answers] = {}
+        named = set(wanted)
+        if target is not None:
+            one = read_answers(target, workspace.submissions, competition)
+            answers[one.title] = one
+            named.add(one.title)
+        belief = _belief(workspace, notes)
+        if target is not None:
+            join({"the runs": belief, one.title: one})  # an error of the target is not left out with a note
+        for version in _versions(workspace, wanted, notes):
+            try:
+                own = read_answer_file(version.submission, competition, title=version.title, version=version)
+                join({"the runs": belief, version.title: own})
+            except UserError as exc:
+                if wanted:
+                    raise
+                notes.append(f"{version.title} left out: {exc.summary}")
+                continue
+            answers.setdefault(own.title, own)
+        metric = find_metric(competition.metric)
+        if metric.takes == "probs":
+            for title in [title for title, own in answers.items() if own.probs is None]:
+                if title in named or wanted:
+                    raise UserError(f"'{title}' holds labels, but {metric.name} is of probabilities")
+                notes.append(f"{title} left out: it holds labels, and {metric.name} is of probabilities")
+                del answers[title]
+        if not answers:
+            raise UserError(
+                "no submission version to look at",
+                where=workspace.submissions,
+                next="`cli blend`, or `cli submissions adopt FILE`",
+                found="; ".join(notes) or "none",
+            )
+        table = join({"the runs": belief, **answers})
+        versions = tuple(own.version for own in answers.values())
+        return cls(competition, tuple(answers), versions, _without_first(table), table.probs[0], tuple(notes))
+
+    @property
+    def metric(self) -> str:
+        """Name of the competition's metric."""
+        return find_metric(self.competition.metric).name
+
+    @property
+    def greater(self) -> bool:
+        """Whether more of it is better."""
+        return find_metric(self.metric).greater_is_better
+
+    @property
+    def task(self) -> str:
+        """``single_label`` or ``multi_label``."""
+        return self.table.task
+
+    @property
+    def n_rows(self) -> int:
+        """Test rows."""
+        return len(self.table.ids)
+
+    @property
+    def probs(self) -> NDArray[np.float32]:
+        """(K, N, C); labels as certain probabilities."""
+        probs = self.table.probs
+        if self.table.with_probs.all():
+            return probs
+        filled = probs.copy()
+        for k in np.flatnonzero(~self.table.with_probs):
+            own = self.table.decisions[k]
+            filled[k] = own if own.ndim == 2 else np.eye(probs.shape[2], dtype=np.float32)[own]
+        return filled
+
+    def scores(self, by: str) -> Floats:
+        """(K,) scores of one kind, NaN where unknown."""
+        known = [None if version is None else score_of(version, by) for version in self.versions]
+        return np.array([np.nan if score is None else score for score in known])
+
+    def only(self, kept: NDArray[np.intp]) -> Board:
+        """Some of the versions."""
+        titles = tuple(self.titles[k] for k in kept)
+        versions = tuple(self.versions[k] for k in kept)
+        return Board(self.competition, titles, versions, _taken(self.table, kept), self.belief, self.notes)
+
+    def public_rows(self, asked: str) -> int:
+        """Rows of the public part, of ``2500`` or ``30%``."""
+        text = asked.strip().replace(",", "")
+        try:
+            share = float(text[:-1]) / 100 if text.endswith("%") else None
+            rows = round(self.n_rows * share) if share is not None else int(text)
+        except ValueError as exc:
+            raise UserError(
+                f"--public-rows cannot be '{asked}'", expected="a number of rows, or a share like 30%"
+            ) from exc
+        if not 1 <= rows < self.n_rows:
+            raise UserError(
+                f"{rows:,} public rows", expected=f"between 1 and {self.n_rows - 1:,}, below the test's rows"
+            )
+        return rows
+
+    def splits(self, n_public: int) -> Splits:
+        """Drawn public and private scores of all."""
+        return draw_splits(self.belief, self.probs, self.metric, n_public, self.task)
+
+
+def _belief(workspace: Workspace, notes: list[str]) -> Predictions:
+    stem = test_stem(workspace)
+    runs = find_runs(workspace, (), need_test=True)
+    oof, test = {}, {}
+    for run in runs:
+        own = Predictions.load(run.oof)
+        if own.labels is None or own.meta.get("hard_labels") == "true":
+            notes.append(f"run '{run.name}' is not among those believed: no labels, or no probabilities")
+            continue
+        oof[run.name], test[run.name] = own, Predictions.load(run.predictions(stem))
+    return believe(oof, test)
+
+
+def _versions(workspace: Workspace, wanted: tuple[str, ...], notes: list[str]) -> tuple[Version, ...]:
+    if wanted:
+        return tuple(find_version(workspace.submissions, one) for one in wanted)
+    listing = list_versions(workspace.submissions)
+    notes += [f"{one.folder.name} left out: {one.problem.summary}" for one in listing.damaged]
+    return listing.versions
+
+
+def _taken(table: Table, kept: NDArray[np.intp]) -> Table:
+    return Table(
+        names=tuple(table.names[k] for k in kept),
+        ids=table.ids,
+        classes=table.classes,
+        task=table.task,
+        decisions=table.decisions[kept],
+        probs=table.probs[kept],
+        with_probs=table.with_probs[kept],
+        truth=table.truth,
+    )
+
+
+def _without_first(table: Table) -> Table:
+    return _taken(table, np.arange(1, len(table.names)))

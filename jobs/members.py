@@ -1,0 +1,181 @@
+"""Which runs a search takes, and what their predictions must be before it begins.
+
+Everything that can be wrong with them is told here, with the run's name, so that a search fails in its first second and
+nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jobs.workspace import Run, Workspace
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.probabilities import TOLERANCE, to_probabilities
+from kaggle_tools.search import members as joined
+from kaggle_tools.submissions import build_submission
+
+
+def find_runs(workspace: Workspace, names: Sequence[str], *, need_test: bool) -> list[Run]:
+    """The runs that are named, or all that have what is needed.
+
+    Raises:
+        UserError: A run that is not there or lacks OOF (or test) predictions, or is named twice; none at all.
+    """
+    stem = test_stem(workspace) if need_test else None
+    if names:
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise UserError(f"run '{twice[0]}' is named twice", next="name each run once")
+        runs = [workspace.run(name) for name in names]
+        for run in runs:
+            _require(run, stem)
+        return runs
+    complete = workspace.runs()
+    runs = [run for run in complete if run.oof.is_file() and (stem is None or run.predictions(stem).is_file())]
+    if not runs:
+        raise UserError(
+            f"none of {len(complete)} runs has out-of-fold{' and test' if need_test else ''} predictions",
+            where=workspace.runs_folder,
+            next="train some, then `cli score --input` the test file; or `cli import` them",
+        )
+    return runs
+
+
+def test_stem(workspace: Workspace) -> str:
+    """What the competition's test file is called in `runs/<run>/predictions/`.
+
+    Raises:
+        UserError: The competition names no test file.
+    """
+    test = workspace.competition.test if workspace.competition else None
+    if test is None:
+        raise UserError("the competition names no test file", next="--no-submission, or `cli init --test … --force`")
+    return Path(test).name.split(".")[0]
+
+
+def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool = False) -> joined.Members:
+    """The runs' out-of-fold predictions as one array, fit to be searched.
+
+    Args:
+        runs: In the order of the result.
+        normalise: Divide each row by its sum.
+        allow_absent: Accept classes without a row.
+
+    Raises:
+        UserError: As `load_checked`; a run that says the same of every row; ids, classes, labels or folds that differ
+            between runs; labels missing; classes without a row.
+    """
+    oof = {run.name: load_checked(run.oof, normalise=normalise) for run in runs}
+    for name, one in oof.items():
+        if len(one) > 1 and (one.probs == one.probs[0]).all():
+            raise UserError(
+                f"run '{name}' has the same probabilities in all {len(one):,} rows", next="leave this run out"
+            )
+        if one.labels is not None and one.labels.null_count():
+            unknown = one.ids.filter(one.labels.is_null())
+            raise UserError(
+                f"labels are missing: {len(unknown):,} of {len(one):,} rows of run '{name}' have none",
+                first=", ".join(unknown.head(5)),
+                next="a search needs every row's label: mend the file and import it again with --force",
+            )
+    found = joined.stack(oof)
+    if found.labels is None:
+        raise UserError(
+            f"labels are missing: the out-of-fold predictions of {', '.join(oof)} carry none",
+            next="name the column of true labels: `cli import NAME --oof FILE --label COLUMN --force`",
+        )
+    if not allow_absent:
+        _refuse_absent(found)
+    return found
+
+
+def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *, normalise: bool = False) -> None:
+    """Look at the runs' test predictions, one at a time, before a search begins that could not be applied to them.
+
+    Raises:
+        UserError: As `load_checked` and `build_submission`; other classes than the OOF predictions, or other rows than
+            the first run's.
+    """
+    competition = workspace.competition
+    assert competition is not None
+    first: Predictions | None = None
+    for run in runs:
+        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise)
+        if test.classes != oof.classes:
+            ours = f"the test predictions of '{run.name}'"
+            raise UserError(joined.differing_classes(ours, test.classes, "its out-of-fold predictions", oof.classes))
+        if first is None:
+            first = test
+            build_submission(first, competition.path(competition.sample_submission), competition)
+        elif not test.ids.equals(first.ids):
+            try:
+                test.align(first.ids)
+            except UserError as exc:
+                summary = f"test predictions of '{run.name}' and '{runs[0].name}' are not of the same rows: "
+                raise UserError(summary + exc.summary, **exc.details) from exc  # type: ignore[arg-type]
+
+
+def load_checked(path: Path, *, normalise: bool = False) -> Predictions:
+    """A predictions file whose numbers are probabilities.
+
+    Raises:
+        UserError: As `Predictions.load`; NaN, infinity, logits, rows that do not sum to one and no `normalise`.
+    """
+    try:
+        found = Predictions.load(path)
+    except UserError as exc:
+        exc.details = {"where": str(path)} | exc.details
+        raise
+    return checked(found, path, normalise=normalise)
+
+
+def checked(found: Predictions, path: Path, *, normalise: bool = False) -> Predictions:
+    """The same predictions, rows divided by their sums where that is asked for. Raises as `load_checked`."""
+    import dataclasses
+
+    if not normalise and _are_probabilities(found):
+        return found
+    try:
+        probs = to_probabilities(found.probs.astype(np.float64), found.ids, task=found.task, normalise=normalise)
+    except UserError as exc:
+        hint = "--normalise divides rows by their sum; logits become probabilities by `cli import … --logits --force`"
+        given = exc.details if "--normalise" in exc.summary else exc.details | {"next": hint}
+        raise UserError(exc.summary, where=path, **given) from exc  # type: ignore[arg-type]
+    return dataclasses.replace(found, probs=probs)
+
+
+def _are_probabilities(found: Predictions) -> bool:
+    """A fast answer to what `to_probabilities` would say."""
+    if not found.probs.size:
+        return True
+    if found.task == "multi_label":
+        return bool(found.probs.min() >= 0 and found.probs.max() <= 1)
+    sums = found.probs.sum(axis=1, dtype=np.float64)
+    return bool(found.probs.min() >= 0 and np.abs(sums - 1).max() <= TOLERANCE)
+
+
+def _refuse_absent(found: joined.Members) -> None:
+    codes = found.codes
+    counts = codes.sum(axis=0) if codes.ndim == 2 else np.bincount(codes, minlength=len(found.classes))
+    absent = [name for name, count in zip(found.classes, counts, strict=True) if not count]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(found.classes)} classes have no row among {len(found.ids):,}: "
+            f"{', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}",
+            next="nothing can be learnt of their weights: mend the classes in competition.toml, or --allow-absent",
+        )
+
+
+def _require(run: Run, stem: str | None) -> None:
+    if not run.oof.is_file():
+        raise UserError(f"run '{run.name}' has no out-of-fold predictions", where=run.folder)
+    if stem is not None and not run.predictions(stem).is_file():
+        raise UserError(
+            f"run '{run.name}' has no predictions for the test file",
+            where=run.predictions(stem),
+            next=f"`cli score --input <test file> --model {run.name}`, or --no-submission",
+        )

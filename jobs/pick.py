@@ -1,0 +1,123 @@
+"""`cli pick`: the final two submissions, with reasons.
+
+cli pick --public-rows 2500
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.board import Board
+from kaggle_tools.leaderboard import Pick, leave_one_out, pick, prepare
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PickOptions:
+    """Versions to choose from (none: all), and how many public rows."""
+
+    versions: tuple[str, ...] = ()
+    public_rows: str = "30%"
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class PickResult:
+    """The final two.
+
+    Attributes:
+        metric: Name.
+        basis: What the estimates are: ``honest`` scores, or scores ``predicted`` from the board.
+        pick: The choice and the simulation behind it.
+        reasons: In words.
+        n_public: Public rows assumed.
+        notes: What was left out and why.
+    """
+
+    metric: str
+    basis: str
+    pick: Pick
+    reasons: tuple[str, ...]
+    n_public: int
+    notes: tuple[str, ...]
+
+
+def run(options: PickOptions) -> PickResult:
+    """Propose the final two.
+
+    Raises:
+        UserError: No competition, no version, no run to believe, public rows that cannot be.
+    """
+    board = Board.load(options.versions, options.start)
+    basis, expected, doubt, left_out = _estimates(board)
+    if left_out:
+        kept = np.flatnonzero(np.isfinite(expected))
+        board, expected = board.only(kept), expected[kept]
+    n_public = board.public_rows(options.public_rows)
+    splits = board.splits(n_public)
+    found = pick(splits, board.titles, expected, doubt, greater=board.greater, public=board.scores("public"))
+    return PickResult(
+        metric=board.metric,
+        basis=basis,
+        pick=found,
+        reasons=_reasons(found, basis),
+        n_public=n_public,
+        notes=(*board.notes, *left_out),
+    )
+
+
+def _estimates(board: Board) -> tuple[str, Floats, float, tuple[str, ...]]:
+    """What ranks them: honest scores where two have one, else what the board's known scores make of each."""
+    honest = board.scores("honest")
+    known = np.isfinite(honest)
+    if known.sum() >= min(2, len(honest)):
+        public = board.scores("public")
+        both = known & np.isfinite(public)
+        spread = float(np.std((public - honest)[both], ddof=1)) if both.sum() >= 3 else _half_width(board) / 1.96
+        left = tuple(
+            f"{t} left out: it has no honest score" for t, has in zip(board.titles, known, strict=True) if not has
+        )
+        return "honest", honest, spread, left
+    ready = prepare(board.belief, board.probs, board.scores("public"), board.metric, board.task)
+    scored = np.flatnonzero(np.isfinite(ready.scores))
+    if len(scored) < 3:
+        return "believed", ready.uncorrected, 0.0, ()
+    errors = leave_one_out(ready) - ready.scores[scored]
+    return "predicted", ready.using(scored), float(np.sqrt(np.mean(errors**2))), ()
+
+
+def _half_width(board: Board) -> float:
+    widths = [
+        (version.manifest.honest_interval[1] - version.manifest.honest_interval[0]) / 2
+        for version in board.versions
+        if version is not None and version.manifest.honest_interval
+    ]
+    return float(np.median(widths)) if widths else 0.0
+
+
+def _reasons(found: Pick, basis: str) -> tuple[str, ...]:
+    words = {
+        "honest": "honest (cross-validated) score",
+        "predicted": "expected score, by the runs' labels and the known public scores",
+        "believed": "expected score, by the runs' labels alone",
+    }
+    reasons = [f"{found.first} has the best {words[basis]}: {found.expected_first:.5f}"]
+    if found.second is not None:
+        assert found.p_second_wins is not None
+        alike = f"their errors correlate {found.similarity:.2f}"
+        if found.p_second_wins < 0.005:
+            reasons.append(f"nothing insures it: {found.second} comes nearest, but wins on hardly any board ({alike})")
+        else:
+            reasons.append(
+                f"{found.second} insures it best: it wins on {found.p_second_wins:.0%} of private boards, {alike}, "
+                f"and the better of the two scores {found.expected_pair:.5f}"
+            )
+    if found.public_best not in (None, found.first):
+        reasons.append(f"{found.public_best} leads the public board; it is not picked for that")
+    reasons.append(f"in {found.p_shake_up:.0%} of draws the best in public is not the best in private")
+    return tuple(reasons)

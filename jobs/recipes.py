@@ -1,0 +1,172 @@
+"""A recipe that was found becomes a file in `blends/`, and its submission a version.
+
+The submission is built before either is written: a test file that does not fit leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jobs.members import load_checked, test_stem
+from jobs.workspace import Run, Workspace
+from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.files import check_name, digest
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.search.honest import Honest
+from kaggle_tools.search.recipe import Recipe, apply, load, save
+from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
+
+FOLDER = "blends"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        recipe: The recipe's file.
+        submission: Title of the version; None where none was asked for.
+    """
+
+    recipe: Path
+    submission: str | None
+
+
+@dataclass(frozen=True)
+class Application:
+    """A recipe's predictions of the test file, and what its manifest says of them.
+
+    Attributes:
+        predictions: As the recipe gives them.
+        inputs: Files that they were made from.
+        about: Added to the manifest's recipe.
+        note: Of the manifest.
+    """
+
+    predictions: Predictions
+    inputs: tuple[Path, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+def check_recipe_name(name: str) -> str:
+    """Refuse a name before the search rather than after it. Raises `UserError`."""
+    check_name(name, "name of a recipe")
+    return name
+
+
+def with_worth(recipe: Recipe, honest: Honest) -> Recipe:
+    """The recipe with its scores, unless it has some, and with what its gain is worth, for `cli explain`."""
+    gain = honest.comparison
+    worth = {"gain": gain.gain, "low": gain.low, "high": gain.high, "optimism": honest.optimism}
+    provenance = {**recipe.provenance, **worth, "verdict": honest.verdict}
+    fitted = honest.fitted if recipe.fitted is None else recipe.fitted
+    score = honest.honest if recipe.honest is None else recipe.honest
+    return replace(recipe, fitted=fitted, honest=score, provenance=provenance)
+
+
+def apply_to_test(
+    workspace: Workspace,
+    recipe: Recipe,
+    runs: list[Run],
+    *,
+    normalise: bool = False,
+    about: Mapping[str, Any] | None = None,
+    note: str = "",
+) -> Application:
+    """The recipe on the test predictions of the runs that it names. Raises as `load_checked` and `recipe.apply`."""
+    files = {run.name: run.predictions(test_stem(workspace)) for run in runs if run.name in recipe.models}
+    members = {name: load_checked(file, normalise=normalise) for name, file in files.items()}
+    return Application(apply(recipe, members), tuple(files.values()), about or {}, note)
+
+
+def write_found(workspace: Workspace, recipe: Recipe, name: str, application: Application | None) -> Written:
+    """Write the recipe, and a version of what it gave.
+
+    Args:
+        workspace: Where.
+        recipe: With its scores.
+        name: Of the recipe and the version.
+        application: What it gave; None writes the recipe only.
+
+    Raises:
+        UserError: Predictions that do not fit the sample submission; nothing is written then.
+    """
+    if application is None:
+        return Written(save_recipe(workspace, name, recipe), None)
+    table = _table(workspace, application)
+    path = save_recipe(workspace, name, recipe)
+    draft = _draft(workspace, recipe, path, application)
+    return Written(path, write_version(workspace.submissions, name, table, draft).title)
+
+
+def write_application(workspace: Workspace, recipe: Recipe, path: Path, name: str, application: Application) -> str:
+    """Write a version of what the recipe at `path` gave; its title. Raises as `write_found`."""
+    draft = _draft(workspace, recipe, path, application)
+    return write_version(workspace.submissions, name, _table(workspace, application), draft).title
+
+
+def save_recipe(workspace: Workspace, name: str, recipe: Recipe) -> Path:
+    """Write `blends/<name>-<digest>.json`: the same recipe has the same name, another never overwrites it."""
+    parameters = sorted(recipe.parameters.items(), key=lambda item: item[0])
+    key = digest(recipe.kind, recipe.models, recipe.metric, parameters, recipe.fitted, recipe.honest)
+    path = workspace.root / FOLDER / f"{name}-{key[:8]}.json"
+    save(recipe, path)
+    return path
+
+
+def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
+    """The recipe that a person means by `wanted`: a path, or a name in `blends/` or how it begins, or ``latest``.
+
+    Raises:
+        UserError: No such recipe, several that begin so, or a damaged one.
+    """
+    given = Path(wanted)
+    if given.is_file():
+        return given, load(given)
+    folder = workspace.root / FOLDER
+    known = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    if wanted == "latest" and known:
+        found = [max(known.values(), key=lambda path: path.stat().st_mtime_ns)]
+    else:
+        found = [known[wanted]] if wanted in known else [p for name, p in known.items() if name.startswith(wanted)]
+    if len(found) > 1:
+        raise UserError(
+            f"{len(found)} recipes begin with '{wanted}'",
+            found=", ".join(path.stem for path in found),
+            next="give the whole name, or latest",
+        )
+    if not found:
+        hint = did_you_mean(wanted, list(known)) if known else "find one: `cli blend`, `cli rescale RUN` or `cli vote`"
+        raise UserError(f"no recipe '{wanted}'", where=folder, next=hint)
+    return found[0], load(found[0])
+
+
+def _table(workspace: Workspace, application: Application) -> pl.DataFrame:
+    competition = workspace.competition
+    if competition is None:
+        raise UserError(
+            "a submission needs a competition.toml, which says its columns",
+            next="`cli init`, or write the predictions themselves with --output FILE",
+        )
+    return build_submission(application.predictions, competition.path(competition.sample_submission), competition)
+
+
+def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Application) -> ManifestDraft:
+    resolved = path.resolve()
+    shown = resolved.relative_to(workspace.root) if resolved.is_relative_to(workspace.root) else resolved
+    return ManifestDraft(
+        recipe={"kind": recipe.kind, "file": str(shown), **application.about},
+        inputs=(path, *application.inputs),
+        competition=workspace.competition.name if workspace.competition else None,
+        metric=recipe.metric,
+        oof_score=recipe.fitted,
+        honest_score=recipe.honest,
+        class_counts=count_classes(application.predictions),
+        note=application.note,
+    )

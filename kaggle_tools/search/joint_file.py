@@ -1,0 +1,63 @@
+"""A joint decoder on disk: JSON. Floats are written by `repr`, so they come back as the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import write_atomically
+from kaggle_tools.search.joint import METRICS, JointDecoder
+
+VERSION = 1
+
+
+def save(decoder: JointDecoder, path: Path) -> None:
+    """Write as JSON; the file appears whole or not at all."""
+    content = {"version": VERSION, "kind": "joint_decoder", **dataclasses.asdict(decoder)}
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> JointDecoder:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: No such file, not JSON, not a joint decoder, another version, or tables that do not fit the sizes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise UserError("no such joint decoder", where=path) from exc
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as exc:
+        raise UserError(f"not a joint decoder, or damaged: {exc}", where=path) from exc
+    known = [field.name for field in dataclasses.fields(JointDecoder)]
+    if not isinstance(content, dict) or content.pop("kind", None) != "joint_decoder":
+        raise UserError("not a joint decoder", where=path)
+    if content.pop("version", None) != VERSION:
+        raise UserError("a joint decoder of another version", where=path, expected=VERSION, next="fit it again")
+    if sorted(content) != sorted(known):
+        raise UserError("a joint decoder that is damaged", where=path, expected="keys " + ", ".join(known))
+    try:
+        return _checked(content)
+    except (TypeError, ValueError) as exc:
+        raise UserError(f"a joint decoder that is damaged: {exc}", where=path) from exc
+
+
+def _checked(content: dict[str, Any]) -> JointDecoder:
+    sizes = tuple(int(size) for size in content["sizes"])
+    tables = [np.array(table, np.float64) for table in content["tables"]]
+    shapes = [(a, b) for place, a in enumerate(sizes) for b in sizes[place + 1 :]]
+    if [table.shape for table in tables] != shapes:
+        raise ValueError(f"tables of shapes {[table.shape for table in tables]} for {sizes} classes")
+    numbers = {name: float(content[name]) for name in ("strength", "score_alone", "score", "honest", "seconds")}
+    if not (all(np.isfinite(table).all() for table in tables) and np.isfinite(list(numbers.values())).all()):
+        raise ValueError("a number is not finite")
+    if content["metric"] not in METRICS:
+        raise ValueError(f"unknown metric {content['metric']!r}")
+    frozen = tuple(tuple(map(tuple, table.tolist())) for table in tables)
+    return JointDecoder(sizes=sizes, tables=frozen, metric=content["metric"], **numbers)

@@ -1,0 +1,148 @@
+"""`cli apply` and `cli explain`: the same bytes as the search wrote, from whatever names the predictions come by."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs import apply, blend, explain, rescale, vote
+from jobs.apply import ApplyOptions
+from jobs.explain import ExplainOptions
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.submissions import find_version
+
+SEARCHES = {
+    **{
+        method: lambda start, method=method: blend.run(blend.BlendOptions(start=start, method=method, name=method))
+        for method in ("weights", "geometric", "stack", "greedy", "vote")
+    },
+    "rescale": lambda start: rescale.run(rescale.RescaleOptions("strong", start=start)),
+    "plain vote": lambda start: vote.run(vote.VoteOptions(plain=True, start=start)),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+def test_a_replay_writes_the_bytes_that_the_search_wrote(workspace, search):
+    found = search(workspace)
+    written = find_version(workspace / "submissions", found.submission).submission.read_bytes()
+    again = apply.run(ApplyOptions(str(found.recipe), start=workspace))
+    assert find_version(workspace / "submissions", again.submission).submission.read_bytes() == written
+    assert again.submission != found.submission
+
+
+def test_predictions_that_moved_and_were_shuffled_give_the_same_submission(workspace, tmp_path_factory):
+    found = SEARCHES["weights"](workspace)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    given = []
+    for i, name in enumerate(("strong", "middling", "weak")):
+        test = Predictions.load(workspace / "runs" / name / "predictions" / "test.parquet")
+        if i:
+            test = test.align(test.ids.sample(fraction=1.0, shuffle=True, seed=i))
+        test.save(elsewhere / f"{name}.parquet")
+        given.append(str(elsewhere / f"{name}.parquet"))
+    shutil.rmtree(workspace / "runs")
+    apply.run(ApplyOptions("latest", tuple(given[::-1]), start=workspace, name="moved"))
+    first, second = (find_version(workspace / "submissions", n).submission.read_bytes() for n in ("1", "2"))
+    assert first == second
+    assert found.submission == "v0001-weights"
+
+
+def test_files_of_others_are_read_as_import_reads_them(workspace):
+    SEARCHES["weights"](workspace)
+    for name in ("strong", "weak"):
+        path = workspace / "runs" / name / "predictions" / "test.parquet"
+        Predictions.load(path).frame().write_csv(workspace / f"{name}.csv")
+    given = (f"strong={workspace}/strong.csv", str(workspace / "weak.csv"), "middling")
+    ours, theirs = workspace / "ours.parquet", workspace / "theirs.parquet"
+    apply.run(ApplyOptions("latest", output=ours, start=workspace))
+    result = apply.run(ApplyOptions("latest", given, output=theirs, start=workspace))
+    assert result.submission is None
+    np.testing.assert_allclose(Predictions.load(theirs).probs, Predictions.load(ours).probs, atol=1e-6)
+
+
+def test_parquet_and_csv_hold_the_same_and_repeat_their_bytes(workspace):
+    SEARCHES["weights"](workspace)
+    files = [workspace / name for name in ("a.parquet", "b.parquet", "a.csv", "b.csv")]
+    for path in files:
+        apply.run(ApplyOptions("latest", output=path, start=workspace))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[2].read_bytes() == files[3].read_bytes()
+    table = pl.read_csv(files[2], schema_overrides={f"prob_{name}": pl.Float32 for name in ("ant", "bee", "cow")})
+    assert table.equals(Predictions.load(files[0]).frame())
+
+
+def test_a_pattern_finds_the_runs_by_what_the_files_say(workspace):
+    found = SEARCHES["weights"](workspace)
+    pattern = str(workspace / "runs" / "*" / "oof.parquet")
+    result = apply.run(ApplyOptions(found.recipe.stem, (pattern,), workspace / "oof.parquet", start=workspace))
+    blended = Predictions.load(workspace / "oof.parquet")
+    assert set(result.inputs) == {"strong", "middling", "weak"}
+    assert blended.labels is not None
+    from kaggle_tools import metrics
+
+    taken = next(row for row in found.table if row.name == found.chosen)
+    assert metrics.score("macro_f1", blended) == pytest.approx(taken.fitted, abs=1e-12)
+
+
+def test_an_explanation_has_the_numbers_the_worth_and_the_changes(workspace):
+    found = SEARCHES["rescale"](workspace)
+    told = explain.run(ExplainOptions("strong", start=workspace))
+    for words in ("class weights: ant", "cross-validated", "class weights change", "95 % within [", found.verdict):
+        assert words in told.words, told.words
+    shutil.rmtree(workspace / "runs")
+    alone = explain.run(ExplainOptions("strong", start=workspace))
+    assert "class weights: ant" in alone.words
+    assert alone.inputs == {}
+
+
+def test_the_commands_show_what_they_did(workspace, call):
+    SEARCHES["weights"](workspace)
+    code, out, _ = call("apply", "latest", "--output", "x.csv", "--submission", "--name", "two")
+    assert code == 0
+    assert "output      x.csv" in out
+    assert "submission  submissions/v0002-two/submission.csv" in out
+    code, out, _ = call("explain", "latest", "--json")
+    assert code == 0
+    assert json.loads(out)["models"] == ["middling", "strong", "weak"]
+    code, out, _ = call("explain", "latest")
+    assert "honest gain over the best single model" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "no recipe 'nothing'"),
+        (["w"], "2 recipes begin with 'w'"),
+        (["latest", "--to", "strng"], "did you mean 'strong'"),
+        (["latest", "--to", "strng=x.parquet"], "did you mean 'strong'"),
+        (["latest", "--to", "strong"], "2 of the recipe's 3 models have no predictions: middling, weak"),
+        (["latest", "--to", "strong", "--to", "strong"], "model 'strong' has two files"),
+        (["latest", "--to", "no/*.parquet"], "no file matches"),
+        (["latest", "--to", "which.parquet"], "which model's predictions are these?"),
+        (["latest", "--output", "x.txt"], "cannot write '.txt' files"),
+        (["latest", "--output", "there.csv"], "the output exists"),
+        (["latest", "--no-submission"], "nothing to write"),
+        (["latest", "--name", "a b"], "cannot be a name of a recipe"),
+        (["latest", "--to", "strong=short.parquet", "--to", "weak", "--to", "middling"], "1 missing, 0 unexpected"),
+        (["latest", "--to", "strong=other.parquet", "--to", "weak", "--to", "middling"], "different classes"),
+        (["latest", "--to", "strong=turned.parquet", "--to", "weak", "--to", "middling"], "in another order"),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_written(workspace, call, words, message):
+    SEARCHES["weights"](workspace)
+    blend.run(blend.BlendOptions(start=workspace, method="mean", name="w", submission=False))
+    blend.run(blend.BlendOptions(start=workspace, method="weights", name="latest-one", submission=False))
+    test = Predictions.load(workspace / "runs" / "strong" / "predictions" / "test.parquet")
+    turned = np.ascontiguousarray(test.probs[:, ::-1])
+    Predictions(test.ids, test.classes, test.probs).save(workspace / "which.parquet")
+    Predictions(test.ids[1:], test.classes, test.probs[1:]).save(workspace / "short.parquet")
+    Predictions(test.ids, ("ant", "bee", "elk"), test.probs).save(workspace / "other.parquet")
+    Predictions(test.ids, test.classes[::-1], turned).save(workspace / "turned.parquet")
+    (workspace / "there.csv").write_text("mine")
+    before = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+    code, out, err = call("apply", *words)
+    assert (code, out) == (2, "")
+    assert message in err, err
+    assert before == {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}

@@ -1,0 +1,96 @@
+"""Versions, foreign files and Predictions come out in one form; what is no submission is told."""
+
+import dataclasses
+import gzip
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.submissions import ManifestDraft, read_answers, write_version
+
+LABELS = Competition(Path(), "x", "single_label", "macro_f1", "text", ("-1", "0", "1"), submission_format="labels")
+PROBABILITIES = dataclasses.replace(LABELS, classes=("a", "b", "c"), submission_format="probabilities")
+
+
+def read(folder: Path, content: str | bytes, competition: Competition | None = None, name: str = "x.csv"):
+    (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_answers(str(folder / name), folder / "submissions", competition)
+
+
+def test_labels_of_a_competition(tmp_path):
+    found = read(tmp_path, gzip.compress(b"id,y\r\n r1 ,-1\r\nr2,1\r\n"), LABELS, "x.csv.gz")
+    assert (found.title, found.classes, found.task) == ("x.csv.gz", ("-1", "0", "1"), "single_label")
+    assert found.ids.to_list() == ["r1", "r2"]
+    assert found.decisions().tolist() == [0, 2]
+    assert found.decisions(("1", "0", "-1")).tolist() == [2, 0]
+
+
+def test_probabilities_in_any_order_of_columns(tmp_path):
+    found = read(tmp_path, "c,id,a,b\n.1,r1,.2,.7\n.5,r2,.25,.25\n", PROBABILITIES)
+    assert found.probs.tolist() == [[0.2, 0.7, 0.1], [0.25, 0.25, 0.5]]
+    assert found.decisions().tolist() == [1, 2]
+    assert found.labels is None
+
+
+def test_predictions_come_with_their_own_classes(tmp_path):
+    probs = np.array([[0.25, 0.75]], np.float32)
+    Predictions(pl.Series("key", ["r1"]), ("no", "yes"), probs).save(tmp_path / "p.parquet")
+    found = read_answers(str(tmp_path / "p.parquet"), tmp_path)
+    assert (found.ids.name, found.classes, found.probs.dtype) == ("key", ("no", "yes"), np.float32)
+
+
+def test_versions_are_found_by_name_and_by_path(tmp_path, monkeypatch):
+    table = pl.DataFrame({"id": ["r1"], "y": ["0"]})
+    version = write_version(tmp_path / "submissions", "mine", table, ManifestDraft())
+    monkeypatch.chdir(tmp_path)
+    for wanted in ("1", "latest", "mine", "submissions/v0001-mine", "submissions/v0001-mine/submission.csv"):
+        found = read_answers(wanted, tmp_path / "submissions", LABELS)
+        assert (found.title, found.version) == ("v0001-mine", dataclasses.replace(version, folder=found.version.folder))
+
+
+def test_without_a_competition_the_file_says_what_it_is(tmp_path):
+    assert read(tmp_path, "row,y\n1,b\n2,a\n").classes == ("a", "b")
+    two = read(tmp_path, "id,target\n1,.25\n2,.75\n")
+    assert (two.classes, two.probs.tolist()) == (("not target", "target"), [[0.75, 0.25], [0.25, 0.75]])
+    assert read(tmp_path, "id,a,b\n1,.25,.75\n").task == "single_label"
+    assert read(tmp_path, "id,a,b\n1,.9,.75\n").task == "multi_label"
+
+
+def test_pandas_index_is_not_a_value(tmp_path):
+    assert read(tmp_path, ",id,y\n0,r1,0\n1,r2,1\n", LABELS).decisions().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "competition", "message"),
+    [
+        ("id,y\n", LABELS, "no rows"),
+        ("y\n1\n", LABELS, "only one column"),
+        ("id,y\nr1,5\n", LABELS, "no classes of the competition"),
+        ("id,y\nr1,\n", LABELS, "1 of 1 rows of x.csv have no label"),
+        ("id,a,b\nr1,.5,.5\n", PROBABILITIES, "class column missing: c"),
+        ("id,a,b,c\nr1,.5,.5,2\n", PROBABILITIES, "no probabilities"),
+        ("id,a,b,c\nr1,.5,.5,nan\n", PROBABILITIES, "no probabilities"),
+        ("id,name,city\nr1,Ann,Bonn\n", None, "column 'name' holds no probabilities"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), None, ""),
+        (b"PK\x03\x04" + bytes(40), None, "zip archive"),
+        (b"PAR1" + bytes(40), None, "cannot be read as Parquet"),
+        (b"", None, "empty"),
+    ],
+)
+def test_what_is_no_submission_is_told(tmp_path, content, competition, message):
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, content, competition)
+    assert message in str(caught.value)
+    assert "x.csv" in str(caught.value)
+
+
+def test_missing_file_is_no_version(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_answers("nowhere.csv", tmp_path)
+    with pytest.raises(UserError, match="no submission versions yet"):
+        read_answers("nowhere", tmp_path)
