@@ -101,7 +101,7 @@ def cls_last_layers(shape: HeadShape, *, dropout: Dropout = 0.1, layers: Annotat
 
 
 def pooler(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
-    """The first token's vector through a dense layer and tanh, as in BERT; the encoder's own weights where it has them."""
+    """The first token's vector through a dense layer and tanh, as in BERT; begins with the encoder's own pooler."""
     return PooledHead(Pooler(shape.hidden), shape, width=shape.hidden, dropout=dropout)
 
 
@@ -138,7 +138,7 @@ class Pooler(nn.Module):
 
 
 class Attention(nn.Module):
-    """Additive attention with one learned query over the last layer's tokens (Bahdanau et al. 2015, without a state)."""
+    """Additive attention with one learned query over the last layer's tokens (Bahdanau et al. 2015)."""
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()

@@ -56,6 +56,7 @@ class FoldResult:
         kept: Number of the epoch that was kept, from 1.
         score: Its validation score, where there is a metric.
         seconds: Wall time.
+        micro_batch_size: Rows that went through the network at once, after what halvings the memory made necessary.
     """
 
     valid_probs: NDArray[np.float32]
@@ -63,3 +64,4 @@ class FoldResult:
     kept: int
     score: float | None
     seconds: float
+    micro_batch_size: int = 0
