@@ -241,8 +241,8 @@ class Recipe:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout.
-        encoder, head, loss, sampler, adversary, training: For ``transformer``.
-        data, folds, augmentation, pseudo_labels: For both.
+        encoder, head, loss, sampler, adversary, augmentation, training: For ``transformer``.
+        data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
 
@@ -267,7 +267,7 @@ class Recipe:
         return to_toml({key: v for key, v in dataclasses.asdict(self).items() if key not in other})
 
 
-_TRANSFORMER = ("encoder", "head", "loss", "sampler", "adversary", "training")
+_TRANSFORMER = ("encoder", "head", "loss", "sampler", "adversary", "augmentation", "training")
 _LINEAR = ("linear",)
 
 
@@ -306,7 +306,6 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0"):
         raise place.error(f"'{name}' cannot be the name of a run's folder", next="use letters, digits and '-'")
     check_steps(recipe.data.cleaning)
-    _check_augmentation(recipe.augmentation, place.inside("augmentation"))
     grouped = recipe.folds.kind in ("group", "stratified_group")
     if grouped != (recipe.folds.group_column is not None):
         problem = "needs" if grouped else "does not use"
@@ -314,6 +313,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 

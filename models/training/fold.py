@@ -129,7 +129,8 @@ def train_fold(
     score = trained.history[trained.kept - 1].score
     save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score))
     seconds = time.perf_counter() - began
-    return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, loop.source.micro.size)
+    micro = loop.source.micro
+    return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
 
 
 @dataclass(frozen=True)

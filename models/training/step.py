@@ -44,6 +44,7 @@ class MicroBatch:
     """Rows that go through the network at once; halved when the device runs out of memory, and it stays so."""
 
     size: int
+    halvings: int = 0
 
     def halve(self) -> None:
         """After running out of memory.
@@ -57,6 +58,7 @@ class MicroBatch:
                 next="set gradient_checkpointing = true, or a smaller max_length; or use a smaller encoder",
             )
         self.size = (self.size + 1) // 2
+        self.halvings += 1
 
 
 @dataclass(frozen=True)
