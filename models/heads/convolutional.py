@@ -11,6 +11,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from models.errors import ModelError
 from models.heads.pooled import Dropout, HeadShape, PooledHead, max_pool, mean_pool
 from models.heads.recurrent import BiRNN
 from models.schema import Between
@@ -26,6 +27,8 @@ def textcnn(
     Kim 2014, "Convolutional neural networks for sentence classification", and the residual layer of seed 001. On an
     encoder from scratch with ``layers = 0`` this is TextCNN over embeddings alone.
     """
+    if not windows or min(windows) < 1:
+        raise ModelError(f"[head] windows = {list(windows)}", expected="widths of at least 1, such as [2, 3, 4]")
     pool = _TextCNN(shape.hidden, windows, filters)
     return PooledHead(pool, shape, width=len(windows) * filters, dropout=dropout)
 
