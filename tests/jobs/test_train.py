@@ -47,6 +47,24 @@ epochs = 2
 batch_size = 8
 learning_rate = 1e-2
 """
+RICH = (
+    TINY.replace('name = "max"', 'name = "rnn"\nwidth = 4\ndropout_samples = 2')
+    + """layer_decay = 0.8
+unfreeze = 0.5
+ema = 0.9
+r_drop = 0.5
+micro_batch_size = 3
+
+[sampler]
+name = "power"
+
+[adversary]
+name = "fgm"
+
+[augmentation]
+copies = 1
+"""
+)
 LINEAR = 'kind = "linear"\n[folds]\nn = 3\n[linear]\nmin_df = 1\nC = 5.0\n'
 
 
@@ -69,6 +87,7 @@ class Place:
         self.write(table())
         self.competition()
         self.recipe("tiny", TINY)
+        self.recipe("rich", RICH)
         self.recipe("linear", LINEAR)
 
     def write(self, frame):
@@ -134,7 +153,7 @@ def test_each_row_is_predicted_by_the_fold_that_did_not_see_it(place):
             np.testing.assert_allclose(probs, oof.probs[row], atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "linear"])
+@pytest.mark.parametrize("recipe", ["tiny", "rich", "linear"])
 def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
     def files():
         weights = [*place.file(recipe).rglob("*.safetensors"), *place.file(recipe).rglob("kaggle_jobs.json")]
