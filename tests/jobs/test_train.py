@@ -233,7 +233,32 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     save_model(model, 1)
     with pytest.raises(UserError) as error:
         place.train("tuned")
-    assert error.value.details["differ"] == "files of the encoder"
+    assert error.value.details["differ"] == "files of the encoder, or synonyms"
+
+
+def test_changed_synonyms_are_noticed_and_missing_ones_told_first(place):
+    path = place.root / "synonyms.tsv"
+    steps = f'[augmentation]\nsteps = ["replace"]\ncopies = 1\nsynonyms = "{path}"\n'
+    place.recipe("tiny", TINY + steps)
+    with pytest.raises(ModelError, match="no such file of synonyms"):
+        place.train()
+    path.write_text("sat\tcrouched\n")
+    place.train(folds=(0,))
+    path.write_text("sat\tperched\n")
+    with pytest.raises(UserError) as error:
+        place.train()
+    assert "synonyms" in error.value.details["differ"]
+
+
+def test_rows_that_break_training_are_named_by_their_ids(place, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("models.training.step._loss", lambda source, rows: torch.tensor(float("nan")))
+    with pytest.raises(ModelError, match="loss is nan") as error:
+        place.train(folds=(0,))
+    named = error.value.details["rows"].split(", ")
+    assert set(named) <= set(table()["id"])
+    assert not place.file("tiny/fold0").exists()
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_removed(place):
