@@ -3,188 +3,53 @@
     recipe = load_recipe(Path("recipes/bert-mini.toml"))
     recipe.training.epochs
 
-The dataclasses below are the schema: a key exists if a field exists, its type and bounds are checked, and what a head
-or a loss accepts is read from the signature of its function. Adding an option is adding a field or a parameter.
+The dataclasses in `models.recipe_options` are the schema: a key exists if a field exists, its type and bounds are
+checked, and what a head or a loss accepts is read from the signature of its function. Adding an option is adding a
+field or a parameter.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 from models.errors import ModelError, did_you_mean
-from models.schema import Between, Place, check_options, read_table, to_toml
+from models.recipe_options import (
+    LINEAR_SECTIONS,
+    TRANSFORMER_SECTIONS,
+    AdversaryOptions,
+    AugmentationOptions,
+    DataOptions,
+    EncoderOptions,
+    FoldOptions,
+    HeadOptions,
+    LossOptions,
+    PseudoLabelOptions,
+    Recipe,
+    SamplerOptions,
+    ScratchOptions,
+    TrainingOptions,
+)
+from models.schema import Place, check_options, read_table
+from models.text.augmentation import AUGMENTATIONS
 from models.text.cleaning import check_steps
 
-
-@dataclass(frozen=True)
-class ScratchOptions:
-    """`[encoder.scratch]`: a small encoder with random weights and a WordPiece vocabulary made from the training texts.
-
-    Attributes:
-        architecture: Only ``bert``.
-        layers: Transformer layers.
-        hidden: Width; a multiple of `heads`.
-        heads: Attention heads.
-        intermediate: Width of the feed-forward layers.
-        vocab_size: Word pieces at most, special tokens included.
-        min_frequency: Characters and pieces seen less often are left out.
-        lowercase: Fold case (and accents) before tokenising.
-    """
-
-    architecture: Literal["bert"] = "bert"
-    layers: Annotated[int, Between(1)] = 2
-    hidden: Annotated[int, Between(1)] = 128
-    heads: Annotated[int, Between(1)] = 2
-    intermediate: Annotated[int, Between(1)] = 512
-    vocab_size: Annotated[int, Between(16)] = 8000
-    min_frequency: Annotated[int, Between(1)] = 2
-    lowercase: bool = True
-
-
-@dataclass(frozen=True)
-class EncoderOptions:
-    """`[encoder]`: exactly one of the two.
-
-    Attributes:
-        path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
-        scratch: An encoder made for this run.
-    """
-
-    path: str | None = None
-    scratch: ScratchOptions | None = None
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """`[data]`.
-
-    Attributes:
-        max_length: Tokens a row at most, special tokens included.
-        cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
-        limit: Train on so many rows, drawn at random by `seed`; None for all.
-    """
-
-    max_length: Annotated[int, Between(4)] = 128
-    cleaning: tuple[str, ...] = ()
-    limit: Annotated[int | None, Between(1)] = None
-
-
-@dataclass(frozen=True)
-class FoldOptions:
-    """`[folds]`: how training rows are divided. All runs of a workspace share one division.
-
-    Attributes:
-        n: Number of folds.
-        kind: ``stratified`` (by label), ``group`` (a group stays together), ``stratified_group`` (both) or ``random``.
-        group_column: Column of the training table; for the two group kinds.
-        seed: Of the division; independent of the run's seed.
-    """
-
-    n: Annotated[int, Between(2)] = 5
-    kind: Literal["stratified", "group", "stratified_group", "random"] = "stratified"
-    group_column: str | None = None
-    seed: Annotated[int, Between(0)] = 42
-
-
-@dataclass(frozen=True)
-class HeadOptions:
-    """`[head]`.
-
-    Attributes:
-        name: ``stock`` (the architecture's own, so that stock transformers loads it) or a name in `models.heads.HEADS`.
-        options: Keyword arguments of the head's function, such as ``dropout``.
-    """
-
-    name: str = "stock"
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """`[loss]`.
-
-    Attributes:
-        name: A name in `models.losses.LOSSES`, or ``auto``: cross_entropy for one label a row, bce for several.
-        class_weights: ``balanced`` weighs a class by the inverse of its share among the training rows.
-        options: Keyword arguments of the loss function, such as ``label_smoothing``.
-    """
-
-    name: str = "auto"
-    class_weights: Literal["none", "balanced"] = "none"
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """`[training]`.
-
-    Attributes:
-        epochs: Passes over the training rows of a fold.
-        batch_size: Rows a step.
-        learning_rate: Peak, for the encoder.
-        head_learning_rate: Peak, for the head; None: the same.
-        weight_decay: Of matrices; biases and norms have none.
-        warmup: Share of all steps in which the learning rate rises from 0.
-        schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
-        max_grad_norm: Gradients are clipped to this norm.
-        dropout: Of the encoder's hidden states and attention; None: as its configuration says.
-        precision: ``auto`` is bf16 on a CUDA device that has it, else fp32.
-        keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
-        patience: Stop after so many epochs without a better score; None: never.
-        gradient_checkpointing: Spend time to save memory.
-    """
-
-    epochs: Annotated[int, Between(1)] = 3
-    batch_size: Annotated[int, Between(1)] = 32
-    learning_rate: Annotated[float, Between(0.0)] = 2e-5
-    head_learning_rate: Annotated[float | None, Between(0.0)] = None
-    weight_decay: Annotated[float, Between(0.0)] = 0.01
-    warmup: Annotated[float, Between(0.0, 1.0)] = 0.1
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    max_grad_norm: Annotated[float, Between(0.0)] = 1.0
-    dropout: Annotated[float | None, Between(0.0, 0.95)] = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    keep: Literal["best", "last"] = "best"
-    patience: Annotated[int | None, Between(1)] = None
-    gradient_checkpointing: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One run as asked.
-
-    Attributes:
-        name: Name of the run and of its folder.
-        kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
-        seed: Of weights, order of rows and dropout.
-        encoder, head, loss, training: For ``transformer``.
-        data, folds: For both.
-        linear: Keyword arguments of `models.linear`, for ``linear``.
-    """
-
-    name: str
-    kind: Literal["transformer", "linear"] = "transformer"
-    seed: Annotated[int, Between(0)] = 42
-    encoder: EncoderOptions = EncoderOptions()
-    data: DataOptions = DataOptions()
-    folds: FoldOptions = FoldOptions()
-    head: HeadOptions = HeadOptions()
-    loss: LossOptions = LossOptions()
-    training: TrainingOptions = TrainingOptions()
-    linear: dict[str, Any] = field(default_factory=dict)
-
-    def to_toml(self) -> str:
-        """Every value in force, defaults included, as TOML that `load_recipe` reads back to an equal recipe."""
-        other = _LINEAR if self.kind == "transformer" else _TRANSFORMER
-        return to_toml({key: v for key, v in dataclasses.asdict(self).items() if key not in other})
-
-
-_TRANSFORMER = ("encoder", "head", "loss", "training")
-_LINEAR = ("linear",)
+__all__ = [
+    "AdversaryOptions",
+    "AugmentationOptions",
+    "DataOptions",
+    "EncoderOptions",
+    "FoldOptions",
+    "HeadOptions",
+    "LossOptions",
+    "PseudoLabelOptions",
+    "Recipe",
+    "SamplerOptions",
+    "ScratchOptions",
+    "TrainingOptions",
+    "check_recipe",
+    "load_recipe",
+]
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -201,7 +66,7 @@ def load_recipe(path: Path) -> Recipe:
         raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
     place = Place(str(path))
     recipe: Recipe = read_table(Recipe, {"name": path.stem, **raw}, place)
-    foreign = [key for key in (_LINEAR if recipe.kind == "transformer" else _TRANSFORMER) if key in raw]
+    foreign = [key for key in (LINEAR_SECTIONS if recipe.kind == "transformer" else TRANSFORMER_SECTIONS) if key in raw]
     if foreign:
         raise place.inside(foreign[0]).error(f"has no meaning in a {recipe.kind} recipe")
     check_recipe(recipe, place)
@@ -228,7 +93,8 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
-        _check_head_and_loss(recipe, place)
+        _check_named_parts(recipe, place)
+        _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
@@ -237,19 +103,37 @@ def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
     scratch = encoder.scratch
     if (encoder.path is None) == (scratch is None):
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
+    if scratch is not None and encoder.reinit_layers:
+        raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
 
 
-def _check_head_and_loss(recipe: Recipe, place: Place) -> None:
+def _check_augmentation(options: AugmentationOptions, place: Place) -> None:
+    for step in options.steps:
+        if step not in AUGMENTATIONS:
+            raise place.error(f"unknown step '{step}'", next=did_you_mean(step, list(AUGMENTATIONS)))
+    if options.copies and not options.steps:
+        raise place.error("copies without steps", next=f"name some of {', '.join(AUGMENTATIONS)}")
+    if options.copies and "replace" in options.steps and options.synonyms is None:
+        raise place.error("step 'replace' needs synonyms", next='name a file: synonyms = "synonyms.tsv"')
+
+
+def _check_named_parts(recipe: Recipe, place: Place) -> None:
     # Here, because torch takes seconds to import and a linear recipe has no need of it.
     from models.heads import HEADS
     from models.losses import LOSSES
+    from models.training.adversary import ADVERSARIES
+    from models.training.samplers import SAMPLERS
 
-    for key, name, known, options in (
-        ("head", recipe.head.name, HEADS, recipe.head.options),
-        ("loss", recipe.loss.name, {"auto": LOSSES["cross_entropy"], **LOSSES}, recipe.loss.options),
+    for key, part, known in (
+        ("head", recipe.head, HEADS),
+        ("loss", recipe.loss, {"auto": LOSSES["cross_entropy"], **LOSSES}),
+        ("sampler", recipe.sampler, SAMPLERS),
+        ("adversary", recipe.adversary, ADVERSARIES),
     ):
-        if name not in known:
-            raise place.inside(key).error(f"unknown {key} '{name}'", next=did_you_mean(name, list(known)))
-        check_options(known[name], options, place.inside(key))
+        if part.name not in known:
+            raise place.inside(key).error(f"unknown {key} '{part.name}'", next=did_you_mean(part.name, list(known)))
+        check_options(known[part.name], part.options, place.inside(key))
+    if recipe.head.name == "stock" and recipe.head.dropout_samples > 1:
+        raise place.inside("head").error("dropout_samples is for heads of ours, not for 'stock'")
