@@ -3,7 +3,7 @@
 ``auto`` is ``tpe`` for few models: the space mixes choices of family and models with numbers that exist only for some
 of them. TPE (Bergstra et al. 2011; Watanabe 2023) works on groups of parameters that occur together (multivariate), and
 the constant liar keeps apart the trials of a batch and those of other processes. Its own time grows with the models and
-the trials: 200 trials of 14 models take it 5 s of processor time, CMA-ES half a second, which then reaches as much. So
+the trials: 200 trials of 14 models on 20,000 rows took 8 to 11 s with it, 2 s with CMA-ES, which reached as much. So
 ``auto`` is ``cmaes`` for more than `FEW_MODELS` models or `FEW_ROWS` rows.
 """
 
