@@ -12,12 +12,10 @@ One process works on a job at a time (an advisory lock that dies with its proces
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.holding import hold, is_held
+from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.tables import BadRow
@@ -88,16 +88,8 @@ class JobStore:
         Raises:
             UserError: Another process is at work on this job.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise UserError(
-                    f"another process is at work on job {self.id}",
-                    where=self.folder,
-                    next="wait for it (`cli jobs` shows its progress), or stop it first",
-                ) from exc
+        next = "wait for it (`cli jobs` shows its progress), or stop it with `cli jobs cancel`"
+        with hold(self.folder, f"another process is at work on job {self.id}", next=next):
             for leftover in self.folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
             yield
@@ -105,14 +97,7 @@ class JobStore:
     @property
     def is_running(self) -> bool:
         """Whether a process holds the job now."""
-        try:
-            with (self.folder / "lock").open("r") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            pass
-        return False
+        return is_held(self.folder)
 
     def part(self, index: int) -> Path:
         """Where the part of shard `index` is, or will be."""
@@ -161,8 +146,3 @@ def _readable(path: Path) -> Iterator[Path]:
         raise UserError(
             f"part {path.stem} is damaged: {exc}", where=path, next="delete that file and run the command again"
         ) from exc
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

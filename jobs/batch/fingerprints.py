@@ -1,0 +1,148 @@
+"""What a task reads and writes, by content. Times serve only to skip reading a file again that nobody touched.
+
+What one of our own commands reads is known (`_READS`), what it writes it tells (`kaggle_tools.files.tell_written`). Any
+program's files are those in its command line; those that changed while it ran are what it wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from jobs.batch.matrix import Task
+from kaggle_tools.files import digest, file_digest
+
+COMPETITION = "competition.toml"
+_RUNS = ("runs/*/run.json", "runs/*/oof.parquet", "runs/*/predictions/*.parquet")
+_VERSIONS = ("submissions/*/submission.csv",)
+
+# Files of the workspace that a command reads without their being named.
+_READS: Mapping[str, tuple[str, ...]] = {
+    "score": ("runs/*/run.json",),
+    "blend": _RUNS,
+    "vote": _RUNS,
+    "rescale": _RUNS,
+    "similarity": _RUNS,
+    "leaderboard": _VERSIONS,
+    "pick": _VERSIONS,
+    "submit": _VERSIONS,
+    "report": (*_RUNS, *_VERSIONS),
+}
+
+# Written by one step and edited by a person or another step ever after: it counts that they are there.
+_EDITED = (COMPETITION, "manifest.json", "attempts.json")
+
+Stat = tuple[int, int, int, int]
+
+
+class Digests:
+    """Digests of files, kept with size, times and inode: a file is read again only when it was touched."""
+
+    def __init__(self, remembered: Mapping[str, tuple[Stat, str]] | None = None) -> None:
+        self._remembered = dict(remembered or {})
+        self._used: set[str] = set()
+
+    @property
+    def remembered(self) -> dict[str, tuple[Stat, str]]:
+        """What to give to the next one: path → (stat, digest) of the files that were asked about."""
+        return {path: self._remembered[path] for path in sorted(self._used)}
+
+    def of(self, path: Path) -> str | None:
+        """Digest of a file or, over all its files, of a folder; None where there is nothing."""
+        try:
+            if path.is_dir():
+                return digest([(str(file.relative_to(path)), self._file(file)) for file in _files_of(path)])
+            return self._file(path)
+        except FileNotFoundError:
+            return None
+
+    def of_all(self, paths: Iterable[str], folder: Path) -> dict[str, str]:
+        """Path → digest of those that exist."""
+        found = {path: self.of(folder / path) for path in paths}
+        return {path: value for path, value in found.items() if value is not None}
+
+    def _file(self, path: Path) -> str:
+        stat = path.stat()
+        now = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        key = str(path)
+        before = self._remembered.get(key)
+        if before is None or tuple(before[0]) != now:
+            self._remembered[key] = (now, file_digest(path))
+        self._used.add(key)
+        return self._remembered[key][1]
+
+
+def inputs_of(task: Task, folder: Path) -> list[str]:
+    """Files and folders that a task reads, as far as they exist: declared, named in its command line, known."""
+    found = matching(task.inputs, folder)
+    found += named_in(task, folder)
+    if task.is_cli:
+        name = task.words[0]
+        reads = _READS.get(name, ())
+        if name == "score" and any(word.split("=")[0] in ("--model", "-m") for word in task.words):
+            reads = ()
+        if name == "train":
+            reads = _training_table(folder)
+        found += matching((*reads, *((COMPETITION,) if name != "init" else ())), folder)
+    return list(dict.fromkeys(found))
+
+
+def named_in(task: Task, folder: Path) -> list[str]:
+    """Files and folders that occur in a command line: as a word, behind ``=``, as a glob, as the name of a run."""
+    found: list[str] = []
+    for word in task.words[1:]:
+        text = word.partition("=")[2] if word.startswith("-") and "=" in word else word
+        if not text or text.startswith("-") or len(text) > 4096 or "\n" in text or "\0" in text:
+            continue
+        found += matching((text,), folder)
+        if task.is_cli and "/" not in text:
+            found += matching((f"runs/{text}/run.json", f"runs/{text}/oof.parquet"), folder)
+    return found
+
+
+def edited(path: str) -> bool:
+    """Whether others may change this file after the step that wrote it."""
+    return Path(path).name in _EDITED
+
+
+def matching(patterns: Iterable[str], folder: Path) -> list[str]:
+    """Paths below `folder` that exist, for names and globs; for the folder of a run its `run.json`.
+
+    A folder that holds the whole workspace is none that anybody reads as a whole.
+    """
+    found: list[str] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if "*" in pattern or "?" in pattern:
+            root = Path(path.anchor) if path.is_absolute() else folder
+            matches = sorted(root.glob(str(path.relative_to(root) if path.is_absolute() else path)))
+        else:
+            matches = [folder / path]
+        for match in matches:
+            if match.is_dir() and (match / "run.json").is_file():
+                found.append(relative(match / "run.json", folder))
+            elif match.exists() and not folder.is_relative_to(match.resolve()):
+                found.append(relative(match, folder))
+    return found
+
+
+def relative(path: Path, folder: Path) -> str:
+    """As it is kept: relative where it lies below the folder."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _files_of(path: Path) -> list[Path]:
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
+
+
+def _training_table(folder: Path) -> tuple[str, ...]:
+    from kaggle_tools.competition import Competition
+    from kaggle_tools.errors import UserError
+
+    try:
+        competition = Competition.find_or_none(folder)
+    except UserError:  # the step itself will say what is wrong with it
+        return ()
+    table = competition.path(competition.train) if competition else None
+    return () if table is None else (str(table),)
