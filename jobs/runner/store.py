@@ -17,17 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from jobs.holding import hold, is_held
 from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
-from kaggle_tools.tables import BadRow
+
+# Whoever only asks how far a job is (`cli jobs`) need not wait for these.
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kaggle_tools.tables import BadRow
 
 STATS_KEY = b"kaggle_jobs_part"
 
@@ -109,6 +110,8 @@ class JobStore:
 
     def commit(self, index: int, frame: pl.DataFrame, bad_rows: Sequence[BadRow], stats: Mapping[str, Any]) -> None:
         """Write one part; first its quarantine, so that a part never exists without it."""
+        import pyarrow.parquet as pq
+
         if bad_rows:
             with write_atomically(self.folder / "quarantine" / f"{index:05d}.jsonl") as temporary:
                 lines = [json.dumps(asdict(row), ensure_ascii=False, default=str) for row in bad_rows]
@@ -124,6 +127,9 @@ class JobStore:
         Raises:
             UserError: The file was damaged after it was written.
         """
+        import polars as pl
+        import pyarrow.parquet as pq
+
         with _readable(self.part(index)) as path:
             return pl.DataFrame(pq.read_table(path))
 
@@ -133,6 +139,8 @@ class JobStore:
         Raises:
             UserError: The file was damaged after it was written.
         """
+        import pyarrow.parquet as pq
+
         with _readable(self.part(index)) as path:
             stats: dict[str, Any] = json.loads(pq.read_schema(path).metadata[STATS_KEY])
             return stats
@@ -140,6 +148,8 @@ class JobStore:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[Path]:
+    import pyarrow as pa
+
     try:
         yield path
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError) as exc:
