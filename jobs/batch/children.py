@@ -60,6 +60,11 @@ class Stop:
         self.signal_number: int | None = None
         self.children: dict[str, Child] = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self.signal_number is not None
+
     def handle(self, number: int, _frame: FrameType | None = None) -> None:
         """Remember the first; pass each on."""
         self.signal_number = self.signal_number or number

@@ -28,6 +28,13 @@ def run(
         str | None, option("--notify-command", help="Started at the end, with the outcome as JSON on its stdin.")
     ] = None,
     notify_url: Annotated[str | None, option("--notify-url", help="Gets the outcome as JSON by POST.")] = None,
+    watch: Annotated[Path | None, option("--watch", help="Score what arrives in this folder instead.")] = None,
+    score_options: Annotated[str, option("--score-options", help="With --watch: options of `cli score`.")] = "",
+    into: Annotated[Path, option("--into", help="With --watch: where the scores go.")] = Path("scored"),
+    settle: Annotated[
+        float, option("--settle", min=0, help="With --watch: seconds that a file must stand still.")
+    ] = 5.0,
+    once: Annotated[bool, option("--once", help="With --watch: end when every file is scored.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,17 +44,26 @@ def run(
     stops only those that need it.
     """
     from jobs import run as command
+    from jobs import watch as watching
     from jobs.notify import Notify
     from jobs.show import batch as show
     from jobs.show.output import emit
 
+    notify = Notify(notify_command, notify_url)
+    if watch is not None:
+        _refuse(file=file, only=only, parameter=parameter, dry_run=dry_run, force=force)
+        tell_entry = (lambda _entry: None) if quiet else show.tell_entry
+        asked = watching.WatchOptions(watch, into, score_options, settle, once=once, notify=notify, tell=tell_entry)
+        watched = watching.run(asked)
+        emit(watched, show.render_watch, as_json=as_json, quiet=quiet)
+        raise typer.Exit(watched.exit_code)
     options = command.RunOptions(
         file=file or Path("jobs.toml"),
         only=tuple(only or ()),
         parallel=parallel,
         changed=_pairs(parameter or []),
         force=force,
-        notify=Notify(notify_command, notify_url),
+        notify=notify,
         tell=(lambda _task: None) if quiet else show.tell_task,
     )
     if dry_run:
@@ -66,3 +82,11 @@ def _pairs(settings: list[str]) -> dict[str, str]:
     if bad := [setting for setting in settings if "=" not in setting]:
         raise UserError(f"--set takes NAME=VALUE, not '{bad[0]}'")
     return dict(setting.split("=", 1) for setting in settings)
+
+
+def _refuse(**given: object) -> None:
+    from kaggle_tools.errors import UserError
+
+    for name, value in given.items():
+        if value:
+            raise UserError(f"--watch has no batch file: it does not go with {name.replace('_', '-')}")

@@ -11,6 +11,7 @@ from rich.table import Table
 from jobs.batch.execute import TaskResult
 from jobs.run import BatchPlan, BatchResult
 from jobs.show.output import duration, short_path, stderr
+from jobs.watch import Entry, WatchResult
 
 _STYLES = {"failed": "red", "skipped": "yellow", "done": "green"}
 _LAST_LINES = 12
@@ -62,6 +63,26 @@ def tell_complaints(result: BatchResult) -> None:
     """Notifications that were not sent."""
     for complaint in result.complaints:
         stderr().print(f"note: {complaint}", markup=False)
+
+
+def tell_entry(entry: Entry) -> None:
+    """A line on stderr when a file is taken or done with."""
+    words = {"scoring": "taken", "done": f"scored: {short_path(Path(entry.output))}"}
+    failed = f"failed (exit code {entry.exit_code}), log: {short_path(Path(entry.log))}"
+    text = f"{datetime.now():%H:%M:%S}  {Path(entry.file).name}  {words.get(entry.state, failed)}"
+    for line in (text, *(f"note: {complaint}" for complaint in entry.complaints)):
+        stderr().print(line, markup=False)
+
+
+def render_watch(result: WatchResult, console: Console) -> None:
+    """A line a file."""
+    if not result.entries:
+        console.print("nothing new", markup=False)
+    for entry in result.entries:
+        console.print(f"{entry.state}  {Path(entry.file).name}  {short_path(Path(entry.output))}", markup=False)
+        if entry.state == "failed":
+            for line in _last_lines(Path(entry.log)):
+                console.print(f"  {line}", markup=False)
 
 
 def _table(*headings: str) -> Table:
