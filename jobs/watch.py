@@ -149,7 +149,7 @@ def _watch(
 ) -> None:
     known: dict[Path, tuple[int, int, int]] = {}  # files whose content was dealt with by this process
     seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
-    while not stop.asked:
+    while not stop.is_asked():
         restless = False
         for path in _arrived(folder):
             stat = _stat(path)
@@ -169,7 +169,7 @@ def _watch(
             if entry is None or (entry.state != "done" and content not in touched):
                 touched.add(content)
                 _score(options, path, content, into, store, ledger, stop)
-            if stop.asked:
+            if stop.is_asked():
                 return
         if options.once and not restless:
             return
@@ -197,7 +197,7 @@ def _score(
     while (code := child.poll()) is None:
         time.sleep(_POLL_S)
     del stop.children["score"]
-    if stop.asked and code != 0:
+    if stop.is_asked() and code != 0:
         return
     state: Literal["done", "failed"] = "done" if code == 0 else "failed"
     entry = Entry(content, str(path), str(output), state, code, now(), str(log))
@@ -256,5 +256,5 @@ def _holds(path: Path, content: str) -> bool:
 
 def _sleep(seconds: float, stop: Stop) -> None:
     until = time.monotonic() + seconds
-    while not stop.asked and time.monotonic() < until:
+    while not stop.is_asked() and time.monotonic() < until:
         time.sleep(min(_POLL_S, seconds))

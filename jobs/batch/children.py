@@ -60,8 +60,7 @@ class Stop:
         self.signal_number: int | None = None
         self.children: dict[str, Child] = {}
 
-    @property
-    def asked(self) -> bool:
+    def is_asked(self) -> bool:
         """Whether a signal came."""
         return self.signal_number is not None
 

@@ -14,7 +14,7 @@ from jobs.commands.app import Json, Quiet, app, examples, option
     epilog=examples(
         "cli run jobs.toml --dry-run",
         "cli run jobs.toml --parallel 2 --notify-url https://hooks.example.org/xyz",
-        "cli run --watch incoming --score-options '--model roberta --text body'",
+        "cli run --watch incoming --score-options '-m roberta' --into scored",
     )
 )
 def run(
