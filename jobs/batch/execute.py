@@ -117,18 +117,22 @@ class Execution:
         if missing:
             self._fail(task.name, begun, reasons=tuple(f"its input {path} is not there" for path in missing))
             return
-        # What a step of ours wrote itself, and nobody touched since, it may replace.
-        force = ("--force",) if seen.replaces and has_option(task, "--force") else ()
         written = self._written(task.name)
         written.parent.mkdir(parents=True, exist_ok=True)
         environment = process_environment({**task.environment, WRITTEN_VARIABLE: str(written)})
         before = self._digests.of_all(named_in(task, self._folder), self._folder)
-        child = Child(process_words(task, *force), self._folder, environment, log)
+        child = Child(process_words(task, *self._permission(task, seen, bool(outputs))), self._folder, environment, log)
         stop.children[task.name] = child
         if stop.signal_number is not None:  # it came while the child was made
             child.send(stop.signal_number)
         self._running[task.name] = _Running(task, child, replace(seen, reasons=reasons), before, time.monotonic())
         self._tell(TaskResult(task.name, "running", reasons, log=log))
+
+    def _permission(self, task: Task, seen: Look, has_written: bool) -> list[str]:
+        """What a step of ours wrote itself, and nobody touched since, it may replace."""
+        if not self._force and has_option(task, "--replace"):
+            return ["--replace"] if has_written and "--force" not in task.words else []
+        return ["--force"] if seen.replaces and has_option(task, "--force") else []
 
     def _collect(self, stop: Stop) -> bool:
         moved = False

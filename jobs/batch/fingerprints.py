@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jobs.batch.matrix import Task
+from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest, file_digest
 
 COMPETITION = "competition.toml"
@@ -77,13 +78,7 @@ def inputs_of(task: Task, folder: Path) -> list[str]:
     found = matching(task.inputs, folder)
     found += named_in(task, folder)
     if task.is_cli:
-        name = task.words[0]
-        reads = _READS.get(name, ())
-        if name == "score" and any(word.split("=")[0] in ("--model", "-m") for word in task.words):
-            reads = ()
-        if name == "train":
-            reads = _training_table(folder)
-        found += matching((*reads, *((COMPETITION,) if name != "init" else ())), folder)
+        found += _known(task, folder, some_named=any(path.endswith("/run.json") for path in found))
     return list(dict.fromkeys(found))
 
 
@@ -96,7 +91,7 @@ def named_in(task: Task, folder: Path) -> list[str]:
             continue
         found += matching((text,), folder)
         if task.is_cli and "/" not in text:
-            found += matching((f"runs/{text}/run.json", f"runs/{text}/oof.parquet"), folder)
+            found += matching((pattern.replace("*", text, 1) for pattern in _RUNS), folder)
     return found
 
 
@@ -136,13 +131,20 @@ def _files_of(path: Path) -> list[Path]:
     return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
 
 
-def _training_table(folder: Path) -> tuple[str, ...]:
+def _known(task: Task, folder: Path, *, some_named: bool) -> list[str]:
+    """What one of our own commands reads unnamed: `competition.toml`, and all runs where it names none."""
     from kaggle_tools.competition import Competition
-    from kaggle_tools.errors import UserError
 
     try:
         competition = Competition.find_or_none(folder)
     except UserError:  # the step itself will say what is wrong with it
-        return ()
-    table = competition.path(competition.train) if competition else None
-    return () if table is None else (str(table),)
+        competition = None
+    root, name = competition.root if competition else folder, task.words[0]
+    reads = [pattern for pattern in _READS.get(name, ()) if not (some_named and pattern in _RUNS)]
+    if name == "score" and any(word.split("=")[0] in ("--model", "-m") for word in task.words):
+        reads = []
+    if name == "train" and competition and competition.train:
+        reads = [competition.train]
+    if name != "init":
+        reads.append(COMPETITION)
+    return [relative(root / path, folder) for path in matching(reads, root)]

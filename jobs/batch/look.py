@@ -78,7 +78,7 @@ def _changes(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> li
     found += [f"{what} {path} is gone" for path in before if path not in now]
     found += [f"{what} {path} is new" for path in now if path not in before]
     if len(found) > _TOLD:
-        return [*found[:_TOLD], f"{len(found) - _TOLD:,} {what}s more"]
+        return [*found[:_TOLD], f"and {len(found) - _TOLD:,} more"]
     return found
 
 
@@ -86,5 +86,5 @@ def _token(record: Record | None) -> str:
     """What stands for the outputs of a needed task; without any it is that it ran."""
     if record is None or record.status != "done":
         return ""
-    outputs = {path: value for path, value in record.outputs.items() if not edited(path)}
+    outputs = {path: "" if edited(path) else value for path, value in record.outputs.items()}
     return digest(sorted(outputs.items())) if outputs else record.started

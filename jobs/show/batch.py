@@ -93,7 +93,8 @@ def _table(*headings: str) -> Table:
 
 
 def _why(task: TaskResult) -> str:
-    return _plain("; ".join(task.reasons))
+    failed = [f"exit code {task.exit_code}"] if task.outcome == "failed" and task.exit_code else []
+    return _plain("; ".join([*failed, *task.reasons]))
 
 
 def _headline(task: TaskResult) -> str:
