@@ -27,7 +27,7 @@ from jobs.runner.assemble import check_suffix, check_writable, write_output
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
-from jobs.runner.progress import Recorded
+from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
@@ -133,14 +133,10 @@ def _work(
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
-    recorded = Recorded(watch, job.store, options.metrics_file)
-    try:
+    with recording(watch, job.store, options.metrics_file) as recorded:
         run_shards(job.plan, job.store, scorer, recorded)
-    except BaseException:
-        recorded.ended(complete=False)
-        raise
-    write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-    predictions = write_run_predictions(job, workspace, scorer, watch)
+        write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+        predictions = write_run_predictions(job, workspace, scorer, watch)
     result = {
         "job": job.plan.id,
         "output": str(output),
@@ -154,7 +150,6 @@ def _work(
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))
-    recorded.ended(complete=True)
     return result
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from jobs.batch.children import Child, Stop, stopping
 from jobs.batch.commands import check, process_environment, process_words
-from jobs.batch.fingerprints import relative
+from jobs.batch.fingerprints import Digests, relative
 from jobs.batch.matrix import Task
 from jobs.batch.state import BatchStore
 from jobs.errors import Interrupted
@@ -147,6 +147,7 @@ def run(options: WatchOptions) -> WatchResult:
 def _watch(
     options: WatchOptions, folder: Path, into: Path, store: BatchStore, ledger: Ledger, touched: set[str], stop: Stop
 ) -> None:
+    digests = Digests(store.files)
     known: dict[Path, tuple[int, int, int]] = {}  # files whose content was dealt with by this process
     seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
     while not stop.is_asked():
@@ -160,11 +161,13 @@ def _watch(
             if time.monotonic() - seen[path][1] < options.settle_s:
                 restless = True
                 continue
-            content = file_digest(path)
-            if _stat(path) != stat:
+            content = digests.of(path)
+            if content is None or _stat(path) != stat:
                 restless = True
                 continue
             known[path] = stat
+            store.files |= digests.remembered
+            store.save()
             entry = ledger.entries.get(content)
             if entry is None or (entry.state != "done" and content not in touched):
                 touched.add(content)

@@ -56,6 +56,8 @@ class Digests:
             return self._file(path)
         except FileNotFoundError:
             return None
+        except PermissionError:
+            return "unreadable"
 
     def of_all(self, paths: Iterable[str], folder: Path) -> dict[str, str]:
         """Path → digest of those that exist."""
@@ -85,11 +87,12 @@ def inputs_of(task: Task, folder: Path) -> list[str]:
 def named_in(task: Task, folder: Path) -> list[str]:
     """Files and folders that occur in a command line: as a word, behind ``=``, as a glob, as the name of a run."""
     found: list[str] = []
-    for word in task.words[1:]:
+    is_script = not task.is_cli and "/" in task.words[0]
+    for word in task.words[0 if is_script else 1 :]:
         text = word.partition("=")[2] if word.startswith("-") and "=" in word else word
-        if not text or text.startswith("-") or len(text) > 4096 or "\n" in text or "\0" in text:
-            continue
-        found += matching((text,), folder)
+        # Other programs get a glob as it stands: there is no shell.
+        if text and not text.startswith("-") and (task.is_cli or not _is_glob(text)):
+            found += [path for path in matching((text,), folder) if _is_meant(folder / path, folder)]
         if task.is_cli and "/" not in text:
             found += matching((pattern.replace("*", text, 1) for pattern in _RUNS), folder)
     return found
@@ -101,29 +104,43 @@ def edited(path: str) -> bool:
 
 
 def matching(patterns: Iterable[str], folder: Path) -> list[str]:
-    """Paths below `folder` that exist, for names and globs; for the folder of a run its `run.json`.
+    """Files and folders below `folder` that exist, for names and globs; for the folder of a run its `run.json`.
 
     A folder that holds the whole workspace is none that anybody reads as a whole.
     """
     found: list[str] = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if "*" in pattern or "?" in pattern:
-            root = Path(path.anchor) if path.is_absolute() else folder
-            matches = sorted(root.glob(str(path.relative_to(root) if path.is_absolute() else path)))
-        else:
-            matches = [folder / path]
-        for match in matches:
-            if match.is_dir() and (match / "run.json").is_file():
-                found.append(relative(match / "run.json", folder))
-            elif match.exists() and not folder.is_relative_to(match.resolve()):
-                found.append(relative(match, folder))
+        try:
+            for match in _existing(pattern, folder):
+                if match.is_dir() and (match / "run.json").is_file():
+                    found.append(relative(match / "run.json", folder))
+                elif match.is_file() or (match.is_dir() and not folder.is_relative_to(match.resolve())):
+                    found.append(relative(match, folder))
+        except (OSError, ValueError):  # a text that is no path: too long, a NUL, `a**b`
+            continue
     return found
+
+
+def _existing(pattern: str, folder: Path) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if not _is_glob(pattern):
+        return [folder / path]
+    root = Path(path.anchor) if path.is_absolute() else folder
+    return sorted(root.glob(str(path.relative_to(root) if path.is_absolute() else path)))
+
+
+def _is_glob(text: str) -> bool:
+    return "*" in text or "?" in text
 
 
 def relative(path: Path, folder: Path) -> str:
     """As it is kept: relative where it lies below the folder."""
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _is_meant(path: Path, folder: Path) -> bool:
+    """Not a folder elsewhere, such as `/mnt/backup`, which may hold anything; a checkpoint elsewhere is meant."""
+    return path.is_file() or path.resolve().is_relative_to(folder) or (path / "config.json").is_file()
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -65,8 +65,9 @@ class BatchStore:
     @classmethod
     def of(cls, path: Path) -> BatchStore:
         """The folder of a batch file (or of a watched folder), below `.jobs/` of the workspace that it lies in."""
-        root = Workspace.find(path.parent).jobs
-        return cls(root / "batches" / f"{path.stem}-{digest(str(path))[:8]}")
+        workspace = Workspace.find(path.parent)
+        place = path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path
+        return cls(workspace.jobs / "batches" / f"{path.stem}-{digest(str(place))[:8]}")
 
     @contextmanager
     def lock(self, path: Path) -> Iterator[None]:

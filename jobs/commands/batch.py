@@ -51,7 +51,7 @@ def run(
 
     notify = Notify(notify_command, notify_url)
     if watch is not None:
-        _refuse(file=file, only=only, parameter=parameter, dry_run=dry_run, force=force)
+        _refuse(file=file, only=only, set=parameter, dry_run=dry_run, force=force, parallel=parallel > 1)
         tell_entry = (lambda _entry: None) if quiet else show.tell_entry
         asked = watching.WatchOptions(watch, into, score_options, settle, once=once, notify=notify, tell=tell_entry)
         watched = watching.run(asked)

@@ -7,7 +7,8 @@ the metrics file, each whole or not at all. A file that cannot be written never 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,15 +35,27 @@ _METRICS = (
 )
 
 
-@dataclass
-class Recorded:
-    """A watch that also writes; `inner` is the one that is shown.
+@contextmanager
+def recording(watch: Watch, store: JobStore, metrics_file: Path | None) -> Iterator[Watch]:
+    """A watch around `watch`; the last words are written when the body ends, whichever way.
 
-    Attributes:
-        inner: Gets every call, too.
+    Args:
+        watch: The one that is shown.
         store: The job.
         metrics_file: Where the metrics go; None: nowhere.
     """
+    recorded = _Recorded(watch, store, metrics_file)
+    try:
+        yield recorded
+    except BaseException:
+        recorded.ended(complete=False)
+        raise
+    recorded.ended(complete=True)
+
+
+@dataclass
+class _Recorded:
+    """A watch that also writes."""
 
     inner: Watch
     store: JobStore

@@ -1,5 +1,6 @@
 """`cli jobs` on real scoring processes: progress, cancel, resume, prune; the metrics file."""
 
+import io
 import json
 import platform
 import re
@@ -8,9 +9,11 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 
 from jobs import prune, status
 from jobs.runner.store import JobStore
+from jobs.show import jobs as show
 from tests.conftest import process_environment
 
 ROWS, SHARD_ROWS = 100_000, 1_000
@@ -139,6 +142,17 @@ def test_the_list_shows_what_is_not_complete_and_the_newest_of_the_rest(tmp_path
         ("d", "damaged", 0),
     }
     assert len(status.run(tmp_path)) == 7
+
+
+def test_following_ends_when_nothing_runs(monkeypatch):
+    monkeypatch.setattr(show, "FOLLOW_EVERY_S", 0.0)
+    half = status.JobSummary("test-1", "running", 2_000_000, 1_000_000, rows_per_s=1e4, seconds_left=100.0)
+    looks = [half, half, status.JobSummary("test-1", "complete", 2_000_000, 2_000_000)]
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    show.follow(lambda: status.JobList((looks.pop(0),), 0), console)
+    assert looks == []
+    assert "running   50%  2,000,000  10,000  1 min 40 s" in console.file.getvalue()
+    assert "complete" in console.file.getvalue().rsplit("running", 1)[1]
 
 
 def test_a_job_of_another_machine_is_not_cancelled_here(tmp_path, call, monkeypatch):

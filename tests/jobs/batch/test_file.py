@@ -1,6 +1,7 @@
 """Batch files: what is refused and in which words, how a matrix unfolds, what comes after what."""
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from jobs.batch.file import BatchFile, Step
 from jobs.batch.matrix import Task, expand, fill
 from jobs.batch.order import choose, in_order
 from kaggle_tools.errors import UserError
+from tests.conftest import ROOT
 
 
 def tasks_of(path):
@@ -146,3 +148,12 @@ def test_a_value_with_a_space_stays_one_word_and_parameters_can_be_changed(tmp_p
     assert isinstance(task, Task)
     with pytest.raises(UserError, match="no parameter 'z'"):
         expand(batch, {"z": "2"})
+
+
+def test_the_batch_in_the_readme_is_one(tmp_path):
+    (block,) = re.findall(
+        r"```toml\n# jobs.toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (tmp_path / "jobs.toml").write_text(block)
+    names = [task.name for task in tasks_of(tmp_path / "jobs.toml")]
+    assert names == ["train[bert-mini]", "train[linear]", "score", "blend", "tell"]
