@@ -116,7 +116,7 @@ def matching(patterns: Iterable[str], folder: Path) -> list[str]:
                     found.append(relative(match / "run.json", folder))
                 elif match.is_file() or (match.is_dir() and not folder.is_relative_to(match.resolve())):
                     found.append(relative(match, folder))
-        except (OSError, ValueError):  # a text that is no path: too long, a NUL, `a**b`
+        except (OSError, ValueError, RuntimeError):  # no path: too long, a NUL, `a**b`, the home of nobody
             continue
     return found
 
