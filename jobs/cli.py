@@ -11,14 +11,14 @@ import os
 import sys
 from typing import NoReturn
 
-from jobs.commands import kaggle, leaderboard, reporting, runs, scoring, search, submissions
+from jobs.commands import batch, jobs, kaggle, leaderboard, reporting, runs, scoring, search, submissions
 from jobs.commands.app import app
 from jobs.errors import USER_ERRORS, Interrupted
 
 __all__ = ["app", "main"]
 
 # In the order in which `cli --help` lists them.
-SIGNATURES = (runs, scoring, search, submissions, leaderboard, kaggle, reporting)
+SIGNATURES = (runs, scoring, jobs, batch, search, submissions, leaderboard, kaggle, reporting)
 
 
 def main() -> None:

@@ -49,29 +49,30 @@ class RunFolder:
         """Where a fold's checkpoint lies."""
         return self.run.folder / f"fold{fold}"
 
-    def claim(self, folds: Sequence[int], *, force: bool) -> None:
+    def claim(self, folds: Sequence[int], *, force: bool, replace: bool = False) -> None:
         """Make the folder ours to train in.
 
         Args:
             folds: To be trained; with `force` also when they are finished.
             force: Forget finished folds; all of them where they are of another recipe or other rows.
+            replace: Forget all folds where they are of another recipe or other rows; keep finished ones that fit.
 
         Raises:
-            UserError: A run that was not trained here, or one of other settings and no `force`.
+            UserError: A run that was not trained here, or one of other settings and neither is said.
         """
         if self.run.info is not None and not (self.run.folder / RECIPE_FILE).is_file():
             raise UserError(
                 f"run '{self.run.name}' was not trained here", where=self.run.folder, next="use another name"
             )
         differences = self._differences()
-        if differences and not force:
+        if differences and not force and not replace:
             raise UserError(
                 f"run '{self.run.name}' exists with other settings",
                 where=self.run.folder,
                 differ="; ".join(differences[:6]),
                 next="give this one another --name, or replace that one with --force",
             )
-        if force:
+        if force or differences:
             self._forget(None if differences else folds)
         if any(self.finished(fold) is None for fold in folds):
             (self.run.folder / RUN_FILE).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
@@ -26,6 +27,7 @@ from jobs.runner.assemble import check_suffix, check_writable, write_output
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
+from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
@@ -41,7 +43,7 @@ GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What `cli score` was asked for; see its help for each."""
+    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`."""
 
     input: InputOptions
     models: tuple[str, ...] = ()
@@ -58,6 +60,8 @@ class ScoreOptions:
     submission: bool = True
     name: str | None = None
     force: bool = False
+    metrics_file: Path | None = None
+    argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output)
         if result is None or not was_complete:
+            if options.argv:
+                record_command(job.store, options.argv)
             result = _work(options, workspace, scorer, job, output, watch)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
@@ -127,9 +133,10 @@ def _work(
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
-    run_shards(job.plan, job.store, scorer, watch)
-    write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-    predictions = write_run_predictions(job, workspace, scorer, watch)
+    with recording(watch, job.store, options.metrics_file) as recorded:
+        run_shards(job.plan, job.store, scorer, recorded)
+        write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+        predictions = write_run_predictions(job, workspace, scorer, watch)
     result = {
         "job": job.plan.id,
         "output": str(output),

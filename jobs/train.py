@@ -48,6 +48,7 @@ class TrainOptions:
         seed: Overrides the recipe.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         force: Train folds again that are finished, and replace a run of other settings.
+        replace: Replace a run of other settings; finished folds that fit are kept.
         on_progress: Called after each step and each validation.
         start: Folder from which the competition is looked for upward; None: the working directory.
     """
@@ -62,6 +63,7 @@ class TrainOptions:
     force: bool = False
     on_progress: OnProgress | None = None
     start: Path | None = None
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def run(options: TrainOptions) -> TrainResult:
         n_folds=recipe.folds.n,
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
-    folder.claim(asked, force=options.force)
+    folder.claim(asked, force=options.force, replace=options.replace)
     todo = [fold for fold in asked if folder.finished(fold) is None]
     if todo:
         task = Task(recipe, competition.classes, rows, metric, options.device, labeller(teacher), options.on_progress)

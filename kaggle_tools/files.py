@@ -13,6 +13,9 @@ from pathlib import Path
 
 from kaggle_tools.errors import UserError
 
+# Names a file to which the paths of all files written are appended: how `cli run` learns what its steps wrote.
+WRITTEN_VARIABLE = "KAGGLE_JOBS_WRITTEN"
+
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
@@ -36,6 +39,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
+        tell_written(path)
     except OSError as exc:
         if exc.filename is not None and Path(exc.filename) not in (temporary, path, *path.parents):
             raise
@@ -47,6 +51,14 @@ def write_atomically(path: Path) -> Iterator[Path]:
     finally:
         with suppress(NotADirectoryError):
             temporary.unlink(missing_ok=True)
+
+
+def tell_written(path: Path) -> None:
+    """Tell the batch that this process is a step of, where it is, that it wrote a file."""
+    log = os.environ.get(WRITTEN_VARIABLE)
+    if log:
+        with suppress(OSError), Path(log).open("a", encoding="utf-8") as handle:
+            handle.write(f"{path.resolve()}\n")
 
 
 def _remove_leftovers(path: Path) -> None:

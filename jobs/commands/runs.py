@@ -92,7 +92,10 @@ def train(
     limit: Annotated[int | None, option("--limit", min=1, help="Use so many training rows, drawn at random.")] = None,
     seed: Annotated[int | None, option("--seed", help="Overrides the recipe's.")] = None,
     device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    force: Force = False,
+    replace: Annotated[
+        bool, option("--replace", help="Replace a run of other settings; keep finished folds that fit.")
+    ] = False,
+    force: Annotated[bool, option("--force", help="Train finished folds again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -103,7 +106,7 @@ def train(
 
     with training_progress(quiet) as on_progress:
         options = command.TrainOptions(
-            recipe, encoder, name, tuple(fold or ()), limit, seed, device, force, on_progress
+            recipe, encoder, name, tuple(fold or ()), limit, seed, device, force, on_progress, replace=replace
         )
         result = command.run(options)
     emit(result, render_train, as_json=as_json, quiet=quiet)

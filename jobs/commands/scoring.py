@@ -1,7 +1,8 @@
-"""Signatures of the commands that score tables: score, jobs, doctor."""
+"""Signatures of the commands that score tables: score, doctor."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,9 @@ def score(
         bool, option("--submission/--no-submission", help="Write a version when the test file was scored.")
     ] = True,
     name: Annotated[str | None, option("--name", help="Of the submission version.")] = None,
+    metrics_file: Annotated[
+        Path | None, option("--metrics-file", help="Progress in Prometheus' text format, every few seconds.")
+    ] = None,
     dry_run: Annotated[bool, option("--dry-run", help="Score a sample and say what it would all take.")] = False,
     force: Force = False,
     verbose: Annotated[bool, option("--verbose", help="Show where each setting came from.")] = False,
@@ -93,6 +97,8 @@ def score(
         submission=submission,
         name=name,
         force=force,
+        metrics_file=metrics_file,
+        argv=tuple(sys.argv[1:]),
     )
     if verbose:
         show.render_sources(_sources(ctx))
@@ -106,41 +112,6 @@ def score(
     if is_pipe(output):
         send(result.output)
     emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
-
-
-jobs_app = typer.Typer(
-    help="Scoring jobs: state, progress, what happened.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    epilog=examples("cli jobs", "cli jobs show test-3fa9c1d2"),
-)
-app.add_typer(jobs_app, name="jobs")
-
-
-@jobs_app.callback()
-def list_jobs(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
-    """List scoring jobs with state and progress."""
-    if ctx.invoked_subcommand is not None:
-        return
-    from jobs import status
-    from jobs.show.output import emit
-    from jobs.show.score import render_jobs
-
-    emit(status.run(), render_jobs, as_json=as_json, quiet=quiet)
-
-
-@jobs_app.command("show", epilog=examples("cli jobs show test-3fa9c1d2", "cli jobs show test --json | jq .events"))
-def show_job(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")],
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Show one job: what was asked, what happened, rows set aside."""
-    from jobs import status
-    from jobs.show.output import emit
-    from jobs.show.score import render_job
-
-    emit(status.show(job_id), render_job, as_json=as_json, quiet=quiet)
 
 
 @app.command(epilog=examples("cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'"))

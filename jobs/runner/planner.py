@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jobs.runner.clock import now
 from jobs.runner.plan import Plan, Request, ShardTask, tasks_of
-from jobs.runner.store import JobStore, now
+from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.tables import FileIndex, ShardReader, index_file, require_columns, require_even_rows, require_rows

@@ -12,22 +12,23 @@ One process works on a job at a time (an advisory lock that dies with its proces
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from jobs.holding import hold, is_held
+from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
-from kaggle_tools.tables import BadRow
+
+# Whoever only asks how far a job is (`cli jobs`) need not wait for these.
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kaggle_tools.tables import BadRow
 
 STATS_KEY = b"kaggle_jobs_part"
 
@@ -88,16 +89,8 @@ class JobStore:
         Raises:
             UserError: Another process is at work on this job.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise UserError(
-                    f"another process is at work on job {self.id}",
-                    where=self.folder,
-                    next="wait for it (`cli jobs` shows its progress), or stop it first",
-                ) from exc
+        next = "wait for it (`cli jobs` shows its progress), or stop it with `cli jobs cancel`"
+        with hold(self.folder, f"another process is at work on job {self.id}", next=next):
             for leftover in self.folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
             yield
@@ -105,14 +98,7 @@ class JobStore:
     @property
     def is_running(self) -> bool:
         """Whether a process holds the job now."""
-        try:
-            with (self.folder / "lock").open("r") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            pass
-        return False
+        return is_held(self.folder)
 
     def part(self, index: int) -> Path:
         """Where the part of shard `index` is, or will be."""
@@ -124,6 +110,8 @@ class JobStore:
 
     def commit(self, index: int, frame: pl.DataFrame, bad_rows: Sequence[BadRow], stats: Mapping[str, Any]) -> None:
         """Write one part; first its quarantine, so that a part never exists without it."""
+        import pyarrow.parquet as pq
+
         if bad_rows:
             with write_atomically(self.folder / "quarantine" / f"{index:05d}.jsonl") as temporary:
                 lines = [json.dumps(asdict(row), ensure_ascii=False, default=str) for row in bad_rows]
@@ -139,6 +127,9 @@ class JobStore:
         Raises:
             UserError: The file was damaged after it was written.
         """
+        import polars as pl
+        import pyarrow.parquet as pq
+
         with _readable(self.part(index)) as path:
             return pl.DataFrame(pq.read_table(path))
 
@@ -148,6 +139,8 @@ class JobStore:
         Raises:
             UserError: The file was damaged after it was written.
         """
+        import pyarrow.parquet as pq
+
         with _readable(self.part(index)) as path:
             stats: dict[str, Any] = json.loads(pq.read_schema(path).metadata[STATS_KEY])
             return stats
@@ -155,14 +148,11 @@ class JobStore:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[Path]:
+    import pyarrow as pa
+
     try:
         yield path
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError) as exc:
         raise UserError(
             f"part {path.stem} is damaged: {exc}", where=path, next="delete that file and run the command again"
         ) from exc
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""How scoring jobs are shown: the table at the end, a forecast, the list of jobs."""
+"""How scoring jobs are shown: the table at the end, a forecast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.table import Table
 from jobs.dry_run import Forecast
 from jobs.score import ScoreResult
 from jobs.show.output import count, duration, short_path, size, stderr
-from jobs.status import JobDetail, JobSummary
 
 
 def render_score(result: ScoreResult, console: Console) -> None:
@@ -73,35 +72,6 @@ def render_forecast(forecast: Forecast, console: Console) -> None:
     device = f", {size(forecast.device_bytes)} on the device" if forecast.device_bytes else ""
     grid.add_row("memory", size(forecast.memory_bytes) + device)
     console.print(grid)
-
-
-def render_jobs(jobs: tuple[JobSummary, ...], console: Console) -> None:
-    """A line a job."""
-    if not jobs:
-        console.print("no jobs yet: `cli score --input FILE` makes one", markup=False)
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("job", "state", "done", "rows", "planned (UTC)", "models"):
-        table.add_column(heading, justify="right" if heading in ("done", "rows") else "left")
-    for job in jobs:
-        done = f"{job.rows_done / job.rows:.0%}" if job.rows else ""
-        table.add_row(job.id, job.state, done, f"{job.rows:,}", job.created[:19], job.problem or ", ".join(job.models))
-    console.print(table)
-
-
-def render_job(job: JobDetail, console: Console) -> None:
-    """Everything about one job."""
-    render_jobs((job.summary,), console)
-    console.print()
-    for path in job.summary.inputs:
-        console.print(f"input   {path}", markup=False)
-    if job.result:
-        console.print(f"output  {job.result['output']}", markup=False)
-    for event in job.events:
-        rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
-        console.print(f"{event['time']}  {event['event']}  {rest}", markup=False)
-    for row in job.set_aside:
-        console.print(f"set aside: {row['path']} line {row['line']}: {row['reason']}", markup=False)
 
 
 def _share(part: float, whole: float) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest, sync_folder, write_atomically
+from kaggle_tools.files import check_name, file_digest, sync_folder, tell_written, write_atomically
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft
 
 SUBMISSION_FILE = "submission.csv"
@@ -146,6 +146,7 @@ def _commit(folder: Path, name: str, draft: ManifestDraft, n_rows: int, write: C
         )
         manifest.save(temporary)
         temporary.rename(final)
+        tell_written(final / SUBMISSION_FILE)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

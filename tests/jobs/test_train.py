@@ -212,6 +212,18 @@ def test_another_recipe_under_the_same_name_is_refused_and_force_replaces_all(pl
     assert ([fold.fold for fold in forced.folds], forced.missing) == ([0], (1, 2))
 
 
+def test_replace_trains_what_does_not_fit_and_keeps_what_does(place):
+    place.train()
+    written = place.file("tiny/run.json").read_bytes()
+    assert all(fold.reused for fold in place.train(replace=True).folds)
+    assert place.file("tiny/run.json").read_bytes() == written
+    place.recipe("tiny", TINY.replace("1e-2", "2e-2"))
+    assert not any(fold.reused for fold in place.train(replace=True).folds)
+    place.file("tiny/run.json").unlink()
+    place.file("tiny/fold1/oof.parquet").unlink()
+    assert [fold.reused for fold in place.train(replace=True).folds] == [True, False, True]
+
+
 def test_changed_training_rows_are_refused(place):
     place.train()
     place.write(table().with_columns(text=pl.col("text") + "!"))

@@ -1,0 +1,108 @@
+"""How scoring jobs are shown: the list, followed live or not; one in full; what was cancelled, resumed, pruned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from jobs.control import CancelResult, ResumeResult
+from jobs.prune import PruneResult
+from jobs.show.output import count, duration, size
+from jobs.status import JobDetail, JobList, JobSummary
+
+FOLLOW_EVERY_S = 1.0
+_HEADINGS = ("job", "state", "done", "rows", "rows/s", "left", "planned (UTC)", "models")
+_RIGHT = ("done", "rows", "rows/s", "left")
+
+
+def render_list(listed: JobList, console: Console) -> None:
+    """A line a job."""
+    if not listed.jobs:
+        console.print("no jobs yet: `cli score --input FILE` makes one", markup=False)
+        return
+    console.out(job_table(listed.jobs), highlight=False)
+    if listed.n_older:
+        console.out(f"{listed.n_older:,} older complete ones: cli jobs --all", highlight=False)
+
+
+def follow(look: Callable[[], JobList], console: Console) -> None:
+    """Show the list again and again, until nothing runs."""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            listed = look()
+            running = [job for job in listed.jobs if job.state == "running"]
+            live.update(Text(job_table(running or listed.jobs[-20:]), no_wrap=True, overflow="ellipsis"), refresh=True)
+            if not running:
+                return
+            time.sleep(FOLLOW_EVERY_S)
+
+
+def job_table(jobs: Sequence[JobSummary]) -> str:
+    """The table as text; a table of rich takes seconds for ten thousand rows."""
+    rows = [_HEADINGS, *(_cells(job) for job in jobs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS) - 1)]
+    lines = []
+    for row in rows:
+        padded = [
+            cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, _HEADINGS, strict=False)
+        ]
+        lines.append("  ".join([*padded, row[-1]]))
+    return "\n".join(lines)
+
+
+def render_job(job: JobDetail, console: Console) -> None:
+    """Everything about one job."""
+    console.out(job_table((job.summary,)), highlight=False)
+    console.print()
+    for path in job.summary.inputs:
+        console.print(f"input   {path}", markup=False)
+    if job.result:
+        console.print(f"output  {job.result['output']}", markup=False)
+    for event in job.events:
+        rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
+        console.print(f"{event['time']}  {event['event']}  {rest}", markup=False)
+    for row in job.set_aside:
+        console.print(f"set aside: {row['path']} line {row['line']}: {row['reason']}", markup=False)
+
+
+def render_cancel(result: CancelResult, console: Console) -> None:
+    """Whether each has ended."""
+    for job in result.jobs:
+        words = "has ended" if job.ended else "has been asked to end and has not yet"
+        console.print(f"{job.id}: process {job.pid} {words}", markup=False)
+
+
+def render_resume(result: ResumeResult, console: Console) -> None:
+    """How each ended."""
+    for job in result.jobs:
+        console.print(f"{job.id}: exit code {job.exit_code}", markup=False)
+
+
+def render_prune(result: PruneResult, console: Console) -> None:
+    """What was freed, or would be."""
+    for job in result.jobs:
+        console.print(f"{job.id}  {job.n_parts:,} parts, {size(job.n_bytes)}", markup=False)
+    verb = "would free" if result.dry_run else "freed"
+    console.print(
+        f"{verb} {size(result.n_bytes)} of {len(result.jobs):,} complete jobs; "
+        f"{result.n_kept:,} other jobs are left alone",
+        markup=False,
+    )
+
+
+def _cells(job: JobSummary) -> tuple[str, ...]:
+    return (
+        job.id,
+        job.state,
+        f"{job.rows_done / job.rows:.0%}" if job.rows else "",
+        f"{job.rows:,}",
+        count(job.rows_per_s) if job.rows_per_s else "",
+        duration(job.seconds_left) if job.seconds_left is not None else "",
+        job.created[:19],
+        (job.problem or ", ".join(job.models)).replace("\n", " "),
+    )

@@ -1,0 +1,183 @@
+"""`cli jobs` on real scoring processes: progress, cancel, resume, prune; the metrics file."""
+
+import io
+import json
+import platform
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from jobs import prune, status
+from jobs.runner.store import JobStore
+from jobs.show import jobs as show
+from tests.conftest import process_environment
+
+ROWS, SHARD_ROWS = 100_000, 1_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, save_model):
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", 0, num_hidden_layers=1, hidden_size=16)
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = (f"r{i},w{i % 190} w{i % 13} w{i % 7} w{i // 7 % 200}" for i in range(ROWS))
+    (tmp_path / "rows.csv").write_text("id,text\n" + "\n".join(rows) + "\n")
+    return tmp_path / "rows.csv"
+
+
+@pytest.fixture
+def running(table, model, tmp_path):
+    """A scoring job with at least two committed parts, that goes on."""
+    words = ["--input", "rows.csv", "--model", model, "--shard-rows", str(SHARD_ROWS), "--output", "out.csv", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", "score", *words, "--metrics-file", "score.prom"],
+        cwd=tmp_path,
+        env=process_environment({"KAGGLE_JOBS_SCORE_PRECISION": "fp32"}),
+    )
+    until = time.monotonic() + 90
+    while len(list(tmp_path.glob(".jobs/*/parts/[0-9]*.parquet"))) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def metrics(path):
+    """The samples of a file in Prometheus' text format."""
+    found = {}
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            name, labels, value = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line).groups()
+            found[name, re.sub(r'job="[^"]*",?', "", labels)] = float(value)
+    return found
+
+
+def test_a_running_job_is_seen_cancelled_resumed_and_pruned(running, tmp_path, cli):
+    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+    assert job["state"] == "running"
+    assert 2 * SHARD_ROWS <= job["rows_done"] < ROWS
+    samples = metrics(tmp_path / "score.prom")
+    assert samples["kaggle_jobs_rows", ""] == ROWS
+    assert samples["kaggle_jobs_running", ""] == 1
+
+    cancelled = json.loads(cli("jobs", "cancel", "rows", "--json", check=0).stdout)["jobs"][0]
+    assert cancelled == {"id": job["id"], "pid": running.pid, "ended": True}
+    assert running.wait(20) == 143
+    assert metrics(tmp_path / "score.prom")["kaggle_jobs_running", ""] == 0
+
+    parts = sorted(tmp_path.glob(".jobs/*/parts/*"))
+    pruned = json.loads(cli("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)
+    assert (pruned["jobs"], pruned["n_kept"]) == ([], 1)
+    assert sorted(tmp_path.glob(".jobs/*/parts/*")) == parts
+
+    resumed = json.loads(cli("jobs", "resume", "rows", "--json", cwd=tmp_path, check=0).stdout)["jobs"][0]
+    assert resumed["exit_code"] == 0
+    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+    assert (job["state"], job["rows_done"]) == ("complete", ROWS)
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == ROWS + 1
+    samples = metrics(tmp_path / "score.prom")
+    assert samples["kaggle_jobs_complete", ""] == 1
+    assert samples["kaggle_jobs_rows_done", ""] == ROWS
+    assert samples["kaggle_jobs_stage_seconds_total", 'stage="infer"'] > 0
+
+    n_bytes = sum(path.stat().st_size for path in tmp_path.glob(".jobs/*/parts/*"))
+    would = json.loads(cli("jobs", "prune", "--older-than", "0", "--dry-run", "--json", check=0).stdout)
+    assert (would["n_bytes"], len(list(tmp_path.glob(".jobs/*/parts/*")))) == (n_bytes, ROWS // SHARD_ROWS)
+    assert "0 B of 0 complete jobs" in cli("jobs", "prune", check=0).stdout  # not 30 days old
+    assert json.loads(cli("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)["n_bytes"] == n_bytes
+    assert not list(tmp_path.glob(".jobs/*/parts"))
+    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+    assert (job["state"], job["rows_done"]) == ("complete", ROWS)
+
+
+def made(folder, name, *, plan=True, result=False, n_parts=2):
+    """A job's folder."""
+    store = JobStore(folder / ".jobs" / name)
+    for i in range(n_parts):
+        store.part(i).parent.mkdir(parents=True, exist_ok=True)
+        store.part(i).write_bytes(b"x" * 10)
+    if plan:
+        tasks = [{"index": i, "n_rows": 5} for i in range(4)]
+        request = {"inputs": [{"path": "/a.csv"}], "models": {"m": []}}
+        store.write("plan.json", {"n_rows": 20, "created": f"2026-{name}", "request": request, "tasks": tasks})
+    if result:
+        store.write("result.json", {"job": name})
+    return store
+
+
+def test_prune_touches_only_old_complete_jobs_that_nobody_holds(tmp_path):
+    stores = {
+        "complete": made(tmp_path, "complete", result=True),
+        "held": made(tmp_path, "held", result=True),
+        "interrupted": made(tmp_path, "interrupted"),
+        "planless": made(tmp_path, "planless", plan=False),
+        "damaged": made(tmp_path, "damaged"),
+    }
+    (stores["damaged"].folder / "result.json").write_text('{"job": ')
+    with stores["held"].lock():
+        result = prune.run(0, start=tmp_path)
+    assert [job.id for job in result.jobs] == ["complete"]
+    assert (result.n_bytes, result.jobs[0].n_parts, result.n_kept) == (20, 2, 3)
+    assert {name for name, store in stores.items() if store.done()} == stores.keys() - {"complete"}
+    assert prune.run(1, start=tmp_path).jobs == ()
+
+
+def test_the_list_shows_what_is_not_complete_and_the_newest_of_the_rest(tmp_path):
+    for i in range(5):
+        made(tmp_path, f"c{i}", result=True)
+    made(tmp_path, "a", n_parts=1)
+    (made(tmp_path, "d").folder / "plan.json").write_text("{}")
+    listed = status.recent(newest=2, start=tmp_path)
+    assert listed.n_older == 3
+    assert {(job.id, job.state, job.rows_done) for job in listed.jobs} == {
+        ("c3", "complete", 20),
+        ("c4", "complete", 20),
+        ("a", "interrupted", 5),
+        ("d", "damaged", 0),
+    }
+    assert len(status.run(tmp_path)) == 7
+
+
+def test_following_ends_when_nothing_runs(monkeypatch):
+    monkeypatch.setattr(show, "FOLLOW_EVERY_S", 0.0)
+    half = status.JobSummary("test-1", "running", 2_000_000, 1_000_000, rows_per_s=1e4, seconds_left=100.0)
+    looks = [half, half, status.JobSummary("test-1", "complete", 2_000_000, 2_000_000)]
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    show.follow(lambda: status.JobList((looks.pop(0),), 0), console)
+    assert looks == []
+    assert "running   50%  2,000,000  10,000  1 min 40 s" in console.file.getvalue()
+    assert "complete" in console.file.getvalue().rsplit("running", 1)[1]
+
+
+def test_a_job_of_another_machine_is_not_cancelled_here(tmp_path, call, monkeypatch):
+    store = made(tmp_path, "far")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "node", lambda: "node7")
+        lock = store.lock()
+        lock.__enter__()
+    try:
+        code, _, err = call("jobs", "cancel", "far")
+    finally:
+        lock.__exit__(None, None, None)
+    assert code == 2
+    assert "runs on node7" in err
+
+
+def test_a_running_job_is_not_resumed_and_an_idle_one_not_cancelled(tmp_path, call):
+    store = made(tmp_path, "job")
+    with store.lock():
+        assert "job job is running" in call("jobs", "resume", "job")[2]
+    assert "it is interrupted" in call("jobs", "cancel", "job")[2]
+
+
+def test_a_job_without_a_recorded_command_says_to_run_it_again(tmp_path, call):
+    made(tmp_path, "old")
+    code, _, err = call("jobs", "resume", "old")
+    assert code == 2
+    assert "run its command again" in err
