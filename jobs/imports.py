@@ -27,6 +27,7 @@ from kaggle_tools.files import check_name, file_digest, sync_folder, write_atomi
 from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import sealed
 from kaggle_tools.tables import TableFormat, read_table, sniff_format
 
 KIND = "imported"
@@ -303,7 +304,7 @@ def _write(
         if test is not None:
             test.save(building.predictions(_stem(competition)))
         with write_atomically(building.folder / RUN_FILE) as temporary:
-            content = json.dumps(_about(result, options, competition), ensure_ascii=False, indent=2)
+            content = json.dumps(sealed(_about(result, options, competition)), ensure_ascii=False, indent=2)
             temporary.write_text(content + "\n", encoding="utf-8")
         _swap(building.folder, target)
     finally:

@@ -94,7 +94,29 @@ ODD_TEXTS = {
 }
 
 ALPHABET = [
-    *('"', '""', ",", ";", "|", "\t", "\n", "\r\n", " ", "'", "\\", "a", "b", "=", "-", "0", "1", "é", "猫", "😀", "\u202e"),
+    *(
+        '"',
+        '""',
+        ",",
+        ";",
+        "|",
+        "\t",
+        "\n",
+        "\r\n",
+        " ",
+        "'",
+        "\\",
+        "a",
+        "b",
+        "=",
+        "-",
+        "0",
+        "1",
+        "é",
+        "猫",
+        "😀",
+        "\u202e",
+    ),
     *("\u200b", "\ufeff", "\u2028", "\x85", "\x1f", "{", "}", "[", ":", "<", "&", "e\u0301", "\U0010ffff", "word", "Ж"),
 ]
 
@@ -198,7 +220,9 @@ def _random_tables() -> Iterator[Case]:
         separator, end = draw.choice(",;\t|"), draw.choice(("\n", "\r\n"))
         text = to_csv(rows, delimiter=separator, lineterminator=end, quoting=draw.choice((0, 1)))
         extension = "tsv" if separator == "\t" else "csv"
-        yield Case(f"drawn: CSV {seed}", f"drawn.{extension}", text.encode(), {"separator": separator}, separator=separator)
+        yield Case(
+            f"drawn: CSV {seed}", f"drawn.{extension}", text.encode(), {"separator": separator}, separator=separator
+        )
     for seed in range(40):
         draw = random.Random(1_000 + seed)
         text = to_jsonl(_draw_rows(draw), ascii_only=draw.random() < 0.5)
@@ -211,7 +235,22 @@ def _random_tables() -> Iterator[Case]:
 
 def _mutated() -> Iterator[Case]:
     """Valid tables with a few bytes put in, taken out or changed."""
-    pieces = [b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"\x00", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"a", b" ", b"\\", b"\t"]
+    pieces = [
+        b'"',
+        b'""',
+        b",",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\x00",
+        b"\xff",
+        b"\xc3",
+        b"\xef\xbb\xbf",
+        b"a",
+        b" ",
+        b"\\",
+        b"\t",
+    ]
     makers: tuple[tuple[str, str, Callable[[list[Row]], str], int], ...] = (
         ("csv", "CSV", to_csv, 120),
         ("jsonl", "JSON Lines", to_jsonl, 50),

@@ -133,7 +133,13 @@ def _quotes() -> Iterator[Case]:
 
 def _encodings() -> Iterator[Case]:
     texts = {"gb18030": "天气𠮷", "gbk": "天气，很好", "big5": "天氣很好", "shift_jis": "表示ソ十", "euc_jp": "日本語"}
-    texts |= {"cp949": "한국어 시험", "cp1252": "café “x” €", "latin-1": "naïve é", "cp1251": "Привет", "koi8-r": "Привет"}
+    texts |= {
+        "cp949": "한국어 시험",
+        "cp1252": "café “x” €",
+        "latin-1": "naïve é",
+        "cp1251": "Привет",
+        "koi8-r": "Привет",
+    }
     texts |= {"iso8859-15": "€uro", "mac-roman": "café"}
     for encoding, text in texts.items():
         content = to_csv([("r1", text), ("r2", f'"{text}", {text}\n{text}')]).encode(encoding)
@@ -142,7 +148,9 @@ def _encodings() -> Iterator[Case]:
     seven_bits = ("utf-7", "iso2022_jp", "hz")  # ASCII to whoever is not told
     for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "iso2022_jp", "hz", "cp037"):
         content = to_csv([("r1", "ab"), ("r2", "cd 日本" if encoding != "cp037" else "cd")]).encode(encoding)
-        yield Case(f"encoding: {encoding} as it is", "coded.csv", content, kind="csv" if encoding in seven_bits else "none")
+        yield Case(
+            f"encoding: {encoding} as it is", "coded.csv", content, kind="csv" if encoding in seven_bits else "none"
+        )
         yield Case(f"encoding: {encoding} by name", "coded.csv", content, {"encoding": encoding}, kind="none")
     yield Case("encoding: no such", "coded.csv", _PLAIN.encode(), {"encoding": "utf-9"}, kind="none")
     yield Case("encoding: rot13", "coded.csv", _PLAIN.encode(), {"encoding": "rot13"}, kind="none")

@@ -1,4 +1,4 @@
-"""Every file that we write, cut off or with a bit flipped every few per cent of its length; then the commands that read it.
+"""Every file that we write, cut off or with a bit flipped every few per cent of its length; then who reads it.
 
     python -m benchmarks.faults damage --step 2
 
@@ -38,6 +38,7 @@ class Target:
         commands: Run one after the other on the damaged workspace.
         gone: Files removed before the damage, so that the damaged one is needed.
         outputs: Files whose bytes are a part of the answer.
+        informal: A log: what of it can be read is shown.
     """
 
     name: str
@@ -45,30 +46,65 @@ class Target:
     commands: tuple[Words, ...]
     gone: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    informal: bool = False
 
 
 _BLEND = ("blend", "--method", "weights", "--json")
-_LISTS: tuple[Words, ...] = (("submissions", "--json"), ("submissions", "show", "1", "--json"), ("leaderboard", "--json"))
+_LISTS: tuple[Words, ...] = (
+    ("submissions", "--json"),
+    ("submissions", "show", "1", "--json"),
+    ("leaderboard", "--json"),
+)
 TARGETS = (
     Target("part", ".jobs/*/parts/00001.parquet", (SCORE,), (".jobs/*/result.json",), ("out.csv",)),
     Target("plan", ".jobs/*/plan.json", (SCORE, ("jobs", "--json")), (".jobs/*/result.json",), ("out.csv",)),
     Target("result of a job", ".jobs/*/result.json", (SCORE, ("jobs", "--json")), (), ("out.csv",)),
     Target("precision", ".jobs/*/precision.json", (SCORE,), (".jobs/*/result.json",), ("out.csv",)),
     Target("output claim", ".jobs/*/output.json", (SCORE,), (".jobs/*/result.json",), ("out.csv",)),
-    Target("events", ".jobs/*/events.jsonl", (("jobs", "--json"), ("jobs", "show", "test", "--json"))),
-    Target("competition", "competition.toml", (SCORE, ("train", "one.toml", "--json")), (), ("out.csv",)),
-    Target("folds", "runs/folds.parquet", (("train", "one.toml", "--json"),), ("runs/one/run.json",), ("runs/one/oof.parquet",)),
-    Target("fold's predictions", "runs/one/fold0/oof.parquet", (("train", "one.toml", "--json"),), ("runs/one/run.json",), ("runs/one/oof.parquet",)),
-    Target("recipe of a run", "runs/one/recipe.toml", (("train", "one.toml", "--json"),), (), ("runs/one/oof.parquet",)),
+    Target("events", ".jobs/*/events.jsonl", (("jobs", "--json"), ("jobs", "show", "test", "--json")), informal=True),
+    Target(
+        "competition", "competition.toml", (SCORE, ("train", "one.toml", "--json")), ("out.csv",), ("out.csv",), True
+    ),
+    Target(
+        "folds",
+        "runs/folds.parquet",
+        (("train", "one.toml", "--json"),),
+        ("runs/one/run.json",),
+        ("runs/one/oof.parquet",),
+    ),
+    Target(
+        "fold's predictions",
+        "runs/one/fold0/oof.parquet",
+        (("train", "one.toml", "--json"),),
+        ("runs/one/run.json",),
+        ("runs/one/oof.parquet",),
+    ),
+    Target(
+        "recipe of a run", "runs/one/recipe.toml", (("train", "one.toml", "--json"),), (), ("runs/one/oof.parquet",)
+    ),
     Target("run", "runs/one/run.json", (("leaderboard", "--json"), _BLEND)),
     Target("out-of-fold predictions", "runs/one/oof.parquet", (_BLEND,)),
     Target("test predictions", "runs/one/predictions/test.parquet", (_BLEND,)),
-    Target("checkpoint's facts", "runs/one/fold0/kaggle_jobs.json", (SCORE,), (), ("out.csv",)),
-    Target("vectorizer", "runs/one/fold0/linear.json", (SCORE,), (), ("out.csv",)),
-    Target("weights", "runs/one/fold0/linear.safetensors", (SCORE,), (), ("out.csv",)),
-    Target("manifest", "submissions/v0001-mean/manifest.json", (*_LISTS, ("record", "1", "--private", "0.4", "--json"))),
-    Target("submission", "submissions/v0001-mean/submission.csv", (*_LISTS, ("validate", "submissions/v0001-mean/submission.csv"))),
-    Target("blend recipe", "blends/*.json", (("explain", "{path}", "--json"), ("apply", "{path}", "--to", "test", "--output", "applied.csv", "--json")), (), ("applied.csv",)),
+    Target(
+        "checkpoint's facts",
+        "runs/one/fold0/kaggle_jobs.json",
+        (SCORE,),
+        ("out.csv", ".jobs/*/plan.json"),
+        ("out.csv",),
+    ),
+    Target("vectorizer", "runs/one/fold0/linear.json", (SCORE,), ("out.csv", ".jobs/*/plan.json"), ("out.csv",)),
+    Target("weights", "runs/one/fold0/linear.safetensors", (SCORE,), ("out.csv", ".jobs/*/plan.json"), ("out.csv",)),
+    Target(
+        "manifest", "submissions/v0001-mean/manifest.json", (*_LISTS, ("record", "1", "--private", "0.4", "--json"))
+    ),
+    Target("submission", "submissions/v0001-mean/submission.csv", _LISTS),
+    Target(
+        "blend recipe",
+        "blends/*.json",
+        (("explain", "{path}", "--json"), ("apply", "{path}", "--to", "test", "--output", "applied.csv", "--json")),
+        (),
+        ("applied.csv",),
+    ),
 )
 
 
@@ -98,7 +134,7 @@ def campaign(root: Path, targets: Sequence[Target], step: int) -> Iterator[Trial
                 _restore(root, snapshot, target)
                 path.write_bytes(content)
                 done = call(root, words)
-                verdict, said = _judge(done, expected[words], _answer(root, done, target))
+                verdict, said = _judge(done, expected[words], _answer(root, done, target), target.informal)
                 yield Trial(target.name, damage, " ".join(words[:2]), verdict, said)
     _restore(root, snapshot, None)
 
@@ -108,7 +144,10 @@ def _damages(content: bytes, step: int) -> Iterator[tuple[str, bytes]]:
     for percent in range(0, 100, step):
         at = len(content) * percent // 100
         yield f"cut at {percent} %", content[:at]
-        yield f"bit flipped at {percent} %", content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :]
+        yield (
+            f"bit flipped at {percent} %",
+            content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :],
+        )
 
 
 def _restore(root: Path, snapshot: dict[Path, bytes], target: Target | None) -> None:
@@ -142,8 +181,9 @@ def _without_times(value: object) -> object:
     return value
 
 
-def _judge(done: Done, expected: object, answer: object) -> tuple[str, str]:
-    said = (done.err.strip().splitlines() or [""])[0]
+def _judge(done: Done, expected: object, answer: object, informal: bool) -> tuple[str, str]:
+    lines = done.err.strip().splitlines() or [""]
+    said = next((line for line in lines if line.startswith("error: ")), lines[0])
     if done.code is None or "Traceback" in done.err:
         return CRASHED, done.err.strip().splitlines()[-1]
     if done.code == 2:
@@ -151,4 +191,4 @@ def _judge(done: Done, expected: object, answer: object) -> tuple[str, str]:
     if answer == expected:
         return HARMLESS, said
     told = re.search(r"damaged|by hand|left out|changed since|is not the file|not a valid|cannot", done.err + done.out)
-    return (TOLD, told[0]) if told else (SILENT, said)
+    return (TOLD, told[0] if told else said) if told or informal else (SILENT, said)

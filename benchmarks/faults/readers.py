@@ -1,7 +1,7 @@
 """What a hostile table holds by readers that are not ours: Python's csv and json modules, gzip, zstandard, pyarrow.
 
 `truth` gives (id, text) pairs, or the reason why a careful reader refuses the table. Rules that are ours by choice are
-told in the same few words as in `kaggle_tools.tables`: ids are stripped, an empty one is an error, so is one that occurs
+told in the same words as in `kaggle_tools.tables`: ids are stripped, an empty one is an error, so is one that occurs
 twice; a text that is null counts as empty; blank lines are no rows.
 """
 

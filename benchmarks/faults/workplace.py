@@ -1,4 +1,4 @@
-"""A small competition with two linear runs, a scored test file, a blend and two versions; commands without a process."""
+"""A small competition with two linear runs, a scored file, a blend and two versions; commands without a process."""
 
 from __future__ import annotations
 
