@@ -24,6 +24,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import sealed
+from models.hub import fingerprint
 
 RECIPE_FILE = "recipe.toml"
 OOF_FILE = "oof.parquet"
@@ -116,6 +117,7 @@ class RunFolder:
         oof.save(self.run.oof)
         content = {
             **about,
+            "checkpoints": {path.name: fingerprint(path) for path in self.run.checkpoints},
             "fingerprints": dict(self.fingerprints),
             "environment": _environment(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

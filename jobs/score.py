@@ -27,7 +27,7 @@ from jobs.runner.local import Watch, run_shards
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.store import JobStore
-from jobs.workspace import Workspace
+from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import read_sample
@@ -103,6 +103,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     workspace = Workspace.find()
     asked = keep_stdin(options.input, workspace.jobs / "stdin")
     inputs, scorer, request = _set_up(options, asked, workspace)
+    _tell_of_changed_checkpoints(workspace, request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with open_job(request, workspace.jobs, rows, watch.note) as job:
         output = _output(options, workspace, job)
@@ -185,6 +186,19 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         on_bad_row=options.on_bad_row,
     )
     return inputs, scorer, request
+
+
+def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
+    """Say so where a run of the workspace has other weights than when its training ended: damage, or somebody's will."""
+    for name, prints in request.models.items():
+        run = Run(name, workspace.runs_folder / name)
+        known = (run.info or {}).get("checkpoints", {})
+        found = {path.name: fingerprint(path) for path in run.checkpoints}
+        if not known or tuple(found.values()) != prints:  # made by an older version; or a model from elsewhere
+            continue
+        changed = sorted(fold for fold in {*known, *found} if known.get(fold) != found.get(fold))
+        if changed:
+            watch.note(f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged")
 
 
 def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
