@@ -129,6 +129,7 @@ def _work(
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
     run_shards(job.plan, job.store, scorer, watch)
+    _tell_of_changed_inputs(job, watch)
     write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
     predictions = write_run_predictions(job, workspace, scorer, watch)
     result = {
@@ -189,7 +190,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
 
 
 def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
-    """Say so where a run of the workspace has other weights than when its training ended: damage, or somebody's will."""
+    """Say so where a run of the workspace has other weights than when its training ended: damage, or a will."""
     for name, prints in request.models.items():
         run = Run(name, workspace.runs_folder / name)
         known = (run.info or {}).get("checkpoints", {})
@@ -198,7 +199,9 @@ def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: 
             continue
         changed = sorted(fold for fold in {*known, *found} if known.get(fold) != found.get(fold))
         if changed:
-            watch.note(f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged")
+            watch.note(
+                f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged"
+            )
 
 
 def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
@@ -247,6 +250,16 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
         {"precision": scorer.precision, "device": scorer.device.type, "gate": vars(gate) if gate else None},
     )
     return gate, scorer.precision
+
+
+def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
+    """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
+    for file in job.plan.request.inputs:
+        path = Path(file.path)
+        if not path.is_file() or path.stat().st_size != file.size:
+            watch.note(
+                f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
+            )
 
 
 def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:

@@ -20,10 +20,9 @@ from benchmarks.faults.workplace import SCORE, Done, call
 REFUSED = "refused"
 TOLD = "told and left out"
 HARMLESS = "same answer"
-MADE_AGAIN = "made again"
 SILENT = "ANOTHER ANSWER, NOT A WORD"
 CRASHED = "TRACEBACK"
-VERDICTS = (REFUSED, TOLD, HARMLESS, MADE_AGAIN, SILENT, CRASHED)
+VERDICTS = (REFUSED, TOLD, HARMLESS, SILENT, CRASHED)
 
 Words = tuple[str, ...]
 

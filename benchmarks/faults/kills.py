@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults kills --kills 80
 
-Each command runs in a process of its own, forked from one that has imported the libraries, so that the moments fall into
-the work and not into imports. After the kill the same command must finish, its files must be those of a run that nobody
+Each command runs in a process of its own, forked from one that has imported the libraries, so that the moments fall
+into the work and not into imports. After the kill the same command must finish, its files must be those of a run that nobody
 killed, byte for byte, and nothing half-written may be left.
 """
 
@@ -22,7 +22,18 @@ from pathlib import Path
 from benchmarks.faults.workplace import call
 
 Words = tuple[str, ...]
-SCORE: Words = ("score", "--input", "test.csv", "--shard-rows", "32", "--output", "out.csv", "--device", "cpu", "--quiet")
+SCORE: Words = (
+    "score",
+    "--input",
+    "test.csv",
+    "--shard-rows",
+    "32",
+    "--output",
+    "out.csv",
+    "--device",
+    "cpu",
+    "--quiet",
+)
 
 
 @dataclass(frozen=True)
@@ -46,23 +57,24 @@ class Stage:
 
 _TRAIN: tuple[Words, ...] = (("train", "one.toml", "--quiet"), ("train", "two.toml", "--quiet"))
 _BLEND: Words = ("blend", "--method", "weights", "--quiet")
+_ADOPT: Words = ("submissions", "adopt", "mine.csv", "--quiet")
 STAGES = (
     Stage("score", _TRAIN, SCORE, ("out.csv", "runs/*/predictions/test.parquet", "submissions/v*/submission.csv")),
     Stage("train", (), _TRAIN[0], ("runs/folds.parquet", "runs/one/oof.parquet", "runs/one/fold*/linear.*")),
     Stage("blend", (*_TRAIN, SCORE), _BLEND, ("blends/*.json", "submissions/v*-blend/submission.csv")),
     Stage(
         "version",
-        (*_TRAIN, SCORE),
-        ("submissions", "adopt", "mine.csv", "--quiet"),
+        (),
+        _ADOPT,
         ("submissions/v*-mine/submission.csv", "submissions/v*-mine/manifest.json"),
         spoken=True,
     ),
     Stage("report", (*_TRAIN, SCORE), ("report", "--force", "--quiet"), ("report.html",), spoken=True),
     Stage(
         "record",
-        (*_TRAIN, SCORE),
+        (_ADOPT,),
         ("record", "1", "--public", "0.5", "--rank", "7", "--quiet"),
-        ("submissions/v0001-mean/manifest.json",),
+        ("submissions/v0001-mine/manifest.json",),
         spoken=True,
     ),
 )
@@ -70,7 +82,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: its stage, when it came (share of the whole run's time; None: the command was done before), what was wrong."""
+    """One kill: its stage; when it came, as a share of the whole run (None: it was done before); what was wrong."""
 
     stage: str
     share: float | None
@@ -90,35 +102,39 @@ def campaign(root: Path, stages: Sequence[Stage], kills: int, write_tables: Call
     for stage in stages:
         pristine = root / "pristine"
         work = root / "work"
-        _start(work, write_tables)
+        _fill(work, write_tables)
         for words in stage.before:
-            _must(_run(work, words), words)
+            _must(work, words)
         shutil.rmtree(pristine, ignore_errors=True)
         shutil.copytree(work, pristine)
         began = time.monotonic()
-        _must(_run(work, stage.words), stage.words)
+        _must(work, stage.words)
         whole_s = time.monotonic() - began
         expected = _files(work, stage)
         for _ in range(kills):
             shutil.rmtree(work)
             shutil.copytree(pristine, work)  # with its times
             share = draw.random()
-            code = _run(work, stage.words, kill_after_s=share * whole_s)
-            half = _half_versions(work)
-            finished = _run(work, stage.words) if code == -signal.SIGKILL else code
-            problems = [*half, *_problems(work, stage, finished, expected)]
+            code, said = _run(work, stage.words, kill_after_s=share * whole_s)
+            problems = _half_versions(work)
+            if code == -signal.SIGKILL:
+                finished, said = _run(work, stage.words)
+            else:
+                finished = code
+            problems += [] if finished == 0 else [f"ended with {finished}: {said[:300]}"]
+            problems += _problems(work, stage, expected)
             yield Kill(stage.name, share if code == -signal.SIGKILL else None, tuple(problems))
 
 
-def _start(work: Path, write_tables: Callable[[Path], None]) -> None:
+def _fill(work: Path, write_tables: Callable[[Path], None]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     write_tables(work)
     shutil.copyfile(work / "sample.csv", work / "mine.csv")
 
 
-def _run(work: Path, words: Words, kill_after_s: float | None = None) -> int:
-    """The exit code of a command in a process of its own; minus nine where it was killed."""
+def start(work: Path, words: Words) -> int:
+    """Begin a command in a process of its own; gives its number. What it says goes to a file beside `work`."""
     import jobs.apply
     import jobs.blend
     import jobs.leaderboard
@@ -130,18 +146,32 @@ def _run(work: Path, words: Words, kill_after_s: float | None = None) -> int:
     child = os.fork()
     if child == 0:
         done = call(work, words)
-        (work.parent / "last-error.txt").write_text(done.err)
+        (work.parent / f"said-{os.getpid()}.txt").write_text(done.err)
         os._exit(99 if done.code is None else done.code)
+    return child
+
+
+def wait(work: Path, child: int) -> tuple[int, str]:
+    """Exit code of a command that was started, minus nine where it was killed, and what it said."""
+    _, status = os.waitpid(child, 0)
+    said = work.parent / f"said-{child}.txt"
+    text = said.read_text() if said.is_file() else ""
+    said.unlink(missing_ok=True)
+    return os.waitstatus_to_exitcode(status), text
+
+
+def _run(work: Path, words: Words, kill_after_s: float | None = None) -> tuple[int, str]:
+    child = start(work, words)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    return wait(work, child)
 
 
-def _must(code: int, words: Words) -> None:
+def _must(work: Path, words: Words) -> None:
+    code, said = _run(work, words)
     if code != 0:
-        raise RuntimeError(f"{' '.join(words)} ended with {code}")
+        raise RuntimeError(f"{' '.join(words)} ended with {code}: {said}")
 
 
 def _files(work: Path, stage: Stage) -> dict[str, bytes]:
@@ -168,8 +198,8 @@ def _half_versions(work: Path) -> list[str]:
 _WHOLE = {"submission.csv", "manifest.json"}
 
 
-def _problems(work: Path, stage: Stage, code: int, expected: dict[str, bytes]) -> list[str]:
-    problems = [] if code == 0 else [f"ended with {code}: {(work.parent / 'last-error.txt').read_text()[:300]}"]
+def _problems(work: Path, stage: Stage, expected: dict[str, bytes]) -> list[str]:
+    problems = []
     found = _files(work, stage)
     names = {_unnumbered(name): content for name, content in found.items()}
     for name, content in expected.items():

@@ -134,7 +134,9 @@ def test_code_that_a_model_brings_along_is_never_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "..", ".", "", "a\nb", "a\0b", "~root", "con/x"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "/tmp/evil", "a/../../evil", "..", ".", "", "a\nb", "a\0b", "~root", "con/x"]
+)
 def test_names_cannot_leave_their_folder(tmp_path, name):
     """Of runs and of versions; nothing is made anywhere."""
     inside = tmp_path / "a" / "b"
@@ -146,12 +148,11 @@ def test_names_cannot_leave_their_folder(tmp_path, name):
         ("import", name, "--oof", "train.csv"),
         ("submissions", "adopt", "sample.csv", "--name", name),
     ):
-        done = workplace.call(inside, words)
         if words[0] == "submissions" and name == "":
             continue  # an empty name means the file's own
+        done = workplace.call(inside, words)
         assert done.code == 2, (words, done.out, done.err)
-    made = [path for path in tmp_path.rglob("*") if path not in before and "submissions" not in path.parts]
-    assert made == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_job_or_version_of_another_folder_cannot_be_named(tmp_path):
