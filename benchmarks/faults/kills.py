@@ -3,8 +3,8 @@
     python -m benchmarks.faults kills --kills 80
 
 Each command runs in a process of its own, forked from one that has imported the libraries, so that the moments fall
-into the work and not into imports. After the kill the same command must finish, its files must be those of a run that nobody
-killed, byte for byte, and nothing half-written may be left.
+into the work and not into imports. After the kill the same command must finish, its files must be those of a run that
+nobody killed, byte for byte, and nothing half-written may be left.
 """
 
 from __future__ import annotations

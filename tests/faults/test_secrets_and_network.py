@@ -1,4 +1,4 @@
-"""What must never leave: secrets into files, anything at all into the network; and code from files into this process."""
+"""Secrets never get into files, nothing gets into the network, and no code gets out of files into this process."""
 
 import os
 import pickle

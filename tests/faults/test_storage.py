@@ -65,7 +65,7 @@ def as_text_of(path):
 def test_an_input_cut_off_while_it_is_scored_is_noticed_and_scored_once_it_is_back(here):
     whole = (here / "rows.csv").read_bytes()
     before = (here / "rows.csv").stat()
-    with pytest.raises(UserError, match="rows.csv changed while the job ran"):
+    with pytest.raises(UserError, match=r"rows\.csv changed while the job ran"):
         score_it(here, lambda: os.truncate(here / "rows.csv", len(whole) // 2))
     assert not (here / "out.csv").exists()
     (here / "rows.csv").write_bytes(whole)
@@ -80,7 +80,7 @@ def test_other_bytes_in_place_are_noticed(here):
             handle.seek(-3, 2)
             handle.write(b"9")
 
-    with pytest.raises(UserError, match="rows.csv changed while the job ran"):
+    with pytest.raises(UserError, match=r"rows\.csv changed while the job ran"):
         score_it(here, change)
     assert not (here / "out.csv").exists()
 
@@ -107,8 +107,8 @@ def test_an_input_that_goes_away_is_noticed_or_was_open(here):
 @pytest.mark.parametrize("place", ["/proc/nowhere/out.csv", "/dev/null/out.csv", "rows.csv/out.csv"])
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(here, place):
     watch = Meddler(lambda: pytest.fail("something was scored"))
+    options = score.ScoreOptions(InputOptions(("rows.csv",)), ("model",), output=here / place, submission=False)
     with working_directory(here), pytest.raises(UserError, match="cannot write") as caught:
-        options = score.ScoreOptions(InputOptions(("rows.csv",)), ("model",), output=here / place, submission=False)
         score.run(options, watch)
     assert "next" in caught.value.details
 

@@ -102,5 +102,5 @@ def test_bytes_are_text_where_they_are_utf8_and_a_clear_error_otherwise(tmp_path
     pl.DataFrame({"id": ["a"], "text": ["猫".encode()]}).write_parquet(path)
     assert read_table(path)["text"].to_list() == ["猫"]
     pl.DataFrame({"id": ["a"], "text": [b"\xff\xfe"]}).write_parquet(path)
-    with pytest.raises(UserError, match="column 'text' of t.parquet holds bytes that are not UTF-8"):
+    with pytest.raises(UserError, match=r"column 'text' of t\.parquet holds bytes that are not UTF-8"):
         read_table(path)
