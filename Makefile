@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-search clean
+.PHONY: demo test check bench bench-search faults clean
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ bench-search: .venv/.ready  ## The search and its peers in one run, then `cli bl
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.blend_command
+
+faults: .venv/.ready  ## Hostile tables, damaged files, kills, crowds: benchmarks/FAULTS.md was made by this
+	$(BIN)/python -m benchmarks.faults
 
 clean:
 	rm -rf .venv demo

@@ -214,9 +214,9 @@ def _about(path: Path) -> dict[str, object]:
 
     try:
         raw = (pq.read_schema(path).metadata or {}).get(METADATA_KEY.encode())
-    except (pa.ArrowInvalid, OSError) as exc:
+        return dict(json.loads(raw)) if raw else {}
+    except (pa.ArrowInvalid, OSError, ValueError, TypeError) as exc:
         raise UserError(f"cannot be read as Parquet: {exc}", where=path) from exc
-    return dict(json.loads(raw)) if raw else {}
 
 
 def _id_names(workspace: Workspace) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from kaggle_tools.files import check_name, file_digest, sync_folder, write_atomi
 from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import check_parquet, sealed
 from kaggle_tools.tables import TableFormat, read_table, sniff_format
 
 KIND = "imported"
@@ -257,6 +258,7 @@ def _with_folds(oof: Predictions, path: Path, notes: list[str]) -> Predictions:
         return oof
     if not path.is_file():
         return oof
+    check_parquet(path, next="delete it and train every run again")
     shared = pl.read_parquet(path)
     position = pl.DataFrame({"id": shared.to_series(0), "fold": shared["fold"]})
     folds = pl.DataFrame({"id": oof.ids}).join(position, on="id", how="left", maintain_order="left")["fold"]
@@ -303,7 +305,7 @@ def _write(
         if test is not None:
             test.save(building.predictions(_stem(competition)))
         with write_atomically(building.folder / RUN_FILE) as temporary:
-            content = json.dumps(_about(result, options, competition), ensure_ascii=False, indent=2)
+            content = json.dumps(sealed(_about(result, options, competition)), ensure_ascii=False, indent=2)
             temporary.write_text(content + "\n", encoding="utf-8")
         _swap(building.folder, target)
     finally:

@@ -21,7 +21,7 @@ from kaggle_tools.leaderboard.tracking import Tracking, track
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.similarity import join
 from kaggle_tools.similarity.measures import agreement_and_kappa
-from kaggle_tools.submissions import Version, edited_by_hand, find_version, list_versions, record_scores
+from kaggle_tools.submissions import Version, edited_by_hand, find_version, is_intact, list_versions, record_scores
 from kaggle_tools.submissions.answers import read_answer_file
 
 By = Literal["auto", "private", "public", "honest", "oof"]
@@ -244,5 +244,13 @@ def _standing(version: Version, place: int | None, similarity: float | None) -> 
         private_score=m.private_score,
         rank=m.rank,
         similarity=similarity,
-        remark="manifest edited by hand" if edited_by_hand(version.folder) else "",
+        remark="; ".join(_remarks(version)),
     )
+
+
+def _remarks(version: Version) -> list[str]:
+    remarks = ["manifest edited by hand"] if edited_by_hand(version.folder) else []
+    try:
+        return remarks if is_intact(version) else [*remarks, "submission.csv changed since"]
+    except OSError as exc:
+        return [*remarks, f"submission.csv cannot be read: {exc.strerror}"]

@@ -23,6 +23,8 @@ from jobs.workspace import RUN_FILE, Run
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import sealed
+from models.hub import fingerprint
 
 RECIPE_FILE = "recipe.toml"
 OOF_FILE = "oof.parquet"
@@ -116,12 +118,13 @@ class RunFolder:
         oof.save(self.run.oof)
         content = {
             **about,
+            "checkpoints": {path.name: fingerprint(path) for path in self.run.checkpoints},
             "fingerprints": dict(self.fingerprints),
             "environment": _environment(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with write_atomically(self.run.folder / RUN_FILE) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def _piece(self, fold: int) -> Predictions | None:
         path = self.fold(fold) / OOF_FILE

@@ -29,7 +29,7 @@ from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
-from jobs.workspace import Workspace
+from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import read_sample
@@ -107,6 +107,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     workspace = Workspace.find()
     asked = keep_stdin(options.input, workspace.jobs / "stdin")
     inputs, scorer, request = _set_up(options, asked, workspace)
+    _tell_of_changed_checkpoints(workspace, request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with open_job(request, workspace.jobs, rows, watch.note) as job:
         output = _output(options, workspace, job)
@@ -135,6 +136,7 @@ def _work(
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
     with recording(watch, job.store, options.metrics_file) as recorded:
         run_shards(job.plan, job.store, scorer, recorded)
+        _tell_of_changed_inputs(job, watch)
         write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
         predictions = write_run_predictions(job, workspace, scorer, watch)
     result = {
@@ -194,6 +196,21 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     return inputs, scorer, request
 
 
+def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
+    """Say so where a run of the workspace has other weights than when its training ended: damage, or a will."""
+    for name, prints in request.models.items():
+        run = Run(name, workspace.runs_folder / name)
+        known = (run.info or {}).get("checkpoints", {})
+        found = {path.name: fingerprint(path) for path in run.checkpoints}
+        if not known or tuple(found.values()) != prints:  # made by an older version; or a model from elsewhere
+            continue
+        changed = sorted(fold for fold in {*known, *found} if known.get(fold) != found.get(fold))
+        if changed:
+            watch.note(
+                f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged"
+            )
+
+
 def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
     """Where the output goes; what is meant for stdout waits in the job's folder until it is whole."""
     if is_pipe(options.output):
@@ -240,6 +257,16 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
         {"precision": scorer.precision, "device": scorer.device.type, "gate": vars(gate) if gate else None},
     )
     return gate, scorer.precision
+
+
+def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
+    """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
+    for file in job.plan.request.inputs:
+        path = Path(file.path)
+        if not path.is_file() or path.stat().st_size != file.size:
+            watch.note(
+                f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
+            )
 
 
 def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:

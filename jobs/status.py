@@ -191,8 +191,16 @@ def _set_aside(store: JobStore, max_rows: int) -> list[dict[str, Any]]:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file; half a line at the end is what a killed process left, another odd line is told as one."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    # A killed process may have left half a line at the end.
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    *lines, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [_json_object(line) for line in [*lines, *([rest] if rest.endswith("}") else [])]]
+
+
+def _json_object(line: str) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {"event": "unreadable", "line": line[:200]}

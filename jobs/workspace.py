@@ -5,13 +5,13 @@ Without a competition the working directory serves, so that `cli score --model D
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.seals import read_sealed
 
 RUN_FILE = "run.json"
 
@@ -48,11 +48,7 @@ class Run:
         path = self.folder / RUN_FILE
         if not path.is_file():
             return None
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise UserError(f"damaged: {exc}", where=path, next="train or import the run again") from exc
-        return content
+        return read_sealed(path, next="train or import the run again; to keep an edit of your own, remove its 'seal'")
 
 
 @dataclass(frozen=True)

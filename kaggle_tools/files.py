@@ -78,6 +78,26 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def mark_owner(folder: Path) -> None:
+    """Write into a folder that this process is at work in it."""
+    _owner(folder).touch()
+
+
+def unmark_owner(folder: Path) -> None:
+    """Take the mark away: the folder is finished."""
+    _owner(folder).unlink(missing_ok=True)
+
+
+def owner_is_gone(folder: Path) -> bool:
+    """Whether the process that marked a folder was one of this machine and has ended; False where nobody knows."""
+    found = [re.fullmatch(rf"\.owner\.{_HOST}\.(\d+)", path.name) for path in folder.glob(".owner.*")]
+    return bool(found) and all(owner is not None and not _is_alive(int(owner[1])) for owner in found)
+
+
+def _owner(folder: Path) -> Path:
+    return folder / f".owner.{_HOST}.{os.getpid()}"
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -25,6 +25,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_set_folds import deal
 from kaggle_tools.predictions import SEPARATOR
+from kaggle_tools.seals import check_parquet, seal_parquet
 
 FoldKind = Literal["stratified", "group", "stratified_group", "random"]
 FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
@@ -207,6 +208,7 @@ def _save(path: Path, settings: FoldSettings, ids: pl.Series, folds: NDArray[np.
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
     with write_atomically(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+        seal_parquet(temporary)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -215,6 +217,7 @@ def _load(path: Path) -> tuple[dict[str, Any], pl.DataFrame]:
     import pyarrow.parquet as pq
 
     try:
+        check_parquet(path, next="delete it and train every run again")
         table = pq.read_table(path)
         settings = json.loads(table.schema.metadata[METADATA_KEY])
         id_column, fold_column = pl.DataFrame(table).get_columns()

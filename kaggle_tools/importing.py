@@ -21,6 +21,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import SEPARATOR, Predictions, encode_labels
 from kaggle_tools.probabilities import to_probabilities
+from kaggle_tools.seals import check_parquet
 from kaggle_tools.tables import TableFormat, read_table
 
 LABEL_NAMES = ("true_label", "label", "target", "y_true")
@@ -152,6 +153,7 @@ def _load_table(path: Path) -> pl.DataFrame:
     if path.suffix != ".parquet":
         return read_table(path)
     try:
+        check_parquet(path)
         table: pl.DataFrame = pl.read_parquet(path)
         return table
     except FileNotFoundError as exc:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from kaggle_tools.seals import check_parquet, seal_parquet
 
 SCHEMA_VERSION = 1
 PREFIX = "prob_"
@@ -103,18 +105,20 @@ class Predictions:
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
         with write_atomically(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+            seal_parquet(temporary)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
         """Read a file that `save` wrote.
 
         Raises:
-            UserError: No such file, not Parquet, or no ``prob_`` columns (then `cli import` is the way in).
+            UserError: No such file, not Parquet, damaged, or no ``prob_`` columns (then `cli import` is the way in).
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
+            check_parquet(path)
             table = pq.read_table(path)
         except FileNotFoundError as exc:
             raise UserError("no such predictions file", where=path) from exc
@@ -127,8 +131,14 @@ class Predictions:
                 where=path,
                 next="bring it in with `cli import NAME --oof … --test …`",
             )
-        about = json.loads(raw)
-        frame = pl.DataFrame(table)
+        try:
+            return cls._of(pl.DataFrame(table), json.loads(raw))
+        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as exc:
+            raise UserError(f"predictions that cannot be understood: {exc!r:.200}", where=path) from exc
+
+    @classmethod
+    def _of(cls, frame: pl.DataFrame, about: dict[str, Any]) -> Predictions:
+        """From a table as on disk and its metadata."""
         classes = tuple(about.pop("classes"))
         about.pop("version")
         probs = frame.select(PREFIX + name for name in classes).to_numpy().astype(np.float32, copy=False)

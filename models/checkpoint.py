@@ -66,5 +66,5 @@ class CheckpointSpec:
             if version != VERSION:
                 raise ModelError(f"written by another version ({version})", where=path, expected=f"version {VERSION}")
             return cls(**{**raw, "classes": tuple(raw["classes"]), "cleaning": tuple(raw["cleaning"])})
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as exc:
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as exc:
             raise ModelError(f"damaged: {exc}", where=path, next="train the run again, or copy it again") from exc

@@ -20,7 +20,7 @@ from models.hub import local_folder
 
 # Without one of these transformers makes up a tokenizer that knows special tokens only, and says nothing.
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.model.v*")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
 
 
 def model_folder(source: str) -> Path:

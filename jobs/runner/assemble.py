@@ -22,6 +22,7 @@ from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
+from kaggle_tools.seals import seal_parquet
 
 Write = Callable[[pl.DataFrame], None]
 
@@ -112,8 +113,11 @@ def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:
 
 @contextmanager
 def _writer(path: Path, metadata: str) -> Iterator[Write]:
-    with write_atomically(path) as temporary, _WRITERS[path.suffix](temporary, metadata) as write:
-        yield write
+    with write_atomically(path) as temporary:
+        with _WRITERS[path.suffix](temporary, metadata) as write:
+            yield write
+        if path.suffix == ".parquet":
+            seal_parquet(temporary)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from jobs.holding import hold, is_held
 from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from kaggle_tools.seals import check_parquet, read_sealed, seal_parquet, sealed
 
 # Whoever only asks how far a job is (`cli jobs`) need not wait for these.
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kaggle_tools.tables import BadRow
 
 STATS_KEY = b"kaggle_jobs_part"
+_NEXT = "delete that file and run the command again"
 
 
 class JobStore:
@@ -62,19 +64,14 @@ class JobStore:
         """
         path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return read_sealed(path, next=f"delete {self.folder} and run the command again")
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise UserError(
-                f"damaged: {exc}", where=path, next=f"delete {self.folder} and run the command again"
-            ) from exc
-        return content
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the job, whole or not at all."""
         with write_atomically(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
     def event(self, kind: str, **fields: object) -> None:
         """Append to `events.jsonl`."""
@@ -120,6 +117,7 @@ class JobStore:
         table = table.replace_schema_metadata({STATS_KEY: json.dumps(dict(stats)).encode()})
         with write_atomically(self.part(index)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+            seal_parquet(temporary)
 
     def read_part(self, index: int) -> pl.DataFrame:
         """A committed part.
@@ -131,6 +129,7 @@ class JobStore:
         import pyarrow.parquet as pq
 
         with _readable(self.part(index)) as path:
+            check_parquet(path, next=_NEXT)
             return pl.DataFrame(pq.read_table(path))
 
     def part_stats(self, index: int) -> dict[str, Any]:
@@ -153,6 +152,4 @@ def _readable(path: Path) -> Iterator[Path]:
     try:
         yield path
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError) as exc:
-        raise UserError(
-            f"part {path.stem} is damaged: {exc}", where=path, next="delete that file and run the command again"
-        ) from exc
+        raise UserError(f"part {path.stem} is damaged: {exc}", where=path, next=_NEXT) from exc

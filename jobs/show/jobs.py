@@ -65,9 +65,11 @@ def render_job(job: JobDetail, console: Console) -> None:
         console.print(f"output  {job.result['output']}", markup=False)
     for event in job.events:
         rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
-        console.print(f"{event['time']}  {event['event']}  {rest}", markup=False)
+        console.print(f"{event.get('time', '?')}  {event.get('event', '?')}  {rest}", markup=False)
     for row in job.set_aside:
-        console.print(f"set aside: {row['path']} line {row['line']}: {row['reason']}", markup=False)
+        console.print(
+            f"set aside: {row.get('path', '?')} line {row.get('line', '?')}: {row.get('reason', '?')}", markup=False
+        )
 
 
 def render_cancel(result: CancelResult, console: Console) -> None:

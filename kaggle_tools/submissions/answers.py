@@ -22,6 +22,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
+from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions._values import Floats, no_submission, of_competition, of_values
 from kaggle_tools.submissions.layout import trimmed
 from kaggle_tools.submissions.versions import Version, find_version
@@ -135,6 +136,8 @@ def read_answer_file(
         found = Predictions.load(path)
         return Answers(title, path, trimmed(found.ids), found.classes, found.task, probs=found.probs, version=version)
     fmt = sniff_format(path)
+    if fmt.kind == "parquet":
+        check_parquet(path)
     table = pl.read_parquet(path) if fmt.kind == "parquet" else read_table(path, fmt=fmt)
     if not len(table):
         raise no_submission(path, table, "it has no rows")

@@ -6,11 +6,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import digest, write_atomically
+from kaggle_tools.files import write_atomically
+from kaggle_tools.seals import KEY, seal_of, sealed
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
@@ -91,8 +93,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into a version's folder, whole or not at all."""
-        content = {"schema": SCHEMA, **dataclasses.asdict(self)}
-        content[_SEAL] = _seal(content)
+        content = sealed({"schema": SCHEMA, **dataclasses.asdict(self)})
         text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
         with write_atomically(folder / MANIFEST_FILE) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -106,7 +107,7 @@ class Manifest:
         """
         path = folder / MANIFEST_FILE
         raw = _read(folder)
-        raw.pop(_SEAL, None)
+        raw.pop(KEY, None)
         if raw.pop("schema", None) != SCHEMA:
             raise UserError("manifest.json has another schema", where=path, expected=f'"schema": {SCHEMA}')
         values = {key: _checked(key, value, path) for key, value in raw.items()}
@@ -123,8 +124,8 @@ def edited_by_hand(folder: Path) -> bool:
         UserError: No file, or not JSON.
     """
     raw = _read(folder)
-    seal = raw.pop(_SEAL, None)
-    return seal is not None and seal != _seal(raw)
+    seal = raw.pop(KEY, None)
+    return seal is not None and seal != seal_of(raw)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -133,19 +134,11 @@ def _read(folder: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise UserError("no manifest.json", where=folder) from exc
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise UserError(f"manifest.json is damaged: {exc}", where=path) from exc
     if not isinstance(raw, dict):
         raise UserError("manifest.json is damaged: not a JSON object", where=path)
     return raw
-
-
-# The last key of the file: a digest of all others, by which an edit by hand is noticed.
-_SEAL = "seal"
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    return digest(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
 
 _SCORE = (float, int, type(None))
@@ -174,6 +167,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "submitted": _TEXT_OR_NONE,
     "scored": _TEXT_OR_NONE,
 }
+_TIMES = ("created", "submitted", "scored")
 _LATER = ("rank", "kaggle_ref", "submitted", "scored")  # manifests of older versions of this program lack them
 
 
@@ -183,4 +177,13 @@ def _checked(key: str, value: Any, path: Path) -> Any:
     if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
         expected = " or ".join(kind.__name__.replace("NoneType", "null") for kind in _KINDS[key])
         raise UserError(f"manifest.json: '{key}' cannot be {value!r}", where=path, expected=expected)
+    if key in _TIMES and value is not None and not _is_time(value):
+        raise UserError(f"manifest.json: '{key}' cannot be {value!r}", where=path, expected="a time, ISO 8601 in UTC")
     return tuple(value) if isinstance(value, list) else value
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return datetime.fromisoformat(str(value)).tzinfo is not None
+    except ValueError:
+        return False

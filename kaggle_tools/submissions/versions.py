@@ -2,7 +2,8 @@
 
 A version is written into `.v0007.tmp` and renamed at the end, so a folder with a version's name is always whole. Making
 `.v0007.tmp` claims the number: whoever comes second finds it taken and tries the next. No lock is held, so a killed
-process blocks nobody; what it leaves is ignored, and swept away after a day.
+process blocks nobody; what it leaves is ignored, and swept away by the next version that this machine writes (after a
+day where the process was another machine's).
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from pathlib import Path
 import polars as pl
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest, sync_folder, tell_written, write_atomically
+from kaggle_tools.files import (
+    check_name,
+    file_digest,
+    mark_owner,
+    owner_is_gone,
+    sync_folder,
+    tell_written,
+    unmark_owner,
+    write_atomically,
+)
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft
 
 SUBMISSION_FILE = "submission.csv"
@@ -145,6 +155,7 @@ def _commit(folder: Path, name: str, draft: ManifestDraft, n_rows: int, write: C
             note=draft.note,
         )
         manifest.save(temporary)
+        unmark_owner(temporary)
         temporary.rename(final)
         tell_written(final / SUBMISSION_FILE)
     except BaseException:
@@ -267,10 +278,11 @@ def _claim(folder: Path) -> tuple[int, Path]:
                 temporary.mkdir()
             except FileExistsError:
                 continue
+            mark_owner(temporary)
             # Between looking and claiming, a quicker process may have claimed the number and renamed its folder.
             if number not in (_number(path) for path in _version_folders(folder)):
                 return number, temporary
-            temporary.rmdir()
+            shutil.rmtree(temporary)
     except OSError as exc:
         raise UserError(f"cannot write into {folder.name}: {exc.strerror}", where=exc.filename or folder) from exc
 
@@ -278,7 +290,9 @@ def _claim(folder: Path) -> tuple[int, Path]:
 def _sweep(folder: Path, number: int) -> None:
     """Remove old temporaries below `number`: such a number is never claimed again, so nobody else can be there."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and _number(path) < number and _age_s(path) > STALE_AFTER_S:
+        if not _TEMPORARY.fullmatch(path.name) or _number(path) >= number:
+            continue
+        if owner_is_gone(path) or _age_s(path) > STALE_AFTER_S:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -12,6 +12,7 @@ quoted field, no quote is irregular (see `scanner`), and no more records are rag
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,12 @@ _FOREIGN_MAGIC = {
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "unzip it, or save the sheet as CSV"),
     b"BZh": ("compressed with bzip2", "decompress it: bunzip2 FILE"),
     b"\xfd7zXZ\x00": ("compressed with xz", "decompress it: unxz FILE"),
+    b"\x89PNG": ("a picture", "name the table itself"),
+    b"%PDF-": ("a PDF document", "name the table itself"),
+    b"\x93NUMPY": ("a NumPy array", "bring predictions in with `cli import NAME --oof …`; text belongs in a table"),
+    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "fetch the file: git lfs pull"),
 }
+_PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)  # what a download without a login gives
 _HEAD_BYTES = 1 << 20
 
 
@@ -169,6 +175,8 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
     for magic, (what, advice) in _FOREIGN_MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path.name} is {what}", where=path, next=advice)
+    if _PAGE.match(head):
+        raise UserError(f"{path.name} is a web page", where=path, next="download the file again, perhaps logged in")
     if head.startswith(_PARQUET_MAGIC):
         raise UserError(f"{path.name} is a compressed Parquet file", where=path, next="decompress it first")
 

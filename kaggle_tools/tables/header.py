@@ -55,6 +55,12 @@ def read_header(path: Path, fmt: TableFormat) -> Header:
         return Header(_keys(path, text, line), bom, 1)
     columns = _names(text.encode(), fmt, n_fields=int(first[FIELDS]))
     _refuse_duplicates(path, columns)
+    if len(columns) > 1 and b"\n" not in data.rstrip() and b"\r" in data.rstrip():
+        raise UserError(
+            f"lines of {path.name} end in CR alone, as on an old Macintosh",
+            where=path,
+            next=f"convert it: tr '\\r' '\\n' < {path.name} > new_{path.name}",
+        )
     return Header(columns, bom + int(first[END]), int(first[NEXT_LINE]))
 
 

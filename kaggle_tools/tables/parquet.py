@@ -55,6 +55,7 @@ class ParquetRows:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.crc32 = _footer_crc(path)
+        self._path = path
         self._columns = list(columns)
         self._file = _open(path)
         self.names = tuple(self._file.schema_arrow.names)
@@ -77,7 +78,7 @@ class ParquetRows:
             missing -= batch.num_rows
         table = pa.Table.from_batches(parts)
         frame = pl.DataFrame(pl.from_arrow(table))
-        return pl.DataFrame([_as_strings(frame[name]) for name in self._columns])
+        return pl.DataFrame([_as_strings(frame[name], self._path) for name in self._columns])
 
     def close(self) -> None:
         """Close the file."""
@@ -107,7 +108,16 @@ class ParquetRows:
         return batch
 
 
-def _as_strings(series: pl.Series) -> pl.Series:
+def _as_strings(series: pl.Series, path: Path) -> pl.Series:
+    if series.dtype == pl.Binary:
+        try:
+            return series.cast(pl.String)
+        except pl.exceptions.PolarsError as exc:
+            raise UserError(
+                f"column '{series.name}' of {path.name} holds bytes that are not UTF-8 text",
+                where=path,
+                next="decode them first, and store the column as strings",
+            ) from exc
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

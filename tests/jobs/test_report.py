@@ -70,10 +70,10 @@ def test_text_lengths_and_classes_are_those_of_the_tables(workspace):
 @pytest.mark.parametrize(
     ("damage", "note"),
     [
-        (lambda w: (w / "runs/alpha/run.json").write_text("{"), "Run 'alpha': damaged"),
+        (lambda w: (w / "runs/alpha/run.json").write_text("{"), "Run 'alpha': run.json is damaged"),
         (lambda w: (w / "runs/alpha/run.json").unlink(), "Run 'alpha': is not complete"),
         (lambda w: (w / "runs/alpha/oof.parquet").write_bytes(b"PAR1 -"), "Run 'alpha': cannot be read as Parquet"),
-        (lambda w: (w / "runs/alpha/run.json").write_text("[1]"), "Run 'alpha' cannot be shown"),
+        (lambda w: (w / "runs/alpha/run.json").write_text("[1]"), "Run 'alpha': run.json is damaged"),
         (lambda w: add_run(w, "alpha", classes=("x", "y", "z")), "Run 'alpha': has other classes"),
         (lambda w: add_run(w, "alpha", rows=100), "Other rows, so not compared: alpha"),
         (lambda w: write(w / "blends/broken.json", '{"version": 1}'), "Recipe broken.json"),

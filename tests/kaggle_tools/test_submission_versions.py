@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import polars as pl
 import pytest
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import file_digest
+from kaggle_tools.files import file_digest, mark_owner
 from kaggle_tools.submissions import (
     ManifestDraft,
     Version,
@@ -312,3 +314,27 @@ def test_half_written_version_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".v0002.tmp").mkdir()
     listing = list_versions(tmp_path)
     assert ([v.number for v in listing.versions], listing.unfinished) == ([1], (tmp_path / ".v0002.tmp",))
+
+
+def test_a_claim_whose_process_is_dead_is_swept_at_once_and_one_at_work_is_not(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    for number, owner in ((1, int(dead.stdout)), (2, os.getppid())):
+        claim = tmp_path / f".v{number:04d}.tmp"
+        claim.mkdir()
+        mark_owner(claim)
+        mark = next(claim.glob(".owner.*"))
+        mark.rename(mark.with_suffix(f".{owner}"))
+    (version,) = make(tmp_path, "third")
+    assert version.title == "v0003-third"
+    assert {path.name for path in version.folder.iterdir()} == {"manifest.json", "submission.csv"}
+    assert not (tmp_path / ".v0001.tmp").exists()
+    assert (tmp_path / ".v0002.tmp").exists()
+
+
+def test_a_time_in_a_manifest_that_is_none_is_damage(tmp_path: Path) -> None:
+    (version,) = make(tmp_path, "a")
+    path = version.folder / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "created": "2026-11-20T22:47:03+00:0 "}))
+    (damaged,) = list_versions(tmp_path).damaged
+    assert "'created' cannot be" in str(damaged.problem)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from kaggle_tools.seals import read_sealed, sealed
 from kaggle_tools.search.recipe.data import VERSION, Recipe
 
 _REQUIRED = ("version", "kind", "task", "classes", "models", "metric", "parameters")
@@ -23,7 +24,7 @@ def save(recipe: Recipe, path: Path) -> None:
     content = dataclasses.asdict(recipe)
     ordered = {"version": content.pop("version"), **content}
     try:
-        text = json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(sealed(ordered), indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as exc:
         raise UserError(f"the recipe cannot be written as JSON: {exc}", next="keep plain values in provenance") from exc
     with write_atomically(path) as temporary:
@@ -37,11 +38,11 @@ def load(path: Path) -> Recipe:
         UserError: No such file, not JSON, a key missing or unknown, another version, or as `Recipe`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_sealed(path, next="fit again; to keep an edit of your own, remove the 'seal' of the recipe")
     except FileNotFoundError as exc:
         raise UserError("no such recipe", where=path) from exc
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as exc:
-        raise UserError(f"not a recipe, or damaged: {exc}", where=path) from exc
+    except OSError as exc:
+        raise UserError(f"the recipe cannot be read: {exc.strerror}", where=path) from exc
     _check_keys(content, path)
     for key in ("classes", "models"):
         if not isinstance(content[key], list) or not all(isinstance(name, str) for name in content[key]):

@@ -295,7 +295,13 @@ def test_labels_that_differ_between_models_are_refused():
 def test_damaged_file_is_told_clearly(tmp_path, changes, message):
     path = tmp_path / "recipe.json"
     save(make_recipe(), path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    edited = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(edited))
+    with pytest.raises(UserError, match=r"recipe\.json is damaged or was edited") as error:
+        load(path)
+    assert "remove the 'seal'" in error.value.details["next"]
+    del edited["seal"]
+    path.write_text(json.dumps(edited))
     with pytest.raises(UserError, match=message) as error:
         load(path)
     assert str(path) == error.value.details["where"]

@@ -83,6 +83,12 @@ def test_wide_text_is_refused_with_the_command_that_converts_it(tmp_path: Path, 
         ("a.json", b'{\n  "id": 1\n}', "one JSON value, not JSON Lines"),
         ("a.parquet", b"id,text\n", "not a Parquet file"),
         ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), "compressed Parquet"),
+        ("a.csv", b"\n<!DOCTYPE HTML>\n<html>404</html>", "web page"),
+        ("a.csv.gz", gzip.compress(b"<html>log in</html>", mtime=0), "web page"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n", "a picture"),
+        ("a.csv", b"%PDF-1.7\n", "PDF"),
+        ("a.csv", b"\x93NUMPY\x01\x00", "NumPy array"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -101,3 +107,9 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
         sniff_format(path, encoding="gb18030")
     with pytest.raises(UserError, match="separator ':' is not known"):
         sniff_format(path, separator=":")
+
+
+def test_lines_that_end_in_cr_alone_are_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="end in CR alone") as caught:
+        read_table(write(tmp_path / "old.csv", "id,text\rr1,a\rr2,b\r"))
+    assert "tr '\\r' '\\n'" in caught.value.details["next"]

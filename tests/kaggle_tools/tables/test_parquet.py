@@ -95,3 +95,12 @@ def test_a_missing_column_of_a_parquet_file_is_named(tmp_path: Path) -> None:
     index = index_file(path, sniff_format(path), shard_rows=10)
     with ShardReader(index.fmt, ["id", "txt"], id_column="id") as reader, pytest.raises(UserError, match="'text'"):
         reader.read(index.shards[0])
+
+
+def test_bytes_are_text_where_they_are_utf8_and_a_clear_error_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"id": ["a"], "text": ["猫".encode()]}).write_parquet(path)
+    assert read_table(path)["text"].to_list() == ["猫"]
+    pl.DataFrame({"id": ["a"], "text": [b"\xff\xfe"]}).write_parquet(path)
+    with pytest.raises(UserError, match=r"column 'text' of t\.parquet holds bytes that are not UTF-8"):
+        read_table(path)

@@ -1,0 +1,111 @@
+"""The fault campaign: prints its tables as Markdown, and ends with 1 where something is wrong.
+
+python -m benchmarks.faults                       # all of it: `make faults`, a quarter of an hour on two cores
+python -m benchmarks.faults kills --kills 80
+python -m benchmarks.faults damage --step 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.faults import workplace
+
+PARTS = ("crowd", "kills", "tables", "damage")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="benchmarks.faults")
+    parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--kills", type=int, default=72, help="kills over all stages")
+    parser.add_argument("--stage", action="append", help="kill only this stage; may be repeated")
+    parser.add_argument("--step", type=int, default=5, help="damage at every so many per cent of a file")
+    asked = parser.parse_args()
+    # Processes are forked for crowds and kills, so these come before anything starts threads.
+    bad = 0
+    for part in (part for part in PARTS if part in asked.parts):
+        with tempfile.TemporaryDirectory() as folder:
+            bad += _PARTS[part](Path(folder), asked)
+        sys.stdout.flush()
+    sys.exit(1 if bad else 0)
+
+
+def _crowds(root: Path, _asked: argparse.Namespace) -> int:
+    from benchmarks.faults.crowd import campaign
+
+    found = list(campaign(root, (2, 8), workplace.write_tables))
+    rows = [(c.name, c.processes, c.ended, "; ".join(c.problems) or "none") for c in found]
+    _table("Several processes at once", ("what they share", "processes", "ended", "problems"), rows)
+    return sum(bool(c.problems) for c in found)
+
+
+def _kills(root: Path, asked: argparse.Namespace) -> int:
+    from benchmarks.faults.kills import STAGES, campaign
+
+    stages = [stage for stage in STAGES if not asked.stage or stage.name in asked.stage]
+    tables = partial(workplace.write_tables, train=300, test=600)
+    kills = list(campaign(root, stages, max(1, asked.kills // len(stages)), tables))
+    rows = []
+    for stage in stages:
+        own = [kill for kill in kills if kill.stage == stage.name]
+        hit = [kill for kill in own if kill.share is not None]
+        rows.append((stage.name, len(own), len(hit), sum(bool(kill.problems) for kill in own)))
+    _table("SIGKILL at random moments", ("command", "tried", "killed in time", "with a problem"), rows)
+    _list([f"{kill.stage} at {kill.share}: {'; '.join(kill.problems)}" for kill in kills if kill.problems])
+    return sum(bool(kill.problems) for kill in kills)
+
+
+def _tables(root: Path, _asked: argparse.Namespace) -> int:
+    from benchmarks.faults.corpus import cases
+    from benchmarks.faults.tables import CAREFUL, CRASHED, VERDICTS, WRONG, judge_all
+
+    judged = judge_all(cases(), root)
+    _counts("Hostile tables", ((j.case.group, j.verdict) for j in judged), VERDICTS)
+    _list([f"{j.case.name}: {j.verdict}: {j.said}" for j in judged if j.verdict in (WRONG, CRASHED, CAREFUL)])
+    return sum(j.verdict in (WRONG, CRASHED) for j in judged)
+
+
+def _damage(root: Path, asked: argparse.Namespace) -> int:
+    from benchmarks.faults.damage import CRASHED, SILENT, TARGETS, VERDICTS, campaign
+
+    trials = list(campaign(workplace.make(root / "work"), TARGETS, asked.step))
+    _counts(f"Damaged files, every {asked.step} %", ((t.target, t.verdict) for t in trials), VERDICTS)
+    _list([f"{t.target}, {t.damage}, {t.command}: {t.said}" for t in trials if t.verdict in (SILENT, CRASHED)])
+    return sum(t.verdict in (SILENT, CRASHED) for t in trials)
+
+
+_PARTS: dict[str, Callable[[Path, argparse.Namespace], int]] = {
+    "crowd": _crowds,
+    "kills": _kills,
+    "tables": _tables,
+    "damage": _damage,
+}
+
+
+def _counts(title: str, pairs: Iterable[tuple[str, str]], verdicts: Sequence[str]) -> None:
+    counts = Counter(pairs)
+    groups = list(dict.fromkeys(group for group, _ in counts))
+    rows: list[tuple[object, ...]] = [(g, *(counts[g, v] or "" for v in verdicts)) for g in groups]
+    rows.append(("all", *(sum(counts[g, v] for g in groups) for v in verdicts)))
+    _table(title, ("", *verdicts), rows)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    lines = [f"\n## {title}\n", "| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _list(lines: Sequence[str]) -> None:
+    sys.stdout.write("".join(f"- {line}\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()
