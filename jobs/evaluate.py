@@ -6,7 +6,8 @@ cli evaluate roberta --truth test_with_labels.csv       # predictions/test_with_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import polars as pl
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import encode_label_sets, score
+from kaggle_tools.label_groups import join_columns
+from kaggle_tools.metrics import encode_label_sets, group_scores, score
 from kaggle_tools.metrics.report import ClassificationReport, classification_report
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
 from kaggle_tools.tables import read_table, sniff_format
@@ -45,11 +47,12 @@ class EvaluateResult:
     Attributes:
         run: Name.
         source: Predictions file.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``.
         metric: The competition's metric.
         score: By it, at the metric's own threshold.
-        threshold: That the report was made with; None for single_label.
-        report: The figures.
+        threshold: That the report was made with; None but for multi_label.
+        report: The figures. For multi_group over the classes of all groups, each row having one of each.
+        groups: For multi_group the accuracy of each group, ``exact_match`` and, for two groups, ``top_2_hit``.
     """
 
     run: str
@@ -59,6 +62,7 @@ class EvaluateResult:
     score: float
     threshold: float | None
     report: ClassificationReport
+    groups: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(options: EvaluateOptions) -> EvaluateResult:
@@ -70,7 +74,7 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     competition = Competition.find(options.start)
     found = Workspace(competition.root, competition).run(options.run)
     source, predictions = _predictions(found, competition, options.truth)
-    several = predictions.task == "multi_label"
+    several = predictions.task != "single_label"
     truth, predicted = _label_sets(predictions, options.threshold)
     return EvaluateResult(
         run=found.name,
@@ -78,7 +82,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
         task=predictions.task,
         metric=competition.metric,
         score=score(competition.metric, predictions),
-        threshold=options.threshold if several else None,
+        threshold=options.threshold if predictions.task == "multi_label" else None,
+        groups=group_scores(predictions) if predictions.task == "multi_group" else {},
         report=classification_report(truth, predicted, predictions.classes, several=several),
     )
 
@@ -95,14 +100,18 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
             where=source,
             next=f"score it first: `cli score --input {truth} --model {found.folder}`",
         )
-    id_column, label_column = competition.test_id or competition.id_column, competition.label_column
-    if id_column is None or label_column is None:
+    id_column, label_columns = competition.test_id or competition.id_column, competition.label_columns
+    if id_column is None or not label_columns:
         raise UserError("ids and labels are needed to compare", where=competition.root / "competition.toml")
     encoding, errors = competition.encoding_of(truth)
     fmt = sniff_format(truth, encoding=encoding, encoding_errors=errors)
-    table = read_table(truth, columns=[id_column, label_column], fmt=fmt, id_column=id_column)
+    table = read_table(truth, columns=[id_column, *label_columns], fmt=fmt, id_column=id_column)
     aligned = Predictions.load(source).align(table[id_column])
-    labels = table[label_column].fill_null("") if aligned.task == "multi_label" else table[label_column]
+    labels = table[label_columns[0]]
+    if aligned.task == "multi_label":
+        labels = labels.fill_null("")
+    elif aligned.task == "multi_group":
+        labels = join_columns(table, label_columns)
     return source, Predictions(
         aligned.ids, aligned.classes, aligned.probs, labels.cast(pl.String), None, aligned.task, aligned.meta
     )
@@ -115,6 +124,8 @@ def _label_sets(predictions: Predictions, threshold: float) -> tuple[np.ndarray,
         raise UserError("these predictions carry no labels", next="name a table with --truth")
     if predictions.task == "multi_label":
         return encode_label_sets(labels, classes), predictions.probs >= threshold
+    if predictions.task == "multi_group":
+        return encode_label_sets(labels, classes), encode_label_sets(predictions.predicted, classes)
     columns = np.arange(len(classes))
     codes = encode_labels(labels, classes)
     return codes[:, None] == columns, predictions.probs.argmax(1)[:, None] == columns

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from jobs.pseudo_labels import PseudoRows
 from jobs.training_rows import TrainingRows
-from kaggle_tools.metrics import Metric, evaluate
+from kaggle_tools.label_groups import split_probs
+from kaggle_tools.metrics import Metric, evaluate, evaluate_groups
 from models.recipe import Recipe
 from models.training.progress import OnProgress, Progress
 
@@ -25,6 +27,7 @@ class Task:
 
     Attributes:
         recipe: Of the run.
+        task: ``single_label``, ``multi_label`` or ``multi_group``.
         classes: C class names.
         rows: All training rows.
         metric: Of the competition.
@@ -34,6 +37,7 @@ class Task:
     """
 
     recipe: Recipe
+    task: str
     classes: tuple[str, ...]
     rows: TrainingRows
     metric: Metric
@@ -72,6 +76,13 @@ def fold_trainer(task: Task) -> TrainOne:
     return _linear_trainer(task) if task.recipe.kind == "linear" else _transformer_trainer(task)
 
 
+def judge(task: Task, probs: NDArray[np.float32], labels: NDArray[Any]) -> float:
+    """The competition's metric of (n, C) probabilities and labels as training has them."""
+    if task.task == "multi_group":
+        return evaluate_groups(task.metric.name, labels, split_probs(probs, task.classes))
+    return evaluate(task.metric.name, labels, probs)
+
+
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
 
@@ -92,9 +103,10 @@ def _transformer_trainer(task: Task) -> TrainOne:
             train_ids=[*task.rows.ids.gather(train), *extra.names],
             fold=fold,
             on_progress=task.on_progress,
-            metric=lambda probs, labels: evaluate(task.metric.name, labels, probs),
+            metric=partial(judge, task),
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
+            task=task.task,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

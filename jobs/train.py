@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import Metric, metric_for, score
+from kaggle_tools.metrics import Metric, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
@@ -106,6 +106,7 @@ class TrainResult:
         n_rows: Training rows.
         n_null_texts: Texts that were null and counted as empty.
         seconds: Wall time of this call.
+        groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
     """
 
     run: Run
@@ -117,6 +118,7 @@ class TrainResult:
     n_rows: int
     n_null_texts: int
     seconds: float
+    groups: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -145,7 +147,16 @@ def run(options: TrainOptions) -> TrainResult:
     folder.claim(asked, force=options.force)
     todo = [fold for fold in asked if folder.finished(fold) is None]
     if todo:
-        task = Task(recipe, competition.classes, rows, metric, options.device, labeller(teacher), options.on_progress)
+        task = Task(
+            recipe,
+            competition.task,
+            competition.classes,
+            rows,
+            metric,
+            options.device,
+            labeller(teacher),
+            options.on_progress,
+        )
         train_one = fold_trainer(task)
         for fold in todo:
             _train_fold(fold, rows, folder, competition, train_one)
@@ -240,12 +251,14 @@ def _conclude(
     pieces = {fold: piece for fold in range(recipe.folds.n) if (piece := folder.finished(fold)) is not None}
     summaries = tuple(_summary(fold, piece, competition, fold not in trained) for fold, piece in pieces.items())
     missing = tuple(fold for fold in range(recipe.folds.n) if fold not in pieces)
-    total = None
+    total, groups = None, {}
     if not missing:
         oof = folder.join(list(pieces.values()), rows.ids)
         total = score(competition.metric, oof)
+        groups = group_scores(oof) if competition.task == "multi_group" else {}
         if folder.run.info is None:
-            folder.finish(oof, _about(recipe, competition, rows, total, summaries))
+            about = _about(recipe, competition, rows, total, summaries)
+            folder.finish(oof, {**about, "groups": groups} if groups else about)
     return TrainResult(
         run=folder.run,
         kind=recipe.kind,
@@ -256,6 +269,7 @@ def _conclude(
         n_rows=len(rows),
         n_null_texts=rows.n_null_texts,
         seconds=time.perf_counter() - began,
+        groups=groups,
     )
 
 
@@ -279,7 +293,8 @@ def _about(
     recipe: Recipe, competition: Competition, rows: TrainingRows, total: float, summaries: tuple[FoldSummary, ...]
 ) -> dict[str, Any]:
     """What `run.json` says."""
-    names = rows.labels.str.split("|").explode() if competition.task == "multi_label" else rows.labels
+    several = competition.task in ("multi_label", "multi_group")
+    names = rows.labels.str.split("|").explode() if several else rows.labels
     counts = dict(names.alias("label").value_counts().iter_rows())
     return {
         "kind": recipe.kind,

@@ -22,11 +22,16 @@ def init(
     sample: Annotated[Path | None, option("--sample", help="Sample submission.")] = None,
     name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
     slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
-    task: Annotated[Literal["single_label", "multi_label"] | None, option("--task", help="Labels a row.")] = None,
+    task: Annotated[
+        Literal["single_label", "multi_label", "multi_group"] | None, option("--task", help="Labels a row.")
+    ] = None,
     metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
     text: Annotated[str | None, option("--text", help="Column that is classified.")] = None,
-    label: Annotated[str | None, option("--label", help="Column of labels in the training table.")] = None,
+    label: Annotated[
+        list[str] | None,
+        option("--label", help="Column of labels in the training table; again for linked label groups."),
+    ] = None,
     classes: Annotated[str | None, option("--classes", help="All class names in order, joined by commas.")] = None,
     encoding: Annotated[str | None, option("--encoding", help="Of the files that are not UTF-8.")] = None,
     submission_format: Annotated[
@@ -43,7 +48,8 @@ def init(
     from kaggle_tools.inspect import Overrides
 
     names = tuple(classes.split(",")) if classes else ()
-    overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format)
+    one, several = (label[0], ()) if label and len(label) == 1 else (None, tuple(label or ()))
+    overrides = Overrides(name, slug, task, metric, id_column, text, one, names, encoding, submission_format, several)
     options = command.InitOptions(train, test, sample, overrides, force=force)
     emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
 

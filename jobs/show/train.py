@@ -49,6 +49,8 @@ def render_train(result: TrainResult, console: Console) -> None:
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
         console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+    for name, value in result.groups.items():
+        console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
 
 

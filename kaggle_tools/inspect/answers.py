@@ -9,6 +9,8 @@ import polars as pl
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.inspect.files import File
+from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import metric_for
 
 _IMBALANCED = 1.5
@@ -62,6 +64,27 @@ def conclude_classes(
     if numeric is not None:
         return tuple(name for _, name in sorted(zip(numeric, found, strict=True))), f"{why}, as numbers in order"
     return tuple(sorted(found)), f"{why}, sorted"
+
+
+def conclude_groups(train: File, columns: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Classes of several label columns, sorted.
+
+    Raises:
+        UserError: A column that is not there, or cells with several labels.
+    """
+    for column in columns:
+        if column not in train.columns:
+            raise UserError(f"no column '{column}' in {train.path.name}", next=did_you_mean(column, train.columns))
+    join_columns(train.frame, columns)
+    groups = {column: tuple(_distinct(train.frame[column], "single_label")) for column in columns}
+    return groups, "the labels of train, sorted"
+
+
+def conclude_group_metric(asked: str | None) -> tuple[str, str]:
+    """``exact_match`` unless another is asked for. Raises `UserError` for one of another task."""
+    if asked is None:
+        return "exact_match", "a guess, --metric tells better: rows that are right in every group"
+    return metric_for(asked, "multi_group").name, "asked for"
 
 
 def conclude_format(

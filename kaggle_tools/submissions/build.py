@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.label_groups import class_name, group_slices
 from kaggle_tools.predictions import SEPARATOR, Predictions
 from kaggle_tools.submissions.layout import Layout, read_sample, trimmed
 
@@ -18,8 +20,8 @@ def build_submission(predictions: Predictions, sample: Path | None, competition:
 
     With a sample, columns, their order, the rows' order and the ids' spelling are the sample's; ids are compared
     without the blanks around them. Without one, rows are in the order of the predictions. Labels are the class with the
-    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``. Two
-    classes and a single probability column mean the second class.
+    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``;
+    label groups have a column of labels each. Two classes and a single probability column mean the second class.
 
     Returns:
         The id column and labels as String, probabilities as Float32.
@@ -52,6 +54,9 @@ def count_classes(predictions: Predictions) -> dict[str, int]:
 def _own_layout(predictions: Predictions, competition: Competition) -> Layout:
     id_column = competition.submission_id or predictions.ids.name
     named = competition.submission_columns
+    if competition.submission_format == "labels" and competition.label_groups:
+        groups = {group: group for group in competition.label_columns}
+        return Layout((id_column, *groups), id_column, "labels", {}, groups)
     if competition.submission_format == "labels":
         column = named[0] if named else competition.label_column or "label"
         return Layout((id_column, column), id_column, "labels", {})
@@ -85,6 +90,17 @@ def _fill(predictions: Predictions, layout: Layout, ids: pl.Series) -> pl.DataFr
     filled = {layout.id_column: ids}
     for name, column in layout.classes.items():
         filled[column] = pl.Series(predictions.probs[:, predictions.classes.index(name)], dtype=pl.Float32)
-    if layout.format == "labels":
+    if layout.groups:
+        filled |= _group_labels(predictions, layout.groups)
+    elif layout.format == "labels":
         filled[layout.values[0]] = predictions.predicted
     return pl.DataFrame({column: filled[column] for column in layout.columns})
+
+
+def _group_labels(predictions: Predictions, groups: Mapping[str, str]) -> dict[str, pl.Series]:
+    """Column → the most probable class of its group, without the group's name."""
+    filled = {}
+    for group, place in group_slices(predictions.classes).items():
+        names = pl.Series([class_name(name) for name in predictions.classes[place]], dtype=pl.String)
+        filled[groups[group]] = names.gather(predictions.probs[:, place].argmax(axis=1))
+    return filled

@@ -167,8 +167,7 @@ def _check_labels(sheet: Sheet, column: str) -> Iterator[Problem]:
     allowed = _allowed(sheet, column)
     if allowed is None:
         return
-    single = sheet.competition is None or sheet.competition.task == "single_label"
-    if single:
+    if sheet.competition is None or sheet.competition.task != "multi_label":
         bad = ~labels.is_in(allowed.implode())
     else:
         bad = ~labels.str.split(SEPARATOR).list.eval(pl.element().is_in(allowed.implode())).list.all()
@@ -209,6 +208,9 @@ def _check_fractions(sheet: Sheet, column: str) -> Iterator[Problem]:
 
 def _allowed(sheet: Sheet, column: str) -> pl.Series | None:
     """Labels that may be used; None where nobody knows, since the sample has the same one everywhere."""
+    for group, own in sheet.layout.groups.items():
+        if own == column and sheet.competition is not None:
+            return pl.Series(sheet.competition.label_groups[group], dtype=pl.String)
     if sheet.competition is not None:
         return pl.Series(sheet.competition.classes, dtype=pl.String)
     used = sheet.sample.table[column].drop_nulls().unique().sort()

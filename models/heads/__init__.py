@@ -8,6 +8,8 @@ A head is a function from a `HeadShape` and keyword options (its section of the 
     hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
              that ``hidden[-1]`` always is the last layer
     mask     (B, T), nonzero where a token is real; None where all are. Real tokens come first in a row
+
+A head that has `takes_targets` is called with the batch's targets besides, in training.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from torch import nn
 
 from models.heads.convolutional import conv, rnn_conv, textcnn
+from models.heads.linked import linked
 from models.heads.pooled import (
     HeadShape,
     attention,
@@ -64,4 +67,5 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "textcnn": textcnn,
     "conv": conv,
     "rnn_conv": rnn_conv,
+    "linked": linked,
 }

@@ -24,6 +24,7 @@ from models.classifier import load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.tokens import TextTokenizer, Tokens
+from models.label_groups import to_probabilities
 from models.linear import LinearModel
 
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
@@ -62,7 +63,7 @@ class NetworkGroup:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
         outputs = []
         for member, own in zip(self.members, logits, strict=True):
-            probs = own.softmax(-1) if member.spec.task == "single_label" else own.sigmoid()
+            probs = to_probabilities(own, member.spec.task, member.spec.classes)
             outputs.append(probs[:, _order(member.spec.classes, classes)])
         return outputs
 

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from models.depth import Thaw
 from models.errors import ModelError
+from models.label_groups import to_probabilities
 from models.recipe import TrainingOptions
 from models.training.batches import Rows, padded, random_batches, sorted_batches
 from models.training.ema import Ema
@@ -41,7 +42,7 @@ class Loop:
         weights: (N,) of the sampler; None: each row once an epoch.
         row_names: (N,) names of the training rows, for errors.
         valid: Validation rows.
-        valid_labels: (V,) or (V, C).
+        valid_labels: (V,), (V, C) or (V, G).
         adversary: From epoch `adversary_start` on; None: none.
         generator: Source of the order of rows.
         fold: Told in progress and errors.
@@ -211,7 +212,7 @@ def _validate(loop: Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
     if not torch.isfinite(logits).all():
         raise Diverged(f"the network gives values that are no numbers after epoch {epoch} of fold {loop.fold}")
     loss = float(source.loss(logits, torch.from_numpy(loop.valid_labels).to(source.device)))
-    probs = logits.softmax(-1) if source.task == "single_label" else logits.sigmoid()
+    probs = to_probabilities(logits, source.task, source.classes)
     return probs.cpu().numpy(), loss
 
 

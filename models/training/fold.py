@@ -21,6 +21,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.errors import ModelError
 from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
+from models.label_groups import group_sizes
 from models.losses import balanced_weights, make_loss
 from models.pretrained import load_tokenizer
 from models.recipe import Recipe
@@ -68,6 +69,7 @@ def train_fold(
     metric: Metric | None = None,
     greater_is_better: bool = True,
     device: str = "auto",
+    task: str | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -78,7 +80,8 @@ def train_fold(
         recipe: What to build and how to train it.
         classes: C class names.
         train_texts: Cleaned texts, those with pseudo-labels among them.
-        train_labels: (N,) int64 classes for single_label, (N, C) of 0 and 1 for multi_label.
+        train_labels: (N,) int64 classes for single_label, (N, C) of 0 and 1 for multi_label, (N, G) int64 classes of
+            each group for multi_group.
         valid_texts: Cleaned texts of the rows that the model does not see.
         valid_labels: As `train_labels`.
         tokenizer: As `make_tokenizer` gives it.
@@ -89,6 +92,7 @@ def train_fold(
         metric: (probs (N, C), labels) to a score; without one the validation loss decides which epoch is best.
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
+        task: None: single_label or multi_label, by the shape of the labels.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -96,7 +100,7 @@ def train_fold(
     """
     began = time.perf_counter()
     where = resolve_device(device)
-    task = "single_label" if train_labels.ndim == 1 else "multi_label"
+    task = task or ("single_label" if train_labels.ndim == 1 else "multi_label")
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
     rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
@@ -106,8 +110,8 @@ def train_fold(
             _checkpoint_activations(network)
         loop = Loop(
             options=recipe.training,
-            source=_source(recipe, network, tokenizer, rows, task, len(classes), where),
-            weights=SAMPLERS[recipe.sampler.name](rows.labels, **recipe.sampler.options),
+            source=_source(recipe, network, tokenizer, rows, task, tuple(classes), where),
+            weights=SAMPLERS[recipe.sampler.name](_marked(rows.labels, task, classes), **recipe.sampler.options),
             row_names=rows.names,
             valid=tokenise(tokenizer, valid_texts, recipe.data.max_length),
             valid_labels=valid_labels,
@@ -160,18 +164,19 @@ def _source(
     tokenizer: Any,
     rows: _TrainingRows,
     task: str,
-    n_classes: int,
+    classes: tuple[str, ...],
     device: torch.device,
 ) -> GradientSource:
     weights = None
     if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(balanced_weights(rows.labels, n_classes)).to(device)
+        weights = torch.from_numpy(_class_weights(rows.labels, task, classes)).to(device)
     return GradientSource(
         network=network,
         rows=tokenise(tokenizer, rows.texts, recipe.data.max_length),
         targets=torch.from_numpy(rows.labels).to(device),
-        loss=make_loss(recipe.loss, task, weights),
+        loss=make_loss(recipe.loss, task, weights, classes),
         task=task,
+        classes=classes,
         device=device,
         bf16=_use_bf16(recipe.training.precision, device),
         r_drop=recipe.training.r_drop,
@@ -179,6 +184,22 @@ def _source(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
         ),
     )
+
+
+def _class_weights(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
+    """(C,) balanced within each label group, where there are groups."""
+    if task != "multi_group":
+        return balanced_weights(labels, len(classes))
+    sizes = group_sizes(classes)
+    return np.concatenate([balanced_weights(column, size) for column, size in zip(labels.T, sizes, strict=True)])
+
+
+def _marked(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[Any]:
+    """Labels as samplers read them: of label groups (N, C) of 0 and 1, so that a row's rarest class counts."""
+    if task != "multi_group":
+        return labels
+    marks = [column[:, None] == np.arange(n) for column, n in zip(labels.T, group_sizes(classes), strict=True)]
+    return np.concatenate(marks, axis=1).astype(np.float32)
 
 
 def _adversary(recipe: Recipe) -> Adversary | None:

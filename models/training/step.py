@@ -68,9 +68,10 @@ class GradientSource:
     Attributes:
         network: In train mode; receives them.
         rows: Training rows.
-        targets: (N,) or (N, C), on `device`.
+        targets: (N,), (N, C) or (N, G), on `device`.
         loss: Of logits and targets, the mean over a batch.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        classes: C class names, which tell the label groups of ``multi_group``.
         device: Where the network is.
         bf16: Autocast.
         r_drop: Weight of the divergence between two passes; 0: one pass.
@@ -82,6 +83,7 @@ class GradientSource:
     targets: Tensor
     loss: Loss
     task: str
+    classes: tuple[str, ...]
     device: torch.device
     bf16: bool
     r_drop: float
@@ -148,17 +150,17 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     ids, mask = padded(source.rows, rows, source.device)
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
-    logits = _logits(source, ids, mask)
+    logits = _logits(source, ids, mask, targets)
     if source.r_drop == 0:
         return source.loss(logits, targets)
-    again = _logits(source, ids, mask)  # under another draw of dropout
+    again = _logits(source, ids, mask, targets)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
-    return loss + source.r_drop * symmetric_kl(logits, again, source.task)
+    return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 
 
-def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None) -> Tensor:
+def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
     with autocast(source.device, source.bf16):
-        return source.network(ids, mask)  # type: ignore[no-any-return]
+        return source.network(ids, mask, targets=targets)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
