@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
-from jobs.run_folder import RunFolder
+from jobs.run_folder import Answers, RunFolder
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -28,9 +30,12 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
 from kaggle_tools.metrics import Metric, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tag_predictions import TagPredictions
+from kaggle_tools.tag_rows import split_words
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
+from models.tagged import Tagged
 from models.training.progress import OnProgress
 
 
@@ -107,6 +112,7 @@ class TrainResult:
         n_null_texts: Texts that were null and counted as empty.
         seconds: Wall time of this call.
         groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
+        n_repaired: For token tasks illegal tags of the training table that were repaired.
     """
 
     run: Run
@@ -119,6 +125,7 @@ class TrainResult:
     n_null_texts: int
     seconds: float
     groups: Mapping[str, float] = field(default_factory=dict)
+    n_repaired: int = 0
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -142,6 +149,7 @@ def run(options: TrainOptions) -> TrainResult:
         recipe=recipe.to_toml(),
         fingerprints={"recipe": _fingerprint(recipe), "data": rows.fingerprint},
         n_folds=recipe.folds.n,
+        of_tags=competition.task == "token",
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
     folder.claim(asked, force=options.force)
@@ -196,11 +204,25 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
     metric = metric_for(competition.metric, competition.task, len(competition.classes))
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
+    if competition.task == "token":
+        _refuse_for_tags(recipe)
     if recipe.kind == "transformer":
         from models.inference.device import resolve_device  # imports torch, which a linear run does without
 
         resolve_device(device)
     return metric
+
+
+def _refuse_for_tags(recipe: Recipe) -> None:
+    """What would move words away from their tags, or has no meaning for them."""
+    asked = {
+        "[data] cleaning": bool(recipe.data.cleaning),
+        "[augmentation] copies": recipe.augmentation.copies > 0,
+        "[pseudo_labels] run": recipe.pseudo_labels.run is not None,
+    }
+    for name, given in asked.items():
+        if given:
+            raise UserError(f"{name} is not for token tasks: words and tags would part", next="leave it out")
 
 
 def _fingerprint(recipe: Recipe) -> str:
@@ -232,16 +254,23 @@ def _train_fold(
         "halvings": trained.halvings,
         "n_pseudo": trained.n_pseudo,
     }
-    piece = Predictions(
-        ids=rows.ids.gather(inside),
-        classes=competition.classes,
-        probs=trained.probs,
-        labels=rows.labels.gather(inside),
-        folds=rows.folds[inside],
-        task=competition.task,
-        meta={"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)},
-    )
-    folder.finish_fold(fold, piece)
+    meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
+    folder.finish_fold(fold, _piece(rows, inside, trained.probs, competition, meta))
+
+
+def _piece(
+    rows: TrainingRows,
+    inside: NDArray[np.int64],
+    found: NDArray[np.float32] | Tagged,
+    competition: Competition,
+    meta: dict[str, str],
+) -> Answers:
+    """A fold's validation rows with what was predicted of them."""
+    ids, labels, folds = rows.ids.gather(inside), rows.labels.gather(inside), rows.folds[inside]
+    if isinstance(found, Tagged):
+        tags = pl.Series("label", split_words(labels), dtype=pl.List(pl.String))
+        return TagPredictions(ids, competition.classes, found.offsets, found.probs, found.codes, tags, folds, meta)
+    return Predictions(ids, competition.classes, found, labels, folds, competition.task, meta)
 
 
 def _conclude(
@@ -255,7 +284,7 @@ def _conclude(
     if not missing:
         oof = folder.join(list(pieces.values()), rows.ids)
         total = score(competition.metric, oof)
-        groups = group_scores(oof) if competition.task == "multi_group" else {}
+        groups = group_scores(oof) if isinstance(oof, Predictions) and oof.task == "multi_group" else {}
         if folder.run.info is None:
             about = _about(recipe, competition, rows, total, summaries)
             folder.finish(oof, {**about, "groups": groups} if groups else about)
@@ -268,12 +297,13 @@ def _conclude(
         missing=missing,
         n_rows=len(rows),
         n_null_texts=rows.n_null_texts,
+        n_repaired=rows.n_repaired,
         seconds=time.perf_counter() - began,
         groups=groups,
     )
 
 
-def _summary(fold: int, piece: Predictions, competition: Competition, reused: bool) -> FoldSummary:
+def _summary(fold: int, piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
     training = json.loads(piece.meta["training"])
     return FoldSummary(
         fold=fold,
@@ -293,8 +323,8 @@ def _about(
     recipe: Recipe, competition: Competition, rows: TrainingRows, total: float, summaries: tuple[FoldSummary, ...]
 ) -> dict[str, Any]:
     """What `run.json` says."""
-    several = competition.task in ("multi_label", "multi_group")
-    names = rows.labels.str.split("|").explode() if several else rows.labels
+    separator = {"multi_label": "|", "multi_group": "|", "token": " "}.get(competition.task)
+    names = rows.labels.str.split(separator).explode() if separator else rows.labels
     counts = dict(names.alias("label").value_counts().iter_rows())
     return {
         "kind": recipe.kind,
@@ -308,5 +338,6 @@ def _about(
         "n_oof": len(rows),
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
+        "n_repaired_tags": rows.n_repaired,
         "seconds": sum(summary.seconds for summary in summaries),
     }

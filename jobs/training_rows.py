@@ -20,6 +20,7 @@ from kaggle_tools.label_groups import encode_groups, join_columns
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import encode_labels
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_rows import encode_tags, kinds_of_entities, read_tags
 from models.recipe import Recipe
 from models.text.cleaning import clean
 
@@ -36,11 +37,12 @@ class TrainingRows:
         labels: (N,) String as in the file; empty for a multi-label row without labels; for multi_group the groups'
             labels ``<group>:<class>`` joined by ``|``.
         targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label, (N, G) int64 classes
-            for multi_group.
+            for multi_group, (N, W) int64 tags with -100 after a row's last for token.
         folds: (N,) int16.
         all_texts: Cleaned texts of the whole table, those that a limit leaves out included.
         n_null_texts: Texts that were null and count as empty.
         fingerprint: Of everything above and of what it is trained and judged by.
+        n_repaired: Illegal tags of the whole table that became legal.
     """
 
     ids: pl.Series
@@ -51,6 +53,7 @@ class TrainingRows:
     all_texts: pl.Series
     n_null_texts: int
     fingerprint: str
+    n_repaired: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,12 +73,17 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     if competition.id_column is not None:
         ids = ids.alias(competition.id_column)
     _check_ids(ids, competition)
+    n_repaired = 0
+    if competition.task == "token":
+        with _naming(competition):
+            labels, n_repaired = read_tags(table["text"], labels, competition.classes, recipe.data.illegal_tags)
     targets = _targets(labels, competition)
     f = recipe.folds
     settings = FoldSettings(n=f.n, kind=f.kind, seed=f.seed, group_column=f.group_column)
     groups = table["group"].alias(f.group_column) if f.group_column is not None else None
-    several = competition.task in ("multi_label", "multi_group")
-    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups, label_sets=several)
+    several = competition.task != "single_label"
+    sets = kinds_of_entities(labels) if competition.task == "token" else labels
+    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw = table["text"].gather(keep)
@@ -88,6 +96,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         folds=folds,
         all_texts=all_texts,
         n_null_texts=raw.null_count(),
+        n_repaired=n_repaired,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 
@@ -113,7 +122,7 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
         raise UserError("the training table has no rows", where=path)
     table = table.select(pl.col(name).alias(key) for key, name in columns.items())
     table = _with_labels(table, competition)
-    if competition.task == "multi_label":
+    if competition.task in ("multi_label", "token"):
         table = table.with_columns(pl.col("label").fill_null(""))
     if competition.id_column is None:
         table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
@@ -145,6 +154,8 @@ def _targets(labels: pl.Series, competition: Competition) -> NDArray[Any]:
     with _naming(competition):
         if competition.task == "multi_label":
             return encode_label_sets(labels, competition.classes).astype(np.float32)
+        if competition.task == "token":
+            return encode_tags(labels, competition.classes)
         if competition.task == "multi_group":
             return encode_groups(labels, competition.classes)
         return encode_labels(labels, competition.classes)

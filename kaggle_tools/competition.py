@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kaggle_tools.bio import check_tags
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_groups import flat_classes
 
 FILE_NAME = "competition.toml"
 
-Task = Literal["single_label", "multi_label", "multi_group"]
+Task = Literal["single_label", "multi_label", "multi_group", "token"]
 SubmissionFormat = Literal["labels", "probabilities"]
 EncodingErrors = Literal["strict", "replace"]
 
-TASKS: tuple[str, ...] = ("single_label", "multi_label", "multi_group")
+TASKS: tuple[str, ...] = ("single_label", "multi_label", "multi_group", "token")
 SUBMISSION_FORMATS: tuple[str, ...] = ("labels", "probabilities")
 
 
@@ -37,8 +39,9 @@ class Competition:
         root: Folder of `competition.toml`; all files below are relative to it.
         name: Free text.
         slug: The competition's name in its Kaggle address, or None.
-        task: ``single_label`` (one class a row), ``multi_label`` (labels joined by ``|``) or ``multi_group`` (one class
-            in each of several label columns).
+        task: ``single_label`` (one class a row), ``multi_label`` (labels joined by ``|``) ``multi_group`` (one class in
+            each of several label columns) or ``token`` (a BIO tag for each word: text and labels are words and tags
+            separated by single blanks).
         metric: Name in `kaggle_tools.metrics.METRICS`.
         id_column: Id column of train and test; None where the rows have none.
         text_column: The text that is classified.
@@ -159,6 +162,9 @@ class Competition:
                 f"key missing: {', '.join(missing)}", where=path, next="write it again with `cli init --force`"
             )
         _check_metric(values, path)
+        if values["task"] == "token":
+            with _located(path):
+                check_tags(values["classes"])
         return cls(root=path.parent.resolve(), **values)
 
     def save(self, path: Path) -> None:
@@ -194,11 +200,8 @@ def _take_groups(values: dict[str, Any], path: Path) -> None:
         raise UserError(f"{what} label_groups", where=path, next=f"write {example}" if grouped else "leave it out")
     if not grouped:
         return
-    try:
+    with _located(path):
         classes = flat_classes(groups)
-    except UserError as exc:
-        exc.details["where"] = str(path)
-        raise
     if values.setdefault("classes", classes) != classes:
         raise UserError("'classes' follow from [label_groups]", where=path, next="leave 'classes' out")
     if values.get("label_column") is not None:
@@ -229,8 +232,14 @@ def _check_metric(values: dict[str, Any], path: Path) -> None:
     """A metric by any of its spellings, which must serve the task and the number of classes."""
     from kaggle_tools.metrics import metric_for
 
-    try:
+    with _located(path):
         metric_for(values["metric"], values["task"], len(values["classes"]))
+
+
+@contextmanager
+def _located(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UserError as exc:
         exc.details["where"] = str(path)
         raise

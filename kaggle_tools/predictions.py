@@ -131,6 +131,8 @@ class Predictions:
                 next="bring it in with `cli import NAME --oof … --test …`",
             )
         about = json.loads(raw)
+        if about["task"] == "token":
+            raise UserError("these are tags of words, not classes of rows", where=path, next="see `cli evaluate RUN`")
         frame = pl.DataFrame(table)
         classes = tuple(about.pop("classes"))
         about.pop("version")

@@ -23,7 +23,7 @@ from models.checkpoint import CheckpointSpec
 from models.depth import reinitialise_top_layers
 from models.errors import ModelError, did_you_mean
 from models.folders import whole_folder
-from models.heads import HEADS, HeadShape
+from models.heads import HEADS, ONLY_FOR, HeadShape
 from models.heads.pooled import Pooler
 from models.hub import local_folder
 from models.label_groups import group_sizes
@@ -77,7 +77,7 @@ class TextClassifier(nn.Module):
             targets: Of the batch, for a head that is shown them in training; others do without.
 
         Returns:
-            (B, C).
+            (B, C), or (B, T, C) with a head for tags.
         """
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self._takes_types and token_type_ids is not None:
@@ -143,7 +143,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
         recipe: Encoder, head and dropout are read.
         classes: C class names.
         tokenizer: Of the encoder; for an encoder from scratch its vocabulary sets the size.
-        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
 
     Raises:
         ModelError: The encoder cannot be loaded, is shorter than the recipe's max_length, or lacks what is asked for.
@@ -153,7 +153,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     config: Any = load_config(folder) if folder else scratch_config(scratch or ScratchOptions(), tokenizer)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
-    if task != "multi_group":  # which transformers does not know
+    if task in ("single_label", "multi_label"):  # others transformers does not know
         config.problem_type = f"{task}_classification"
     _set_dropout(config, recipe.training.dropout, _DROPOUTS)
     if recipe.head.name == "stock":
@@ -168,8 +168,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
             next="write a recipe with a smaller max_length",
         )
-    groups = group_sizes(classes) if task == "multi_group" else ()
-    head = _make_head(recipe.head.name, recipe.head.options, config, recipe.head.dropout_samples, groups)
+    head = _make_head(recipe.head.name, recipe.head.options, config, classes, task, recipe.head.dropout_samples)
     if head is not None:
         _hand_over_pooler(body, head)
     classifier = TextClassifier(body, head)
@@ -189,18 +188,23 @@ def position_limit(body: Any) -> int | None:
 
 
 def _make_head(
-    name: str, options: dict[str, Any], config: Any, samples: int = 1, groups: tuple[int, ...] = ()
+    name: str, options: dict[str, Any], config: Any, classes: Sequence[str], task: str, samples: int = 1
 ) -> nn.Module | None:
     if name not in HEADS:
         raise ModelError(f"unknown head '{name}'", next=did_you_mean(name, list(HEADS)))
-    if name == "linked" and not groups:
-        raise ModelError("head 'linked' is for several label groups (task multi_group)", next="use another head")
+    if ONLY_FOR.get(name, task) != task or (task == "token" and name not in ONLY_FOR):
+        of_task = [head for head, only in ONLY_FOR.items() if only == task]
+        raise ModelError(
+            f"head '{name}' is not for {task} tasks",
+            next=f"use one of {', '.join(of_task)}" if task == "token" else "use another head",
+        )
     shape = HeadShape(
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
         classes=config.num_labels,
         dropout_samples=samples,
-        groups=groups,
+        groups=group_sizes(classes) if task == "multi_group" else (),
+        names=tuple(classes),
     )
     return HEADS[name](shape, **options)
 
@@ -216,8 +220,7 @@ def _hand_over_pooler(body: Any, head: nn.Module) -> None:
 def _load_head(folder: Path, spec: CheckpointSpec, config: Any) -> nn.Module:
     if not (folder / HEAD_FILE).is_file():
         raise ModelError(f"no {HEAD_FILE} for head '{spec.head}'", where=folder, next="copy it beside config.json")
-    groups = group_sizes(spec.classes) if spec.task == "multi_group" else ()
-    head = _make_head(spec.head, spec.head_options, config, groups=groups)
+    head = _make_head(spec.head, spec.head_options, config, spec.classes, spec.task)
     assert head is not None  # only "stock" gives none
     head.load_state_dict(load_file(folder / HEAD_FILE))
     return head

@@ -69,11 +69,14 @@ class DataOptions:
         max_length: Tokens a row at most, special tokens included.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
         limit: Train on so many rows, drawn at random by `seed`; None for all.
+        illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
+            ``reject`` stops and tells where.
     """
 
     max_length: Annotated[int, Between(4)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
+    illegal_tags: Literal["repair", "reject"] = "repair"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate."""
+"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate, conll."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init(
     name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
     slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
     task: Annotated[
-        Literal["single_label", "multi_label", "multi_group"] | None, option("--task", help="Labels a row.")
+        Literal["single_label", "multi_label", "multi_group", "token"] | None, option("--task", help="Labels a row.")
     ] = None,
     metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
@@ -180,3 +180,29 @@ def evaluate(
 
     options = command.EvaluateOptions(run, truth, threshold)
     emit(command.run(options), render_evaluate, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli conll train.conll.gz --output train.csv",
+        "cli conll weibo_ner/test.conll.gz --word-position --output test.csv",
+    )
+)
+def conll(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="A word and its tag a line; also .gz, .zst.")],
+    output: Annotated[Path, option("--output", "-o", help=".csv or .parquet: columns id, text, tags.")],
+    word_position: Annotated[
+        bool, option("--word-position", help="Each word ends in a digit, its place in a longer word: leave it out.")
+    ] = False,
+    encoding: Annotated[str, option("--encoding", help="Of the files.")] = "utf-8",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a table of CoNLL files, for tasks that tag words: a row a sentence, words and tags separated by blanks."""
+    from jobs import conll as command
+    from jobs.show.conll import render_conll
+    from jobs.show.output import emit
+
+    options = command.ConllOptions(tuple(files), output, word_position, encoding, force)
+    emit(command.run(options), render_conll, as_json=as_json, quiet=quiet)

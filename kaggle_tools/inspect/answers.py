@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from kaggle_tools.bio import check_tags
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
@@ -66,6 +67,15 @@ def conclude_classes(
     return tuple(sorted(found)), f"{why}, sorted"
 
 
+def check_bio(classes: Sequence[str]) -> None:
+    """Refuse labels of a token task that are no BIO tags. Raises `UserError`."""
+    try:
+        check_tags(classes)
+    except UserError as exc:
+        exc.details["next"] = "a token task has words and BIO tags separated by blanks; --label names the tags"
+        raise
+
+
 def conclude_groups(train: File, columns: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], str]:
     """Classes of several label columns, sorted.
 
@@ -121,10 +131,12 @@ def conclude_metric(
     if asked is not None:
         return metric_for(asked, task, n_classes).name, "asked for"
     guess = "a guess, --metric tells better"
-    if submission_format == "probabilities":
+    if submission_format == "probabilities" and task != "token":
         if n_columns == 1:
             return "roc_auc", f"{guess}: usual for one column of probabilities"
         return "log_loss", f"{guess}: usual for probabilities"
+    if task == "token":
+        return "entity_f1", f"{guess}: usual for tags"
     if task == "multi_label":
         return "micro_f1", f"{guess}: usual for label sets"
     counts = [] if labels is None else labels.drop_nulls().value_counts()["count"].to_list()
@@ -151,6 +163,8 @@ def _distinct(labels: pl.Series, task: Task) -> list[str]:
     values = labels.drop_nulls()
     if task == "multi_label":
         values = values.str.split("|").explode()
+    if task == "token":
+        values = values.str.split(" ").explode()
     return sorted(set(values.to_list()) - {""})
 
 

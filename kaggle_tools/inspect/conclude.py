@@ -209,7 +209,11 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
         return _find_groups(files, values, asked, reasons)
     task, why_task = answers.conclude_task(labels, asked.task)
     classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
-    form, why_form = answers.conclude_format(values, classes, asked.submission_format)
+    if task == "token":
+        answers.check_bio(classes)
+    form, why_form = answers.conclude_format(
+        values, classes, asked.submission_format or ("labels" if task == "token" else None)
+    )
     metric, why_metric = answers.conclude_metric(labels, task, len(classes), form, len(values), asked.metric)
     reasons += [
         Reason("task", task, why_task),

@@ -40,6 +40,8 @@ def _of_labels(competition: Competition, train: File) -> Iterator[str]:
     values = labels.drop_nulls()
     if competition.task in ("multi_label", "multi_group"):
         values = values.str.split("|").explode()
+    if competition.task == "token":
+        values = values.str.split(" ").explode().replace("", None).drop_nulls()
     counts = dict(values.alias("label").value_counts(sort=True).iter_rows())
     known = sorted((name for name in competition.classes if name in counts), key=lambda name: -counts[name])
     shown = " · ".join(f"{name} {counts[name]:,}" for name in known[:10])

@@ -12,17 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.label_groups import encode_groups, group_slices, split_probs
 from kaggle_tools.metrics.checks import checked_probs, checked_weights
-from kaggle_tools.metrics.other_tasks import accuracy_by_group, evaluate_groups
+from kaggle_tools.metrics.other_tasks import accuracy_by_group, evaluate_groups, evaluate_tags
 from kaggle_tools.metrics.registry import metric_for
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tag_predictions import TagPredictions
 
 
-def score(name: str, predictions: Predictions) -> float:
+def score(name: str, predictions: Predictions | TagPredictions) -> float:
     """A metric of predictions that carry their true labels.
 
     Raises:
         UserError: No labels, a label that is not a class, or as `evaluate`.
     """
+    if isinstance(predictions, TagPredictions):
+        if predictions.labels is None:
+            raise UserError("these predictions carry no tags", next="OOF predictions do: runs/<run>/oof.parquet")
+        return evaluate_tags(name, predictions.labels.to_list(), predictions.tags)
     labels, classes, probs = predictions.labels, predictions.classes, predictions.probs
     if predictions.task in ("multi_label", "multi_group"):
         if labels is None:

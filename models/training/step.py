@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.classifier import TextClassifier
+from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
@@ -68,9 +69,9 @@ class GradientSource:
     Attributes:
         network: In train mode; receives them.
         rows: Training rows.
-        targets: (N,), (N, C) or (N, G), on `device`.
+        targets: (N,), (N, C), (N, G) or, of tags, (N, T), on `device`.
         loss: Of logits and targets, the mean over a batch.
-        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
         classes: C class names, which tell the label groups of ``multi_group``.
         device: Where the network is.
         bf16: Autocast.
@@ -150,11 +151,16 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     ids, mask = padded(source.rows, rows, source.device)
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
+    if source.task == "token":
+        targets = targets[:, : ids.shape[1]]
     logits = _logits(source, ids, mask, targets)
     if source.r_drop == 0:
         return source.loss(logits, targets)
     again = _logits(source, ids, mask, targets)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
+    if source.task == "token":
+        words = targets != NO_WORD
+        return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
     return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 
 
