@@ -7,20 +7,23 @@ cli evaluate roberta --truth test_with_labels.csv       # predictions/test_with_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from jobs.workspace import Run, Workspace
+from kaggle_tools.bio import count_illegal
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import encode_label_sets, group_scores, score
-from kaggle_tools.metrics.report import ClassificationReport, classification_report
+from kaggle_tools.metrics.report import ClassificationReport, classification_report, entity_report
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_predictions import TagPredictions
+from kaggle_tools.tag_rows import split_words
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class EvaluateResult:
     Attributes:
         run: Name.
         source: Predictions file.
-        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
         metric: The competition's metric.
         score: By it, at the metric's own threshold.
         threshold: That the report was made with; None but for multi_label.
-        report: The figures. For multi_group over the classes of all groups, each row having one of each.
+        report: The figures. For token over entity types, strictly judged; for multi_group over the classes of all
+            groups, each row having one of each.
         groups: For multi_group the accuracy of each group, ``exact_match`` and, for two groups, ``top_2_hit``.
+        n_illegal: For token tasks predicted ``I-`` tags that go on no entity, and so count for nothing.
     """
 
     run: str
@@ -63,6 +68,7 @@ class EvaluateResult:
     threshold: float | None
     report: ClassificationReport
     groups: Mapping[str, float] = field(default_factory=dict)
+    n_illegal: int = 0
 
 
 def run(options: EvaluateOptions) -> EvaluateResult:
@@ -74,6 +80,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     competition = Competition.find(options.start)
     found = Workspace(competition.root, competition).run(options.run)
     source, predictions = _predictions(found, competition, options.truth)
+    if isinstance(predictions, TagPredictions):
+        return _of_tags(found.name, source, competition, predictions)
     several = predictions.task != "single_label"
     truth, predicted = _label_sets(predictions, options.threshold)
     return EvaluateResult(
@@ -88,11 +96,31 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     )
 
 
-def _predictions(found: Run, competition: Competition, truth: Path | None) -> tuple[Path, Predictions]:
+def _of_tags(name: str, source: Path, competition: Competition, found: TagPredictions) -> EvaluateResult:
+    if found.labels is None:
+        raise UserError("these predictions carry no tags", next="name a table with --truth")
+    tags = found.tags
+    return EvaluateResult(
+        run=name,
+        source=source,
+        task=found.task,
+        metric=competition.metric,
+        score=score(competition.metric, found),
+        threshold=None,
+        report=entity_report(found.labels.to_list(), tags),
+        n_illegal=count_illegal(tags),
+    )
+
+
+def _load(path: Path, competition: Competition) -> Predictions | TagPredictions:
+    return TagPredictions.load(path) if competition.task == "token" else Predictions.load(path)
+
+
+def _predictions(found: Run, competition: Competition, truth: Path | None) -> tuple[Path, Predictions | TagPredictions]:
     if truth is None:
         if not found.oof.is_file():
             raise UserError(f"run '{found.name}' has no out-of-fold predictions", next="name a table with --truth")
-        return found.oof, Predictions.load(found.oof)
+        return found.oof, _load(found.oof, competition)
     source = found.predictions(truth.name.split(".")[0])
     if not source.is_file():
         raise UserError(
@@ -106,7 +134,11 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
     encoding, errors = competition.encoding_of(truth)
     fmt = sniff_format(truth, encoding=encoding, encoding_errors=errors)
     table = read_table(truth, columns=[id_column, *label_columns], fmt=fmt, id_column=id_column)
-    aligned = Predictions.load(source).align(table[id_column])
+    aligned = _load(source, competition).align(table[id_column])
+    if isinstance(aligned, TagPredictions):
+        return source, replace(
+            aligned, labels=pl.Series(split_words(table[label_columns[0]]), dtype=pl.List(pl.String))
+        )
     labels = table[label_columns[0]]
     if aligned.task == "multi_label":
         labels = labels.fill_null("")

@@ -8,6 +8,7 @@ with task ``token``. All lists of a row have one entry a word.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kaggle_tools.bio import legal_tags
+from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
@@ -176,6 +177,12 @@ def join(pieces: Sequence[TagPredictions], meta: Mapping[str, str]) -> TagPredic
         folds=np.concatenate([piece.folds for piece in pieces if piece.folds is not None]),
         meta=meta,
     )
+
+
+def count_entities(found: TagPredictions) -> dict[str, int]:
+    """Entities predicted of each type, types in the order of the tags."""
+    counts = Counter(kind for row in found.tags for kind, _, _ in entities(row))
+    return {tag[2:]: counts[tag[2:]] for tag in found.classes if tag.startswith("B-")}
 
 
 def as_lists(flat: pl.Series, offsets: NDArray[np.int64]) -> pl.Series:

@@ -20,6 +20,8 @@ def render_evaluate(result: EvaluateResult, console: Console) -> None:
     console.print(averages)
     for name, value in result.groups.items():
         console.print(f"{name} {value:.4f}", markup=False)
+    if result.n_illegal:
+        console.print(f"{result.n_illegal:,} predicted I- tags go on no entity and count for nothing", markup=False)
     several = result.task != "single_label"
     console.print(f"{result.metric} {result.score:.4f}, {'exact match' if several else 'accuracy'} ", end="")
     console.print(f"{report.exact_match:.4f}, Hamming loss {report.hamming_loss:.5f}")

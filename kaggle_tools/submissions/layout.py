@@ -118,7 +118,7 @@ def _layout(
             found=", ".join(values),
             expected=", ".join(competition.label_columns),
         )
-    if competition.submission_format == "labels":
+    if competition.submission_format == "labels" or competition.task == "token":
         if len(values) > 1:
             raise UserError(
                 f"the sample submission has {len(values)} columns beside the id, but labels need one",
