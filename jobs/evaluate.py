@@ -128,18 +128,20 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
             where=source,
             next=f"score it first: `cli score --input {truth} --model {found.folder}`",
         )
-    id_column, label_columns = competition.test_id or competition.id_column, competition.label_columns
-    if id_column is None or not label_columns:
-        raise UserError("ids and labels are needed to compare", where=competition.root / "competition.toml")
+    id_column, label_columns = competition.test_id, competition.label_columns
+    if not label_columns:
+        raise UserError("competition.toml names no label column", where=competition.root)
     encoding, errors = competition.encoding_of(truth)
     fmt = sniff_format(truth, encoding=encoding, encoding_errors=errors)
-    table = read_table(truth, columns=[id_column, *label_columns], fmt=fmt, id_column=id_column)
-    aligned = _load(source, competition).align(table[id_column])
-    if isinstance(aligned, TagPredictions):
-        return source, replace(
-            aligned, labels=pl.Series(split_words(table[label_columns[0]]), dtype=pl.List(pl.String))
-        )
+    columns = [*label_columns] if id_column is None else [id_column, *label_columns]
+    table = read_table(truth, columns=columns, fmt=fmt, id_column=id_column)
+    predictions = _load(source, competition)
+    aligned = predictions if id_column is None else predictions.align(table[id_column])
+    if len(table) != len(aligned):
+        raise UserError(f"{len(table):,} rows of labels for {len(aligned):,} predictions", where=truth)
     labels = table[label_columns[0]]
+    if isinstance(aligned, TagPredictions):
+        return source, replace(aligned, labels=pl.Series(split_words(labels), dtype=pl.List(pl.String)))
     if aligned.task == "multi_label":
         labels = labels.fill_null("")
     elif aligned.task == "multi_group":
