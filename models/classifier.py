@@ -61,6 +61,11 @@ class TextClassifier(nn.Module):
         """The part that comes pretrained; everything else is the head."""
         return self.body.base_model  # type: ignore[no-any-return]
 
+    @property
+    def takes_targets(self) -> bool:
+        """Whether the head is shown the batch's targets in training."""
+        return bool(getattr(self.head, "takes_targets", False))
+
     def forward(
         self,
         input_ids: Tensor,
@@ -86,7 +91,7 @@ class TextClassifier(nn.Module):
             return self.body(**inputs).logits  # type: ignore[no-any-return]
         output = self.body(**inputs, output_hidden_states=self.head.all_layers)
         earlier = output.hidden_states[:-1] if self.head.all_layers else ()
-        shown = {"targets": targets} if getattr(self.head, "takes_targets", False) else {}
+        shown = {"targets": targets} if self.takes_targets else {}
         return self.head((*earlier, output.last_hidden_state), attention_mask, **shown)  # type: ignore[no-any-return]
 
 

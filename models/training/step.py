@@ -84,11 +84,11 @@ class GradientSource:
     targets: Tensor
     loss: Loss
     task: str
-    classes: tuple[str, ...]
     device: torch.device
     bf16: bool
     r_drop: float
     micro: MicroBatch
+    classes: tuple[str, ...] = ()
 
 
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -165,8 +165,9 @@ def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
+    shown = {"targets": targets} if getattr(source.network, "takes_targets", False) else {}
     with autocast(source.device, source.bf16):
-        return source.network(ids, mask, targets=targets)  # type: ignore[no-any-return]
+        return source.network(ids, mask, **shown)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
