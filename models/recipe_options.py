@@ -115,8 +115,8 @@ class LossOptions:
 
     name: str = "auto"
     class_weights: Literal["none", "balanced"] = "none"
-    group_weights: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    group_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
