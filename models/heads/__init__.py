@@ -3,11 +3,13 @@
 A head is a function from a `HeadShape` and keyword options (its section of the recipe) to a module with
 
     all_layers: bool                                    # whether it wants every layer's hidden states
-    forward(hidden, mask) -> logits                     # (B, C)
+    forward(hidden, mask) -> logits                     # (B, C); of a head for tags (B, T, C)
 
     hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
              that ``hidden[-1]`` always is the last layer
     mask     (B, T), nonzero where a token is real; None where all are. Real tokens come first in a row
+
+A head that has `takes_targets` is called with the batch's targets besides, in training.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from torch import nn
 
 from models.heads.convolutional import conv, rnn_conv, textcnn
+from models.heads.linked import linked
 from models.heads.pooled import (
     HeadShape,
     attention,
@@ -30,8 +33,9 @@ from models.heads.pooled import (
     weighted_layers,
 )
 from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
+from models.heads.tagging import crf, tags
 
-__all__ = ["HEADS", "HeadShape"]
+__all__ = ["HEADS", "ONLY_FOR", "HeadShape"]
 
 
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
@@ -44,6 +48,9 @@ def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
         dropout: Before the classifier; None: as the configuration says.
     """
 
+
+# Heads for one kind of task only; all others give a vector of logits for a text.
+ONLY_FOR = {"linked": "multi_group", "tags": "token", "crf": "token"}
 
 HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "stock": stock,
@@ -64,4 +71,7 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "textcnn": textcnn,
     "conv": conv,
     "rnn_conv": rnn_conv,
+    "linked": linked,
+    "tags": tags,
+    "crf": crf,
 }

@@ -34,7 +34,9 @@ from models.inference.members import (
     group_members,
     load_member,
 )
+from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens
+from models.tagging import WordRows
 from models.text.cleaning import clean
 
 
@@ -97,10 +99,13 @@ class Scored:
     Attributes:
         probs: For each run (N, C) float32 probabilities, the mean over its folds; columns as `Scorer.classes`.
         stats: What it took.
+        offsets: Where words have tags, (N + 1,) int64: row i has the words ``offsets[i]:offsets[i + 1]`` of the (W, C)
+            probabilities; None for other tasks.
     """
 
     probs: dict[str, NDArray[np.float32]]
     stats: ShardStats = field(default_factory=ShardStats)
+    offsets: NDArray[np.int64] | None = None
 
 
 class NonFinite(ModelError):
@@ -177,7 +182,10 @@ class Scorer:
         self._place(PRECISIONS[name])
 
     def score(self, texts: Sequence[str | None] | pl.Series) -> dict[str, NDArray[np.float32]]:
-        """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text."""
+        """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text.
+
+        Where words have tags, (W, C) of the words of all texts, one text after the other.
+        """
         return self.infer(self.prepare(texts)).probs
 
     def prepare(self, texts: Sequence[str | None] | pl.Series) -> Prepared:
@@ -202,6 +210,8 @@ class Scorer:
         """
         began = time.perf_counter()
         stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
+        if self.task == "token":
+            return self._infer_tags(prepared, stats, tick, began)
         if prepared.n_rows == 0:
             return Scored({run: np.empty((0, len(self.classes)), dtype=np.float32) for run in self.runs}, stats)
         stats.scored = max(len(d.texts) for d in prepared.distinct.values())
@@ -239,6 +249,37 @@ class Scorer:
         sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
         synchronise(self.device)
         return {run: total.cpu().numpy() for run, total in sums.items()}
+
+    def _infer_tags(
+        self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float
+    ) -> Scored:
+        """`infer` where words have tags: (W, C) for the words of all rows, one row after the other."""
+        stats.scored = max((len(d.texts) for d in prepared.distinct.values()), default=0)
+        sums: dict[str, NDArray[np.float32]] = {}
+        offsets = np.zeros(1, np.int64)
+        for group, words in zip(self.groups, prepared.features, strict=True):
+            assert isinstance(group, NetworkGroup)
+            assert isinstance(words, WordRows)
+            inverse = prepared.distinct[group.cleaning].inverse
+            offsets, places = repeat_words(words.offsets, inverse)
+            outputs = tag_group(
+                group, words, self.classes, self.device, self.budget, _scaled(tick, 1 / len(self.groups))
+            )
+            for run, probs in _sum_by_run(group.runs, outputs).items():
+                sums[run] = sums[run] + probs[places] if run in sums else probs[places]
+            n_tokens, unseen = int(words.rows.lengths.sum()), [int((row < 0).sum()) for row in words.first]
+            stats.tokens += n_tokens
+            stats.computed_tokens += n_tokens * len(group.networks)
+            stats.truncated += sum(n > 0 for n in unseen)
+            stats.lost += sum(unseen)
+            stats.flop += n_tokens * group.flop_per_token
+        for run, total in sums.items():
+            total /= np.float32(self._folds[run])
+            if not np.isfinite(total).all():
+                bad = np.flatnonzero(~np.isfinite(total).all(axis=1))
+                raise NonFinite(run, np.unique(np.searchsorted(offsets, bad, side="right") - 1).tolist())
+        stats.infer_s = time.perf_counter() - began
+        return Scored({run: sums[run] for run in self.runs}, stats, offsets)
 
     def _shares(self, features: Sequence[Features]) -> list[float]:
         """Each group's share of the work; a linear model counts as a hundredth of all of it."""

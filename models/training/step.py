@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.classifier import TextClassifier
+from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
@@ -68,9 +69,10 @@ class GradientSource:
     Attributes:
         network: In train mode; receives them.
         rows: Training rows.
-        targets: (N,) or (N, C), on `device`.
+        targets: (N,), (N, C), (N, G) or, of tags, (N, T), on `device`.
         loss: Of logits and targets, the mean over a batch.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
+        classes: C class names, which tell the label groups of ``multi_group``.
         device: Where the network is.
         bf16: Autocast.
         r_drop: Weight of the divergence between two passes; 0: one pass.
@@ -86,6 +88,7 @@ class GradientSource:
     bf16: bool
     r_drop: float
     micro: MicroBatch
+    classes: tuple[str, ...] = ()
 
 
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -148,17 +151,23 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     ids, mask = padded(source.rows, rows, source.device)
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
-    logits = _logits(source, ids, mask)
+    if source.task == "token":
+        targets = targets[:, : ids.shape[1]]
+    logits = _logits(source, ids, mask, targets)
     if source.r_drop == 0:
         return source.loss(logits, targets)
-    again = _logits(source, ids, mask)  # under another draw of dropout
+    again = _logits(source, ids, mask, targets)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
-    return loss + source.r_drop * symmetric_kl(logits, again, source.task)
+    if source.task == "token":
+        words = targets != NO_WORD
+        return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
+    return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 
 
-def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None) -> Tensor:
+def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
+    shown = {"targets": targets} if getattr(source.network, "takes_targets", False) else {}
     with autocast(source.device, source.bf16):
-        return source.network(ids, mask)  # type: ignore[no-any-return]
+        return source.network(ids, mask, **shown)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
