@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
+from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import RunFolder
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
@@ -74,6 +75,9 @@ class FoldSummary:
         kept: Epoch that was kept; 0 for a linear run.
         history: A dictionary an epoch: epoch, train_loss, valid_loss, score, seconds.
         reused: Whether it was finished before this call.
+        micro_batch_size: Rows that went through the network at once; 0 for a linear run.
+        halvings: How often memory made it smaller.
+        n_pseudo: Rows with pseudo-labels that it was trained on besides.
     """
 
     fold: int
@@ -83,6 +87,9 @@ class FoldSummary:
     kept: int
     history: tuple[dict[str, Any], ...]
     reused: bool
+    micro_batch_size: int = 0
+    halvings: int = 0
+    n_pseudo: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,8 @@ def run(options: TrainOptions) -> TrainResult:
     metric = _check_request(competition, recipe, options.device)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    teacher = find_teacher(workspace, competition, recipe, rows, options.device)
+    rows = with_teacher(rows, teacher)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
         recipe=recipe.to_toml(),
@@ -136,7 +145,8 @@ def run(options: TrainOptions) -> TrainResult:
     folder.claim(asked, force=options.force)
     todo = [fold for fold in asked if folder.finished(fold) is None]
     if todo:
-        train_one = fold_trainer(Task(recipe, competition.classes, rows, metric, options.device, options.on_progress))
+        task = Task(recipe, competition.classes, rows, metric, options.device, labeller(teacher), options.on_progress)
+        train_one = fold_trainer(task)
         for fold in todo:
             _train_fold(fold, rows, folder, competition, train_one)
     return _conclude(recipe, competition, rows, folder, todo, began)
@@ -203,7 +213,14 @@ def _train_fold(
     if not len(inside) or not len(outside):
         raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
     trained = train_one(fold, outside, inside, folder.fold(fold))
-    about = {"seconds": time.perf_counter() - began, "kept": trained.kept, "history": trained.history}
+    about = {
+        "seconds": time.perf_counter() - began,
+        "kept": trained.kept,
+        "history": trained.history,
+        "micro_batch_size": trained.micro_batch_size,
+        "halvings": trained.halvings,
+        "n_pseudo": trained.n_pseudo,
+    }
     piece = Predictions(
         ids=rows.ids.gather(inside),
         classes=competition.classes,
@@ -252,6 +269,9 @@ def _summary(fold: int, piece: Predictions, competition: Competition, reused: bo
         kept=training["kept"],
         history=tuple(training["history"]),
         reused=reused,
+        micro_batch_size=training.get("micro_batch_size", 0),
+        halvings=training.get("halvings", 0),
+        n_pseudo=training.get("n_pseudo", 0),
     )
 
 

@@ -34,6 +34,7 @@ class TrainingRows:
         labels: (N,) String as in the file; empty for a multi-label row without labels.
         targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label.
         folds: (N,) int16.
+        all_texts: Cleaned texts of the whole table, those that a limit leaves out included.
         n_null_texts: Texts that were null and count as empty.
         fingerprint: Of everything above and of what it is trained and judged by.
     """
@@ -43,6 +44,7 @@ class TrainingRows:
     labels: pl.Series
     targets: NDArray[Any]
     folds: NDArray[np.int16]
+    all_texts: pl.Series
     n_null_texts: int
     fingerprint: str
 
@@ -70,15 +72,17 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     groups = table["group"].alias(f.group_column) if f.group_column is not None else None
     several = competition.task == "multi_label"
     folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups, label_sets=several)
+    all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw = table["text"].gather(keep)
     ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]
     return TrainingRows(
         ids=ids,
-        texts=clean(raw, recipe.data.cleaning),
+        texts=all_texts.gather(keep),
         labels=labels,
         targets=targets,
         folds=folds,
+        all_texts=all_texts,
         n_null_texts=raw.null_count(),
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )

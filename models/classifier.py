@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from models.checkpoint import CheckpointSpec
+from models.depth import reinitialise_top_layers
 from models.errors import ModelError, did_you_mean
 from models.folders import whole_folder
 from models.heads import HEADS, HeadShape
+from models.heads.pooled import Pooler
 from models.hub import local_folder
 from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
 from models.recipe import Recipe, ScratchOptions
@@ -158,7 +160,12 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
             next="write a recipe with a smaller max_length",
         )
-    return TextClassifier(body, _make_head(recipe.head.name, recipe.head.options, config))
+    head = _make_head(recipe.head.name, recipe.head.options, config, recipe.head.dropout_samples)
+    if head is not None:
+        _hand_over_pooler(body, head)
+    classifier = TextClassifier(body, head)
+    reinitialise_top_layers(classifier, recipe.encoder.reinit_layers)
+    return classifier
 
 
 def position_limit(body: Any) -> int | None:
@@ -172,11 +179,21 @@ def position_limit(body: Any) -> int | None:
     return getattr(body.config, "max_position_embeddings", None)
 
 
-def _make_head(name: str, options: dict[str, Any], config: Any) -> nn.Module | None:
+def _make_head(name: str, options: dict[str, Any], config: Any, samples: int = 1) -> nn.Module | None:
     if name not in HEADS:
         raise ModelError(f"unknown head '{name}'", next=did_you_mean(name, list(HEADS)))
-    shape = HeadShape(hidden=config.hidden_size, layers=config.num_hidden_layers, classes=config.num_labels)
+    shape = HeadShape(
+        hidden=config.hidden_size, layers=config.num_hidden_layers, classes=config.num_labels, dropout_samples=samples
+    )
     return HEADS[name](shape, **options)
+
+
+def _hand_over_pooler(body: Any, head: nn.Module) -> None:
+    """A head with a pooler begins with the encoder's own, where there is one."""
+    own = getattr(getattr(body, "pooler", None), "dense", None)
+    for module in head.modules():
+        if isinstance(module, Pooler) and own is not None and own.weight.shape == module.dense.weight.shape:
+            module.dense.load_state_dict(own.state_dict())
 
 
 def _load_head(folder: Path, spec: CheckpointSpec, config: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What training minimises. Adding a loss is adding a function and its name to one of the dictionaries.
+"""What training minimises. Adding a loss is adding a function and its name to `SINGLE_LABEL`, `MULTI_LABEL` or both.
 
 A loss is ``loss(logits, targets, weights, **options) -> mean over the batch``; its keyword-only parameters are the keys
 of the recipe's `[loss]` section. All compute in float32, whatever the precision of the logits.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -58,9 +58,107 @@ def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, label
     return loss.mean() if weights is None else (loss * weights).mean()
 
 
-SINGLE_LABEL: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "focal": focal}
-MULTI_LABEL: dict[str, Callable[..., Tensor]] = {"bce": bce}
+def multilabel_ce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """log(1 + Σ e^s over absent labels) + log(1 + Σ e^−s over present ones), mean over rows.
+
+    A softmax cross-entropy for any number of labels: the 1 is a threshold class with logit 0, which present labels are
+    to exceed and absent ones to stay below. One rare label weighs as much as sixty frequent absences, which is what
+    `bce` lacks with many labels. Sigmoids of such logits decide rightly at one half, but are no calibrated
+    probabilities. Class weights multiply the terms of the sums. Su et al. 2022, "ZLPR: a novel loss for multi-label
+    classification".
+    """
+    scores, present = logits.float(), targets > 0.5
+    bonus = 0.0 if weights is None else weights.log()  # (C,); -inf for a weight of 0, which drops the term
+    out = scores.new_full((), -torch.inf)
+    absent_terms = torch.where(present, out, scores + bonus)
+    present_terms = torch.where(present, bonus - scores, out)
+    threshold = scores.new_zeros(len(scores), 1)
+    both = [torch.cat([terms, threshold], dim=-1).logsumexp(-1) for terms in (absent_terms, present_terms)]
+    return (both[0] + both[1]).mean()
+
+
+def binary_focal(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, gamma: Annotated[float, Between(0.0)] = 2.0
+) -> Tensor:
+    """Focal loss of each label's own yes or no, mean over rows and labels; see `focal`."""
+    present = targets > 0.5
+    log_p = F.logsigmoid(torch.where(present, logits.float(), -logits.float()))  # (B, C), of the true answer
+    miss = (-torch.expm1(log_p)).clamp(min=1e-7)
+    loss = -(miss**gamma) * log_p
+    return loss.mean() if weights is None else (loss * weights).mean()
+
+
+def smooth_f1(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    average: Literal["macro", "micro"] = "macro",
+    epsilon: Annotated[float, Between(1e-6)] = 1.0,
+) -> Tensor:
+    """1 − F1 of the batch with probabilities in place of counts: F1 = (2 Σ y·p + ε) / (Σ y + Σ p + ε).
+
+    ``macro`` is the mean over classes, ``micro`` sums over classes first. A class that the batch lacks gives ε / (Σ p +
+    ε), so that ε also tells how much its false alarms cost. The loss depends on the batch as a whole: large batches
+    serve it best, and micro-batches change it. Class weights weigh classes. Su Jianlin 2019 on smoothing of functions
+    (spaces.ac.cn/archives/6620).
+    """
+    probs, truth = _probs_and_truth(logits, targets)
+    hits, both = (truth * probs).sum(0), truth.sum(0) + probs.sum(0)  # (C,)
+    share = torch.ones_like(hits) if weights is None else weights
+    if average == "micro":
+        return 1 - (2 * (share * hits).sum() + epsilon) / ((share * both).sum() + epsilon)
+    f1 = (2 * hits + epsilon) / (both + epsilon)
+    return 1 - (share * f1).sum() / share.sum()
+
+
+def mse(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, pull: Annotated[float, Between(0.0)] = 0.1
+) -> Tensor:
+    """Mean of (y − p)² + pull · (½ − p)² over rows and classes: squared error, drawn towards indecision.
+
+    p are probabilities (softmax for one label a row, sigmoids for several). Class weights multiply a class's terms.
+    """
+    probs, truth = _probs_and_truth(logits, targets)
+    loss = (truth - probs).square() + pull * (0.5 - probs).square()
+    return loss.mean() if weights is None else (loss * weights).mean()
+
+
+SINGLE_LABEL: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "smooth_f1": smooth_f1,
+    "mse": mse,
+}
+MULTI_LABEL: dict[str, Callable[..., Tensor]] = {
+    "bce": bce,
+    "multilabel_ce": multilabel_ce,
+    "binary_focal": binary_focal,
+    "smooth_f1": smooth_f1,
+    "mse": mse,
+}
 LOSSES: dict[str, Callable[..., Tensor]] = {**SINGLE_LABEL, **MULTI_LABEL}
+
+
+def symmetric_kl(first: Tensor, second: Tensor, task: str) -> Tensor:
+    """½ KL(p‖q) + ½ KL(q‖p) of two forward passes over the same rows, mean over rows: the extra term of R-Drop.
+
+    Liang et al. 2021, "R-Drop: regularized dropout for neural networks".
+
+    Args:
+        first: (B, C) logits.
+        second: (B, C) logits under another draw of dropout.
+        task: ``single_label``: of the two softmax distributions; ``multi_label``: of each label's yes or no, summed.
+    """
+    if task == "single_label":
+        log_p, log_q = first.float().log_softmax(-1), second.float().log_softmax(-1)  # (B, C)
+    else:
+        log_p, log_q = (
+            torch.stack([F.logsigmoid(s.float()), F.logsigmoid(-s.float())], dim=-1) for s in (first, second)
+        )  # (B, C, 2)
+    # (p − q)(log p − log q) is the sum of both divergences, term by term.
+    terms = (log_p.exp() - log_q.exp()) * (log_p - log_q)
+    return 0.5 * terms.flatten(1).sum(1).mean()
 
 
 def make_loss(options: LossOptions, task: str, weights: Tensor | None = None) -> Loss:
@@ -89,3 +187,10 @@ def balanced_weights(targets: NDArray[np.generic], n_classes: int) -> NDArray[np
     weights = np.zeros(n_classes, np.float32)
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return weights
+
+
+def _probs_and_truth(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C) float32 probabilities and (B, C) float32 of 0 and 1, for either task."""
+    if targets.ndim == 1:
+        return logits.float().softmax(-1), F.one_hot(targets, logits.shape[-1]).float()
+    return logits.float().sigmoid(), targets.float()

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from models.errors import ModelError, did_you_mean
 from models.schema import Between, Place, check_options, read_table, to_toml
+from models.text.augmentation import AUGMENTATIONS
 from models.text.cleaning import check_steps
 
 
@@ -26,7 +27,7 @@ class ScratchOptions:
 
     Attributes:
         architecture: Only ``bert``.
-        layers: Transformer layers.
+        layers: Transformer layers; 0: embeddings of tokens and positions alone, for heads such as ``textcnn``.
         hidden: Width; a multiple of `heads`.
         heads: Attention heads.
         intermediate: Width of the feed-forward layers.
@@ -36,7 +37,7 @@ class ScratchOptions:
     """
 
     architecture: Literal["bert"] = "bert"
-    layers: Annotated[int, Between(1)] = 2
+    layers: Annotated[int, Between(0)] = 2
     hidden: Annotated[int, Between(1)] = 128
     heads: Annotated[int, Between(1)] = 2
     intermediate: Annotated[int, Between(1)] = 512
@@ -52,10 +53,12 @@ class EncoderOptions:
     Attributes:
         path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
         scratch: An encoder made for this run.
+        reinit_layers: With `path`: so many of the top layers get new random weights.
     """
 
     path: str | None = None
     scratch: ScratchOptions | None = None
+    reinit_layers: Annotated[int, Between(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,12 @@ class HeadOptions:
     Attributes:
         name: ``stock`` (the architecture's own, so that stock transformers loads it) or a name in `models.heads.HEADS`.
         options: Keyword arguments of the head's function, such as ``dropout``.
+        dropout_samples: Draws of dropout in training whose logits are averaged; not for ``stock``.
     """
 
     name: str = "stock"
     options: dict[str, Any] = field(default_factory=dict)
+    dropout_samples: Annotated[int, Between(1)] = 1
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,78 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
+class SamplerOptions:
+    """`[sampler]`: which rows an epoch draws.
+
+    Attributes:
+        name: A name in `models.training.samplers.SAMPLERS`.
+        options: Keyword arguments of its function, such as ``q``.
+    """
+
+    name: str = "instance"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdversaryOptions:
+    """`[adversary]`: training against perturbed weights.
+
+    Attributes:
+        name: A name in `models.training.adversary.ADVERSARIES`.
+        start_epoch: First epoch with it, from 1.
+        options: Keyword arguments of its function, such as ``epsilon``.
+    """
+
+    name: str = "none"
+    start_epoch: Annotated[int, Between(1)] = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """`[augmentation]`: changed copies of the training rows of a fold; validation rows stay as they are.
+
+    Attributes:
+        steps: Names in `models.text.augmentation.AUGMENTATIONS`; each copy goes through one of them.
+        copies: Of each row; 0: no augmentation.
+        rate: Share of a text's words (Chinese: characters) that a step changes.
+        synonyms: File of synonyms: a line a group, separated by tabs; ``replace`` needs it.
+    """
+
+    steps: tuple[str, ...] = ("delete", "swap")
+    copies: Annotated[int, Between(0)] = 0
+    rate: Annotated[float, Between(0.0, 1.0)] = 0.1
+    synonyms: str | None = None
+
+
+@dataclass(frozen=True)
+class PseudoLabelOptions:
+    """`[pseudo_labels]`: texts without labels join the training rows of a fold, labelled by a run where it is sure.
+
+    Attributes:
+        run: Name of the run that labels; None: no pseudo-labels.
+        table: Table of texts, relative to competition.toml; None: the competition's test table.
+        source: ``fold``: each fold is taught by the run's checkpoint of the same fold, which saw none of the fold's
+            validation rows either; ``predictions``: by `runs/<run>/predictions/<table>.parquet`, the mean of all folds.
+        threshold: Confidence that a text needs: its most probable class's probability, or for several labels the least
+            sure of its decisions.
+    """
+
+    run: str | None = None
+    table: str | None = None
+    source: Literal["fold", "predictions"] = "fold"
+    threshold: Annotated[float, Between(0.5, 1.0)] = 0.9
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """`[training]`.
 
     Attributes:
         epochs: Passes over the training rows of a fold.
         batch_size: Rows a step.
+        micro_batch_size: Rows that go through the network at once; their gradients are added up to those of the batch.
+            None: the whole batch. Halved when a GPU runs out of memory.
         learning_rate: Peak, for the encoder.
         head_learning_rate: Peak, for the head; None: the same.
         weight_decay: Of matrices; biases and norms have none.
@@ -136,10 +207,15 @@ class TrainingOptions:
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
         patience: Stop after so many epochs without a better score; None: never.
         gradient_checkpointing: Spend time to save memory.
+        layer_decay: The learning rate of each layer is that of the layer above times this; the embeddings' the lowest.
+        unfreeze: Share of all steps over which the encoder thaws from its top layer down; 0: all trains from the start.
+        ema: Decay of an exponential moving average of the weights, which is then validated and kept; None: no average.
+        r_drop: Weight of the symmetric divergence between two passes with different dropout; 0: one pass.
     """
 
     epochs: Annotated[int, Between(1)] = 3
     batch_size: Annotated[int, Between(1)] = 32
+    micro_batch_size: Annotated[int | None, Between(1)] = None
     learning_rate: Annotated[float, Between(0.0)] = 2e-5
     head_learning_rate: Annotated[float | None, Between(0.0)] = None
     weight_decay: Annotated[float, Between(0.0)] = 0.01
@@ -151,6 +227,10 @@ class TrainingOptions:
     keep: Literal["best", "last"] = "best"
     patience: Annotated[int | None, Between(1)] = None
     gradient_checkpointing: bool = False
+    layer_decay: Annotated[float | None, Between(0.01, 1.0)] = None
+    unfreeze: Annotated[float, Between(0.0, 1.0)] = 0.0
+    ema: Annotated[float | None, Between(0.0, 0.99999)] = None
+    r_drop: Annotated[float, Between(0.0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -161,8 +241,8 @@ class Recipe:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout.
-        encoder, head, loss, training: For ``transformer``.
-        data, folds: For both.
+        encoder, head, loss, sampler, adversary, augmentation, training: For ``transformer``.
+        data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
 
@@ -174,6 +254,10 @@ class Recipe:
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
     loss: LossOptions = LossOptions()
+    sampler: SamplerOptions = SamplerOptions()
+    adversary: AdversaryOptions = AdversaryOptions()
+    augmentation: AugmentationOptions = AugmentationOptions()
+    pseudo_labels: PseudoLabelOptions = PseudoLabelOptions()
     training: TrainingOptions = TrainingOptions()
     linear: dict[str, Any] = field(default_factory=dict)
 
@@ -183,7 +267,7 @@ class Recipe:
         return to_toml({key: v for key, v in dataclasses.asdict(self).items() if key not in other})
 
 
-_TRANSFORMER = ("encoder", "head", "loss", "training")
+_TRANSFORMER = ("encoder", "head", "loss", "sampler", "adversary", "augmentation", "training")
 _LINEAR = ("linear",)
 
 
@@ -228,7 +312,8 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
-        _check_head_and_loss(recipe, place)
+        _check_named_parts(recipe, place)
+        _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
@@ -237,19 +322,37 @@ def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
     scratch = encoder.scratch
     if (encoder.path is None) == (scratch is None):
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
+    if scratch is not None and encoder.reinit_layers:
+        raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
 
 
-def _check_head_and_loss(recipe: Recipe, place: Place) -> None:
+def _check_augmentation(options: AugmentationOptions, place: Place) -> None:
+    for step in options.steps:
+        if step not in AUGMENTATIONS:
+            raise place.error(f"unknown step '{step}'", next=did_you_mean(step, list(AUGMENTATIONS)))
+    if options.copies and not options.steps:
+        raise place.error("copies without steps", next=f"name some of {', '.join(AUGMENTATIONS)}")
+    if options.copies and "replace" in options.steps and options.synonyms is None:
+        raise place.error("step 'replace' needs synonyms", next='name a file: synonyms = "synonyms.tsv"')
+
+
+def _check_named_parts(recipe: Recipe, place: Place) -> None:
     # Here, because torch takes seconds to import and a linear recipe has no need of it.
     from models.heads import HEADS
     from models.losses import LOSSES
+    from models.training.adversary import ADVERSARIES
+    from models.training.samplers import SAMPLERS
 
-    for key, name, known, options in (
-        ("head", recipe.head.name, HEADS, recipe.head.options),
-        ("loss", recipe.loss.name, {"auto": LOSSES["cross_entropy"], **LOSSES}, recipe.loss.options),
+    for key, part, known in (
+        ("head", recipe.head, HEADS),
+        ("loss", recipe.loss, {"auto": LOSSES["cross_entropy"], **LOSSES}),
+        ("sampler", recipe.sampler, SAMPLERS),
+        ("adversary", recipe.adversary, ADVERSARIES),
     ):
-        if name not in known:
-            raise place.inside(key).error(f"unknown {key} '{name}'", next=did_you_mean(name, list(known)))
-        check_options(known[name], options, place.inside(key))
+        if part.name not in known:
+            raise place.inside(key).error(f"unknown {key} '{part.name}'", next=did_you_mean(part.name, list(known)))
+        check_options(known[part.name], part.options, place.inside(key))
+    if recipe.head.name == "stock" and recipe.head.dropout_samples > 1:
+        raise place.inside("head").error("dropout_samples is for heads of ours, not for 'stock'")

@@ -1,4 +1,4 @@
-"""Signatures of the commands that make runs: init, train, import."""
+"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate."""
 
 from __future__ import annotations
 
@@ -46,6 +46,34 @@ def init(
     overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format)
     options = command.InitOptions(train, test, sample, overrides, force=force)
     emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli lengths --recipe recipes/roberta-base.toml",
+        "cli lengths --input posts.csv.gz --text content --encoder bert-base-chinese --cover 0.995",
+    )
+)
+def lengths(
+    inputs: Annotated[
+        list[Path] | None, option("--input", "-i", help="Table of texts; again for more. Default: the training table.")
+    ] = None,
+    text: Annotated[str | None, option("--text", help="Column of texts; default: the competition's.")] = None,
+    recipe: Annotated[Path | None, option("--recipe", help="Use its encoder's tokenizer and its cleaning.")] = None,
+    encoder: Annotated[
+        str | None, option("--encoder", help="Directory or Hub id of a tokenizer. Neither: characters are counted.")
+    ] = None,
+    cover: Annotated[float, option("--cover", help="Share of the texts that max_length should leave whole.")] = 0.99,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell how long texts are, in tokens or characters, and which max_length suits them."""
+    from jobs import lengths as command
+    from jobs.show.lengths import render_lengths
+    from jobs.show.output import emit
+
+    options = command.LengthsOptions(tuple(inputs or ()), text, recipe, encoder, cover)
+    emit(command.run(options), render_lengths, as_json=as_json, quiet=quiet)
 
 
 @app.command(
@@ -118,3 +146,31 @@ def import_run(
         name, oof, test, id_column, label, column, oof_ids, test_ids, logits, normalise, force
     )
     emit(command.run(options), render_import, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli evaluate roberta",
+        "cli evaluate roberta --truth test_with_labels.csv --threshold 0.4",
+    )
+)
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run that is complete.")],
+    truth: Annotated[
+        Path | None,
+        option("--truth", help="Table with ids and labels that the run has scored. Default: its OOF predictions."),
+    ] = None,
+    threshold: Annotated[
+        float,
+        option("--threshold", min=0.0, max=1.0, help="Probability from which on a row has a label (multi_label)."),
+    ] = 0.5,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show precision, recall and F1 of a run: averages, exact match, Hamming loss, each class."""
+    from jobs import evaluate as command
+    from jobs.show.evaluate import render_evaluate
+    from jobs.show.output import emit
+
+    options = command.EvaluateOptions(run, truth, threshold)
+    emit(command.run(options), render_evaluate, as_json=as_json, quiet=quiet)

@@ -13,7 +13,7 @@ from rich.table import Table
 from jobs.imports import ImportResult
 from jobs.init import InitResult
 from jobs.show.output import duration, short_path, stderr
-from jobs.train import TrainResult
+from jobs.train import FoldSummary, TrainResult
 from models.training.progress import OnProgress
 from models.training.progress import Progress as Step
 
@@ -38,8 +38,9 @@ def render_train(result: TrainResult, console: Console) -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     for fold in result.folds:
         kept = str(fold.kept) if fold.kept else "-"
-        note = "from before" if fold.reused else ""
-        table.add_row(str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), note)
+        table.add_row(
+            str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
+        )
     console.print(table)
     if result.n_null_texts:
         console.print(f"{result.n_null_texts:,} rows without text counted as empty text", markup=False)
@@ -49,6 +50,16 @@ def render_train(result: TrainResult, console: Console) -> None:
     if result.score is not None:
         console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
+
+
+def _note(fold: FoldSummary) -> str:
+    """What is special about a fold."""
+    parts = ["from before"] if fold.reused else []
+    if fold.n_pseudo:
+        parts.append(f"{fold.n_pseudo:,} pseudo-labels")
+    if fold.halvings:
+        parts.append(f"memory for {fold.micro_batch_size} rows at once")
+    return ", ".join(parts)
 
 
 def render_import(result: ImportResult, console: Console) -> None:

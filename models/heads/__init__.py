@@ -7,7 +7,7 @@ A head is a function from a `HeadShape` and keyword options (its section of the 
 
     hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
              that ``hidden[-1]`` always is the last layer
-    mask     (B, T), nonzero where a token is real; None where all are
+    mask     (B, T), nonzero where a token is real; None where all are. Real tokens come first in a row
 """
 
 from __future__ import annotations
@@ -16,7 +16,20 @@ from collections.abc import Callable
 
 from torch import nn
 
-from models.heads.pooled import HeadShape, cls, cls_last_layers, max_, mean, mean_max, weighted_layers
+from models.heads.convolutional import conv, rnn_conv, textcnn
+from models.heads.pooled import (
+    HeadShape,
+    attention,
+    cls,
+    cls_last_layers,
+    cls_pooler,
+    max_,
+    mean,
+    mean_max,
+    pooler,
+    weighted_layers,
+)
+from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
 
 __all__ = ["HEADS", "HeadShape"]
 
@@ -40,4 +53,15 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "mean_max": mean_max,
     "cls_last_layers": cls_last_layers,
     "weighted_layers": weighted_layers,
+    "pooler": pooler,
+    "cls_pooler": cls_pooler,
+    "attention": attention,
+    "rnn": rnn,
+    "pooler_rnn": pooler_rnn,
+    "lstm_gru": lstm_gru,
+    "weighted_rnn": weighted_rnn,
+    "hire": hire,
+    "textcnn": textcnn,
+    "conv": conv,
+    "rnn_conv": rnn_conv,
 }

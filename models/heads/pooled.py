@@ -16,11 +16,22 @@ Dropout = Annotated[float, Between(0.0, 0.95)]
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What a head must fit: the encoder's width D and number of layers (embeddings not counted), and C classes."""
+    """What a head must fit.
+
+    Attributes:
+        hidden: Width D of the encoder.
+        layers: Of the encoder, embeddings not counted; 0 for embeddings alone.
+        classes: C.
+        dropout_samples: Draws of dropout in training whose logits are averaged (multi-sample dropout, Inoue 2019).
+    """
 
     hidden: int
     layers: int
     classes: int
+    dropout_samples: int = 1
+
+
+Pool = Callable[[tuple[Tensor, ...], Tensor | None], Tensor]
 
 
 class PooledHead(nn.Module):
@@ -28,74 +39,119 @@ class PooledHead(nn.Module):
 
     Args:
         pool: ``(hidden, mask) -> (B, width)``; a module where it has weights.
+        shape: Classes and draws of dropout are read.
         width: Of what `pool` gives.
-        classes: C.
         dropout: On the pooled vector.
         all_layers: Whether `pool` reads more than the last layer.
     """
 
-    def __init__(
-        self,
-        pool: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
-        *,
-        width: int,
-        classes: int,
-        dropout: float,
-        all_layers: bool = False,
-    ) -> None:
+    def __init__(self, pool: Pool, shape: HeadShape, *, width: int, dropout: float, all_layers: bool = False) -> None:
         super().__init__()
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(width, shape.classes)
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
         self.all_layers = all_layers
+        self.samples = shape.dropout_samples
 
     def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
         """(B, C) logits."""
         pooled = self.pool(hidden, mask).to(self.classifier.weight.dtype)  # (B, width)
-        logits: Tensor = self.classifier(self.dropout(pooled))
-        return logits
+        if not self.training or self.samples == 1:
+            logits: Tensor = self.classifier(self.dropout(pooled))
+            return logits
+        # The mean of the logits is the classifier's logits of the mean: one product for all draws.
+        drawn = torch.stack([self.dropout(pooled) for _ in range(self.samples)]).mean(0)
+        return self.classifier(drawn)  # type: ignore[no-any-return]
 
 
 def cls(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """The first token's vector of the last layer."""
-    return PooledHead(_first, width=shape.hidden, classes=shape.classes, dropout=dropout)
+    return PooledHead(first_token, shape, width=shape.hidden, dropout=dropout)
 
 
 def mean(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """Mean of the last layer over the real tokens."""
-    return PooledHead(_mean, width=shape.hidden, classes=shape.classes, dropout=dropout)
+    return PooledHead(mean_pool, shape, width=shape.hidden, dropout=dropout)
 
 
 def max_(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """Maximum of the last layer over the real tokens."""
-    return PooledHead(_max, width=shape.hidden, classes=shape.classes, dropout=dropout)
+    return PooledHead(max_pool, shape, width=shape.hidden, dropout=dropout)
 
 
 def mean_max(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """Mean and maximum side by side."""
 
     def pool(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
-        return torch.cat([_mean(hidden, mask), _max(hidden, mask)], dim=-1)
+        return torch.cat([mean_pool(hidden, mask), max_pool(hidden, mask)], dim=-1)
 
-    return PooledHead(pool, width=2 * shape.hidden, classes=shape.classes, dropout=dropout)
+    return PooledHead(pool, shape, width=2 * shape.hidden, dropout=dropout)
 
 
 def cls_last_layers(shape: HeadShape, *, dropout: Dropout = 0.1, layers: Annotated[int, Between(1)] = 4) -> PooledHead:
     """The first token's vectors of the last `layers` layers side by side; fewer where the encoder has fewer."""
-    n = min(layers, shape.layers)
+    n = max(1, min(layers, shape.layers))
 
     def pool(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:  # noqa: ARG001
         return torch.cat([layer[:, 0] for layer in hidden[-n:]], dim=-1)
 
-    return PooledHead(pool, width=n * shape.hidden, classes=shape.classes, dropout=dropout, all_layers=True)
+    return PooledHead(pool, shape, width=n * shape.hidden, dropout=dropout, all_layers=True)
+
+
+def pooler(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
+    """The first token's vector through a dense layer and tanh, as in BERT; begins with the encoder's own pooler."""
+    return PooledHead(Pooler(shape.hidden), shape, width=shape.hidden, dropout=dropout)
+
+
+def cls_pooler(shape: HeadShape, *, dropout: Dropout = 0.1, layers: Annotated[int, Between(1)] = 2) -> PooledHead:
+    """The first token's vectors of the last `layers` layers beside the pooler's."""
+    n = max(1, min(layers, shape.layers))
+    pool = _FirstsAndPooler(shape.hidden, n)
+    return PooledHead(pool, shape, width=(n + 1) * shape.hidden, dropout=dropout, all_layers=True)
+
+
+def attention(shape: HeadShape, *, dropout: Dropout = 0.1, width: Annotated[int, Between(1)] = 128) -> PooledHead:
+    """A learned weighted mean of the last layer's tokens: weights are a softmax over tokens of v·tanh(W h)."""
+    return PooledHead(Attention(shape.hidden, width), shape, width=shape.hidden, dropout=dropout)
 
 
 def weighted_layers(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """Mean over the real tokens of a learned convex combination of all layers, the embeddings included."""
     pool = _WeightedLayers(shape.layers + 1)
-    return PooledHead(pool, width=shape.hidden, classes=shape.classes, dropout=dropout, all_layers=True)
+    return PooledHead(pool, shape, width=shape.hidden, dropout=dropout, all_layers=True)
+
+
+class Pooler(nn.Module):
+    """tanh(W h + b) of the first token's vector of the last layer."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+        nn.init.normal_(self.dense.weight, std=0.02)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+        """(B, D)."""
+        return torch.tanh(self.dense(first_token(hidden, mask)))
+
+
+class Attention(nn.Module):
+    """Additive attention with one learned query over the last layer's tokens (Bahdanau et al. 2015)."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, width)
+        self.query = nn.Linear(width, 1, bias=False)
+
+    def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+        """(B, D) float32."""
+        last = hidden[-1]
+        scores = self.query(torch.tanh(self.dense(last))).squeeze(-1).float()  # (B, T)
+        if mask is not None:
+            scores = scores.masked_fill(mask == 0, -torch.inf)
+        return torch.einsum("bt,btd->bd", scores.softmax(-1), last.float())
 
 
 class _WeightedLayers(nn.Module):
@@ -104,16 +160,33 @@ class _WeightedLayers(nn.Module):
         self.scores = nn.Parameter(torch.zeros(layers))
 
     def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
-        weights = self.scores.float().softmax(0)
-        mixed = sum((w * layer.float() for w, layer in zip(weights, hidden, strict=True)), torch.zeros(()))
-        return _mean((mixed,), mask)
+        return mean_pool((mix_layers(self.scores, hidden),), mask)
 
 
-def _first(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:  # noqa: ARG001
+class _FirstsAndPooler(nn.Module):
+    def __init__(self, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.pooler = Pooler(hidden)
+        self.layers = layers
+
+    def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+        firsts = [layer[:, 0] for layer in hidden[-self.layers :]]
+        return torch.cat([*firsts, self.pooler(hidden, mask)], dim=-1)
+
+
+def mix_layers(scores: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
+    """(B, T, D) float32: the layers' convex combination with weights softmax(scores), scores being (L,)."""
+    weights = scores.float().softmax(0)
+    return sum((w * layer.float() for w, layer in zip(weights, hidden, strict=True)), torch.zeros(()))
+
+
+def first_token(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:  # noqa: ARG001
+    """(B, D) the first token's vector of the last layer."""
     return hidden[-1][:, 0]
 
 
-def _mean(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+def mean_pool(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+    """(B, D) float32 mean of the last layer over the real tokens."""
     last = hidden[-1].float()  # sums of hundreds of tokens need more than bf16
     if mask is None:
         return last.mean(dim=1)
@@ -121,7 +194,8 @@ def _mean(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
     return (last * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
-def _max(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+def max_pool(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+    """(B, D) maximum of the last layer over the real tokens."""
     last = hidden[-1]
     if mask is not None:
         last = last.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(last.dtype).min)

@@ -69,14 +69,15 @@ def run_networks(
         try:
             return _run(networks, tokens, batches, device, tick), batches
         except (torch.OutOfMemoryError, RuntimeError) as exc:
-            if not _is_out_of_memory(exc):
+            if not is_out_of_memory(exc):
                 raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
         budget.halve(int(lengths.max()))
 
 
-def _is_out_of_memory(exc: Exception) -> bool:
+def is_out_of_memory(exc: Exception) -> bool:
+    """Whether an error of torch says that a device has no memory left."""
     return isinstance(exc, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(exc)
 
 

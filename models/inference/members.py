@@ -26,7 +26,7 @@ from models.hub import local_folder
 from models.inference.tokens import TextTokenizer, Tokens
 from models.linear import LinearModel
 
-_FLOP_LENGTH = 32  # tokens of the row that operations are counted on
+_FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class NetworkGroup:
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
-        self.flop_per_token = sum(_flop_per_token(network) for network in self.networks)
+        length = min(_FLOP_LENGTH, members[0].max_length)
+        self.flop_per_token = sum(_flop_per_token(network, length) for network in self.networks)
 
     def reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits."""
@@ -158,10 +159,10 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
     return ("network", member.spec.cleaning, identity, member.max_length)
 
 
-def _flop_per_token(network: nn.Module) -> float:
-    """Operations of a forward pass over one row of 32 tokens, by torch's own counter, for each token of it."""
-    ids = torch.ones(1, _FLOP_LENGTH, dtype=torch.long)
+def _flop_per_token(network: nn.Module, length: int) -> float:
+    """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
+    ids = torch.ones(1, length, dtype=torch.long)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         network(input_ids=ids, attention_mask=None)
-    return counter.get_total_flops() / _FLOP_LENGTH
+    return counter.get_total_flops() / length

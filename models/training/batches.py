@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ModelError
+from models.training.samplers import draw
 
 # Rows are shuffled, then sorted by length within windows of so many batches: long enough that padding nearly vanishes,
 # short enough that a batch is still a random draw.
@@ -51,19 +52,23 @@ def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Rows:
 
 
 def random_batches(
-    lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
+    lengths: NDArray[np.int64],
+    batch_size: int,
+    generator: np.random.Generator,
+    weights: NDArray[np.float64] | None = None,
 ) -> list[NDArray[np.int64]]:
-    """All rows once, in random batches of rows of like length, in random order.
+    """As many rows as there are, in random batches of rows of like length, in random order.
 
     Args:
         lengths: (N,) tokens a row.
         batch_size: Rows a batch; one batch may have fewer.
         generator: Source of the order.
+        weights: (N,) from a sampler: rows are drawn with replacement by them; None: each row once.
 
     Returns:
         Row numbers of each batch.
     """
-    order = generator.permutation(len(lengths))
+    order = draw(weights, len(lengths), generator)
     window = batch_size * _WINDOW
     batches = []
     for start in range(0, len(order), window):

@@ -1,36 +1,37 @@
-"""Train one fold: texts and labels in, validation probabilities and a checkpoint directory out.
+"""Training of one fold: texts and labels in, validation probabilities and a checkpoint directory out.
 
-A plain loop over batches. Knows nothing of tables, ids, folds of other runs and how progress is shown.
+Puts together what a recipe names; the loop is in `models.training.epochs`. Knows nothing of tables, folds of other runs
+and how progress is shown.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.errors import ModelError
 from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
-from models.losses import Loss, balanced_weights, make_loss
+from models.losses import balanced_weights, make_loss
 from models.pretrained import load_tokenizer
-from models.recipe import Recipe, TrainingOptions
+from models.recipe import Recipe
 from models.scratch import train_tokenizer
-from models.training.batches import Rows, padded, random_batches, sorted_batches, tokenise
-from models.training.optimizer import make_optimizer, make_schedule
-from models.training.progress import Epoch, FoldResult, OnProgress, Progress
-
-Metric = Callable[[NDArray[np.float32], NDArray[Any]], float]
+from models.text.augmentation import augment, read_synonyms
+from models.training.adversary import ADVERSARIES
+from models.training.batches import tokenise
+from models.training.epochs import Diverged, Loop, Metric, train_epochs
+from models.training.progress import FoldResult, OnProgress
+from models.training.samplers import SAMPLERS
+from models.training.step import Adversary, GradientSource, MicroBatch
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -61,6 +62,7 @@ def train_fold(
     tokenizer: Any,
     *,
     folder: Path,
+    train_ids: Sequence[str] | None = None,
     fold: int = 0,
     on_progress: OnProgress | None = None,
     metric: Metric | None = None,
@@ -75,12 +77,13 @@ def train_fold(
     Args:
         recipe: What to build and how to train it.
         classes: C class names.
-        train_texts: Cleaned texts.
+        train_texts: Cleaned texts, those with pseudo-labels among them.
         train_labels: (N,) int64 classes for single_label, (N, C) of 0 and 1 for multi_label.
         valid_texts: Cleaned texts of the rows that the model does not see.
         valid_labels: As `train_labels`.
         tokenizer: As `make_tokenizer` gives it.
         folder: Where the checkpoint goes; replaced where it exists.
+        train_ids: (N,) what errors call the training rows; None: their numbers from 0.
         fold: Told in progress.
         on_progress: Called after each step and each validation.
         metric: (probs (N, C), labels) to a score; without one the validation loss decides which epoch is best.
@@ -88,36 +91,103 @@ def train_fold(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
 
     Raises:
-        ModelError: The recipe does not fit the encoder or task, or the loss is not a number; no checkpoint is left.
+        Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
+        ModelError: The recipe does not fit the encoder or task, or memory is short; no checkpoint is left.
     """
     began = time.perf_counter()
     where = resolve_device(device)
     task = "single_label" if train_labels.ndim == 1 else "multi_label"
+    names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
+    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task).to(where)
-        if recipe.training.gradient_checkpointing and not network.body.supports_gradient_checkpointing:
-            raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
-        run = _Loop(
+        if recipe.training.gradient_checkpointing:
+            _checkpoint_activations(network)
+        loop = Loop(
             options=recipe.training,
-            network=network,
-            loss=_make_loss(recipe, task, train_labels, len(classes), where),
-            train=tokenise(tokenizer, train_texts, recipe.data.max_length),
-            train_labels=torch.from_numpy(train_labels).to(where),
+            source=_source(recipe, network, tokenizer, rows, task, len(classes), where),
+            weights=SAMPLERS[recipe.sampler.name](rows.labels, **recipe.sampler.options),
+            row_names=rows.names,
             valid=tokenise(tokenizer, valid_texts, recipe.data.max_length),
             valid_labels=valid_labels,
-            task=task,
-            device=where,
+            adversary=_adversary(recipe),
+            adversary_start=recipe.adversary.start_epoch,
             generator=np.random.default_rng(recipe.seed),
             fold=fold,
             on_progress=on_progress or (lambda _: None),
             metric=metric,
             sign=1.0 if greater_is_better else -1.0,
-            bf16=_use_bf16(recipe.training.precision, where),
         )
-        history, kept, probs = _train(run)
-    score = history[kept - 1].score
-    spec = CheckpointSpec(
+        try:
+            trained = train_epochs(loop)
+        except Diverged as exc:
+            if exc.kept:
+                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score))
+                exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
+            raise
+    score = trained.history[trained.kept - 1].score
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score))
+    seconds = time.perf_counter() - began
+    micro = loop.source.micro
+    return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
+
+
+@dataclass(frozen=True)
+class _TrainingRows:
+    texts: list[str]
+    labels: NDArray[Any]
+    names: tuple[str, ...]
+
+
+def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
+    """The rows and their changed copies."""
+    options = recipe.augmentation
+    if not options.copies:
+        return rows
+    generator = np.random.default_rng([recipe.seed, 1])  # apart from that of batches
+    synonyms = read_synonyms(Path(options.synonyms)) if options.synonyms is not None else None
+    texts = list(rows.texts)
+    for _ in range(options.copies):
+        texts += augment(rows.texts, options.steps, rate=options.rate, generator=generator, synonyms=synonyms)
+    times = 1 + options.copies
+    return _TrainingRows(texts, np.concatenate([rows.labels] * times), rows.names * times)
+
+
+def _source(
+    recipe: Recipe,
+    network: TextClassifier,
+    tokenizer: Any,
+    rows: _TrainingRows,
+    task: str,
+    n_classes: int,
+    device: torch.device,
+) -> GradientSource:
+    weights = None
+    if recipe.loss.class_weights == "balanced":
+        weights = torch.from_numpy(balanced_weights(rows.labels, n_classes)).to(device)
+    return GradientSource(
+        network=network,
+        rows=tokenise(tokenizer, rows.texts, recipe.data.max_length),
+        targets=torch.from_numpy(rows.labels).to(device),
+        loss=make_loss(recipe.loss, task, weights),
+        task=task,
+        device=device,
+        bf16=_use_bf16(recipe.training.precision, device),
+        r_drop=recipe.training.r_drop,
+        micro=MicroBatch(
+            min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
+        ),
+    )
+
+
+def _adversary(recipe: Recipe) -> Adversary | None:
+    options = recipe.adversary
+    return None if options.name == "none" else partial(ADVERSARIES[options.name], **options.options)
+
+
+def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None) -> CheckpointSpec:
+    return CheckpointSpec(
         kind="transformer",
         classes=tuple(classes),
         task=task,
@@ -127,116 +197,14 @@ def train_fold(
         head_options=recipe.head.options,
         score=score,
     )
-    save_checkpoint(folder, network, tokenizer, spec)
-    return FoldResult(probs, tuple(history), kept, score, time.perf_counter() - began)
 
 
-@dataclass(frozen=True)
-class _Loop:
-    """Everything that the loop works with."""
-
-    options: TrainingOptions
-    network: TextClassifier
-    loss: Loss
-    train: Rows
-    train_labels: Tensor
-    valid: Rows
-    valid_labels: NDArray[Any]
-    task: str
-    device: torch.device
-    generator: np.random.Generator
-    fold: int
-    on_progress: OnProgress
-    metric: Metric | None
-    sign: float
-    bf16: bool
-
-
-def _train(run: _Loop) -> tuple[list[Epoch], int, NDArray[np.float32]]:
-    """All epochs; leaves the network with the weights that are kept. History, kept epoch, its probabilities."""
-    options = run.options
-    n_batches = -(-len(run.train.ids) // options.batch_size)
-    optimizer = make_optimizer(run.network, options)
-    schedule = make_schedule(optimizer, options, options.epochs * n_batches)
-    if options.gradient_checkpointing:
-        body = run.network.body
-        renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
-        getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
-    history: list[Epoch] = []
-    best, best_value, best_weights, best_probs = 0, -np.inf, None, np.empty(0, np.float32)
-    for epoch in range(1, options.epochs + 1):
-        began = time.perf_counter()
-        train_loss = _train_epoch(run, epoch, n_batches, optimizer, schedule)
-        probs, valid_loss = _validate(run, epoch)
-        score = None if run.metric is None else run.metric(probs, run.valid_labels)
-        history.append(Epoch(epoch, train_loss, valid_loss, score, time.perf_counter() - began))
-        run.on_progress(
-            Progress(run.fold, epoch, options.epochs, epoch * n_batches, options.epochs * n_batches, train_loss, score)
-        )
-        value = -valid_loss if score is None else run.sign * score
-        if value > best_value or options.keep == "last":
-            best, best_value, best_probs = epoch, value, probs
-            if options.keep == "best" and epoch < options.epochs:
-                best_weights = {k: v.to("cpu", copy=True) for k, v in run.network.state_dict().items()}
-        elif options.patience is not None and epoch - best >= options.patience:
-            break
-    if best < len(history) and best_weights is not None:
-        run.network.load_state_dict(best_weights)
-    return history, best, best_probs
-
-
-def _train_epoch(run: _Loop, epoch: int, n_batches: int, optimizer: Any, schedule: Any) -> float:
-    """One pass over the training rows; gives the mean loss."""
-    run.network.train()
-    total = 0.0
-    for i, batch in enumerate(random_batches(run.train.lengths, run.options.batch_size, run.generator), start=1):
-        ids, mask = padded(run.train, batch, run.device)
-        with _autocast(run):
-            logits = run.network(ids, mask)
-        loss = run.loss(logits, run.train_labels[torch.from_numpy(batch).to(run.device)])
-        value = float(loss.detach())
-        step = (epoch - 1) * n_batches + i
-        if not np.isfinite(value):
-            raise ModelError(
-                f"the loss is {value} at step {step} (epoch {epoch}) of fold {run.fold}",
-                next="lower learning_rate, lengthen warmup, or set precision = 'fp32' under [training]",
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(run.network.parameters(), run.options.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        total += value * len(batch)
-        run.on_progress(Progress(run.fold, epoch, run.options.epochs, step, run.options.epochs * n_batches, value))
-    return total / len(run.train.ids)
-
-
-@torch.inference_mode()
-def _validate(run: _Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
-    """(N, C) float32 probabilities of the validation rows in their order, and the loss over them."""
-    run.network.eval()
-    outputs: list[Tensor] = []
-    batches = sorted_batches(run.valid.lengths, run.options.batch_size)
-    for batch in batches:
-        with _autocast(run):
-            outputs.append(run.network(*padded(run.valid, batch, run.device)).float())
-    order = np.concatenate(batches)
-    logits = torch.cat(outputs)[torch.from_numpy(np.argsort(order)).to(run.device)]  # (N, C)
-    if not torch.isfinite(logits).all():
-        raise ModelError(
-            f"the network gives values that are no numbers after epoch {epoch} of fold {run.fold}",
-            next="lower learning_rate, lengthen warmup, or set precision = 'fp32' under [training]",
-        )
-    loss = float(run.loss(logits, torch.from_numpy(run.valid_labels).to(run.device)))
-    probs = logits.softmax(-1) if run.task == "single_label" else logits.sigmoid()
-    return probs.cpu().numpy(), loss
-
-
-def _make_loss(recipe: Recipe, task: str, labels: NDArray[Any], n_classes: int, device: torch.device) -> Loss:
-    weights = None
-    if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(balanced_weights(labels, n_classes)).to(device)
-    return make_loss(recipe.loss, task, weights)
+def _checkpoint_activations(network: TextClassifier) -> None:
+    body = network.body
+    if not body.supports_gradient_checkpointing:
+        raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
+    renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
+    getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
 
 
 def _use_bf16(precision: str, device: torch.device) -> bool:
@@ -244,7 +212,3 @@ def _use_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and has_fast_bf16(device)
     return resolve_precision(precision, device) == "bf16"
-
-
-def _autocast(run: _Loop) -> Any:
-    return torch.autocast(run.device.type, dtype=torch.bfloat16) if run.bf16 else nullcontext()

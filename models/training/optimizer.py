@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from torch.nn import Parameter
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.classifier import TextClassifier
+from models.depth import count_layers, parameter_depths
 from models.recipe import TrainingOptions
 
 
@@ -29,20 +31,34 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _
 
 
 def make_optimizer(network: TextClassifier, options: TrainingOptions) -> AdamW:
-    """AdamW over four groups: encoder and head, each with and without weight decay.
+    """AdamW over groups of one learning rate each, with and without weight decay.
 
     Vectors (biases, norms) have no decay. Parameters that are frozen now are in the groups too, so that they train once
-    they are thawed.
+    they are thawed. With `layer_decay` d the encoder's layer of depth l (embeddings 0, top layer L) has the rate
+    ``learning_rate × d^(L − l)``; without it the whole encoder has one rate.
+
+    Raises:
+        ModelError: `layer_decay` with an encoder whose layers cannot be told apart.
     """
-    encoder = {id(parameter) for parameter in network.encoder.parameters()}
-    head_rate = options.learning_rate if options.head_learning_rate is None else options.head_learning_rate
-    groups = []
-    for inside, rate in ((True, options.learning_rate), (False, head_rate)):
-        for matrices, decay in ((True, options.weight_decay), (False, 0.0)):
-            members = [p for p in network.parameters() if (id(p) in encoder) == inside and (p.ndim > 1) == matrices]
-            if members:
-                groups.append({"params": members, "lr": rate, "weight_decay": decay})
+    members: dict[tuple[float, float], list[Parameter]] = {}
+    rates = _rates(network, options)
+    for parameter in network.parameters():
+        decay = options.weight_decay if parameter.ndim > 1 else 0.0
+        members.setdefault((rates[id(parameter)], decay), []).append(parameter)
+    groups = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in members.items()]
     return AdamW(groups, fused=True)
+
+
+def _rates(network: TextClassifier, options: TrainingOptions) -> dict[int, float]:
+    """``id(parameter)`` to its peak learning rate."""
+    rate, factor = options.learning_rate, options.layer_decay
+    head_rate = rate if options.head_learning_rate is None else options.head_learning_rate
+    if factor is None:
+        encoder = {id(parameter) for parameter in network.encoder.parameters()}
+        return {id(p): rate if id(p) in encoder else head_rate for p in network.parameters()}
+    depths = parameter_depths(network)
+    top = count_layers(network)
+    return {key: head_rate if depth > top else rate * factor ** (top - depth) for key, depth in depths.items()}
 
 
 def make_schedule(optimizer: AdamW, options: TrainingOptions, n_steps: int) -> LambdaLR:

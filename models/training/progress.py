@@ -56,6 +56,8 @@ class FoldResult:
         kept: Number of the epoch that was kept, from 1.
         score: Its validation score, where there is a metric.
         seconds: Wall time.
+        micro_batch_size: Rows that went through the network at once, in the end.
+        halvings: How often it was halved because the device ran out of memory.
     """
 
     valid_probs: NDArray[np.float32]
@@ -63,3 +65,5 @@ class FoldResult:
     kept: int
     score: float | None
     seconds: float
+    micro_batch_size: int = 0
+    halvings: int = 0

@@ -1,8 +1,11 @@
 """Heads: padding never matters, pooling is what it says."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from models.errors import ModelError
 from models.heads import HEADS, HeadShape
 
 SHAPE = HeadShape(hidden=8, layers=3, classes=4)
@@ -63,6 +66,84 @@ def test_pools_are_the_plain_formulas():
     torch.testing.assert_close(pooled("mean_max"), torch.cat([last.mean(1), last.max(1).values], 1))
     torch.testing.assert_close(pooled("cls_last_layers", layers=2), torch.cat([hidden[-2][:, 0], last[:, 0]], 1))
     torch.testing.assert_close(pooled("weighted_layers"), torch.stack(hidden).mean(0).mean(1))
+
+
+def test_attention_of_a_constant_score_is_the_mean_and_a_sharp_one_picks_a_token():
+    head, hidden = make("attention"), hidden_states()
+    torch.nn.init.zeros_(head.pool.query.weight)
+    torch.testing.assert_close(head.pool(hidden, None), hidden[-1].mean(1))
+    with torch.no_grad():
+        head.pool.dense.weight.zero_()[0, 0] = 1.0  # tanh of a token's first feature …
+        head.pool.query.weight[0, 0] = 1e4  # … decides
+    best = hidden[-1][:, :, 0].argmax(1)
+    torch.testing.assert_close(head.pool(hidden, None), hidden[-1][torch.arange(3), best])
+
+
+def test_the_pooler_is_a_dense_layer_and_tanh_of_the_first_token():
+    head, hidden = make("pooler"), hidden_states()
+    expected = torch.tanh(hidden[-1][:, 0] @ head.pool.dense.weight.T + head.pool.dense.bias)
+    torch.testing.assert_close(head.pool(hidden, None), expected)
+    both = make("cls_pooler")
+    pooled = both.pool(hidden, None)
+    torch.testing.assert_close(pooled[:, :16], torch.cat([hidden[-2][:, 0], hidden[-1][:, 0]], 1))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("pool", ["mean", "max", "mean_max", "attention"])
+def test_a_recurrent_head_reads_each_row_to_its_own_end(cell, pool):
+    head, hidden = make("rnn", cell=cell, pool=pool, layers=2, width=6), hidden_states()
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    together = head(hidden, mask)
+    for row, length in enumerate((5, 2, 1)):
+        alone = head(tuple(layer[row : row + 1, :length] for layer in hidden), None)
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-6)
+
+
+def test_textcnn_is_the_naive_convolution():
+    head, hidden = make("textcnn", windows=[1, 2, 3], filters=4), hidden_states()
+    found = []
+    for masked, window in zip(head.pool.convolutions, (1, 2, 3), strict=True):
+        before, after = (window - 1) // 2, window // 2
+        padded = torch.nn.functional.pad(hidden[-1], (0, 0, before, after))
+        windows = torch.stack([padded[:, i : i + window] for i in range(5)], 1)  # (B, T, window, D)
+        scores = torch.einsum("btwd,fdw->btf", windows, masked.network.weight) + masked.network.bias
+        found.append(scores.relu().max(1).values)
+    x = torch.cat(found, 1)
+    expected = torch.nn.functional.layer_norm(x + head.pool.dense(x), (12,))
+    torch.testing.assert_close(head.pool(hidden, None), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_shorter_than_the_window_has_features():
+    hidden = tuple(layer[:, :1] for layer in hidden_states())
+    for name in ("textcnn", "conv", "rnn_conv"):
+        assert torch.isfinite(make(name)(hidden, None)).all()
+
+
+def test_windows_of_no_width_are_refused():
+    for windows in ([], [0]):
+        with pytest.raises(ModelError, match="windows"):
+            make("textcnn", windows=windows)
+
+
+def test_hire_weighs_layers_by_the_text():
+    head, hidden = make("hire"), hidden_states()
+    with torch.no_grad():
+        head.pool.score.weight.zero_()
+        head.pool.score.bias.zero_()
+    mixed = torch.stack(hidden[1:]).mean(0)  # scores all equal
+    joined = torch.cat([hidden[-1], mixed, hidden[-1] * mixed], -1)
+    torch.testing.assert_close(head.pool(hidden, None), head.pool.tokens(joined, None).mean(1), rtol=1e-4, atol=1e-6)
+
+
+def test_samples_of_dropout_average_to_less_noise():
+    hidden = hidden_states()
+    shape = dataclasses.replace(SHAPE, dropout_samples=64)
+    torch.manual_seed(0)
+    many, one = HEADS["mean"](shape, dropout=0.5).train(), HEADS["mean"](SHAPE, dropout=0.5).train()
+    one.load_state_dict(many.state_dict())
+    spread = [torch.stack([head(hidden, None).detach() for _ in range(50)]).std(0).mean() for head in (many, one)]
+    assert float(spread[0]) < float(spread[1]) / 4
+    torch.testing.assert_close(many.eval()(hidden, None), one.eval()(hidden, None))
 
 
 def test_more_layers_than_there_are_means_all_of_them():

@@ -10,15 +10,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from models.classifier import build_classifier, load_classifier
+from models.classifier import TextClassifier, build_classifier, load_classifier
 from models.errors import ModelError
+from models.heads import HEADS
 from models.inference.device import has_fast_bf16
-from models.recipe import EncoderOptions, HeadOptions, LossOptions, TrainingOptions
+from models.inference.scorer import Scorer
+from models.recipe import (
+    AdversaryOptions,
+    AugmentationOptions,
+    EncoderOptions,
+    HeadOptions,
+    LossOptions,
+    SamplerOptions,
+    TrainingOptions,
+)
 from models.training.batches import padded, random_batches, sorted_batches, tokenise
+from models.training.epochs import Diverged
 from models.training.fold import make_tokenizer, train_fold
 from models.training.optimizer import make_optimizer, make_schedule
 
 CLASSES = ("red", "green", "blue")
+PARTS = ("head", "loss", "encoder", "sampler", "adversary", "augmentation")
+EVERYTHING = {
+    "head": HeadOptions("lstm_gru", {"width": 8}, dropout_samples=3),
+    "sampler": SamplerOptions("power", {"q": 0.3}),
+    "adversary": AdversaryOptions("pgd", options={"steps": 2}),
+    "augmentation": AugmentationOptions(copies=1),
+    "layer_decay": 0.8,
+    "unfreeze": 0.5,
+    "ema": 0.9,
+    "r_drop": 0.5,
+    "micro_batch_size": 3,
+}
 
 
 def accuracy(probs, labels):
@@ -28,7 +51,7 @@ def accuracy(probs, labels):
 def train(recipe, tokenizer, data, folder, *, seed=None, metric=accuracy, classes=CLASSES, **changes):
     texts, labels = data
     options = {key: changes.pop(key) for key in ("on_progress", "greater_is_better") if key in changes}
-    parts = {key: changes.pop(key) for key in ("head", "loss", "encoder") if key in changes}
+    parts = {key: changes.pop(key) for key in PARTS if key in changes}
     recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **changes), **parts)
     recipe = recipe if seed is None else dataclasses.replace(recipe, seed=seed)
     return train_fold(
@@ -52,15 +75,16 @@ def test_training_learns_and_the_checkpoint_gives_the_same_probabilities(
     np.testing.assert_allclose(result.valid_probs, probs, atol=1e-5)
 
 
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_the_same_seed_gives_the_same_bytes_whatever_was_computed_before(
-    tmp_path, tiny_recipe, tiny_tokenizer, coloured
+    tmp_path, tiny_recipe, tiny_tokenizer, coloured, changes
 ):
-    first = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a")
+    first = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a", **changes)
     torch.randn(7)
     np.random.default_rng(3).random()
     state = torch.get_rng_state()
-    again = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "b")
-    other = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "c", seed=2)
+    again = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "b", **changes)
+    other = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "c", seed=2, **changes)
     assert np.array_equal(first.valid_probs, again.valid_probs)
     assert not np.array_equal(first.valid_probs, other.valid_probs)
     assert torch.equal(torch.get_rng_state(), state)
@@ -132,6 +156,90 @@ def test_a_loss_that_is_no_number_names_the_step_and_leaves_no_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_loss_that_fails_late_keeps_the_best_epoch_and_names_the_rows(
+    tmp_path, tiny_recipe, tiny_tokenizer, coloured, monkeypatch
+):
+    seen = []
+
+    def metric(probs, labels):
+        seen.append(probs)
+        if len(seen) == 2:  # of the third epoch on, every loss is no number
+            monkeypatch.setattr("models.training.step._loss", lambda source, rows: torch.tensor(float("nan")))
+        return [0.9, 0.5][len(seen) - 1]
+
+    with pytest.raises(Diverged, match=r"loss is nan at step \d+ \(epoch 3\)") as error:
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", metric=metric)
+    assert error.value.details["kept"] == f"epoch 1, in {tmp_path / 'f'}"
+    assert error.value.details["rows"].startswith("row ")
+    loaded = load_classifier(tmp_path / "f")
+    assert loaded.spec.score == 0.9
+    with torch.inference_mode():
+        ids = torch.tensor([loaded.tokenizer(coloured[0][0])["input_ids"]])
+        np.testing.assert_allclose(loaded.network(ids).softmax(-1).numpy()[0], seen[0][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_moving_average_is_what_is_validated_and_saved(tmp_path, tiny_recipe, tiny_tokenizer, coloured, keep):
+    result = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", ema=0.5, keep=keep, head=HeadOptions("hire"))
+    scored = Scorer({"f": [str(tmp_path / "f")]}, device="cpu", precision="fp32").score(coloured[0][::3])["f"]
+    np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+def test_the_scorer_gives_what_validation_gave_with_every_head(tmp_path, tiny_recipe, tiny_tokenizer, coloured, head):
+    result = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=1, head=HeadOptions(head))
+    scored = Scorer({"f": [str(tmp_path / "f")]}, device="cpu", precision="fp32").score(coloured[0][::3])["f"]
+    np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
+
+
+def test_embeddings_alone_serve_as_an_encoder(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    scratch = dataclasses.replace(tiny_recipe.encoder.scratch, layers=0)
+    result = train(
+        tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=8, learning_rate=1e-2,
+        encoder=EncoderOptions(scratch=scratch), head=HeadOptions("textcnn", {"windows": [1, 2], "filters": 16}),
+        adversary=AdversaryOptions("fgm"),
+    )  # fmt: skip
+    assert result.score == 1.0
+    scored = Scorer({"f": [str(tmp_path / "f")]}, device="cpu", precision="fp32").score(coloured[0][::3])["f"]
+    np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
+
+
+def test_memory_that_runs_out_is_told_in_the_result(tmp_path, tiny_recipe, tiny_tokenizer, coloured, monkeypatch):
+    forward = TextClassifier.forward
+
+    def limited(self, input_ids, *rest):
+        if len(input_ids) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids, *rest)
+
+    monkeypatch.setattr(TextClassifier, "forward", limited)
+    result = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=1)
+    assert (result.micro_batch_size, result.halvings) == (2, 2)
+
+
+@pytest.mark.parametrize("loss", ["bce", "multilabel_ce", "binary_focal", "smooth_f1", "mse"])
+def test_each_multi_label_loss_learns(tmp_path, tiny_recipe, tiny_tokenizer, coloured, loss):
+    texts, codes = coloured
+    sets = np.eye(3, dtype=np.float32)[codes]
+    result = train(
+        tiny_recipe, tiny_tokenizer, (texts, sets), tmp_path / "f", metric=None, epochs=30, learning_rate=1e-2,
+        head=HeadOptions("max"), loss=LossOptions(loss),
+    )  # fmt: skip
+    assert ((result.valid_probs > 0.5) == (sets[::3] > 0.5)).mean() > 0.9
+
+
+def test_new_top_layers_forget_what_a_pretrained_encoder_knew(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a", epochs=1)
+    results = [
+        train(
+            tiny_recipe, tiny_tokenizer, coloured, tmp_path / "b", epochs=1,
+            encoder=EncoderOptions(path=str(tmp_path / "a"), reinit_layers=n),
+        )
+        for n in (0, 1)
+    ]  # fmt: skip
+    assert not np.allclose(results[0].valid_probs, results[1].valid_probs, atol=1e-4)
+
+
 def test_multi_label_rows_train_with_sigmoids(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
     texts, codes = coloured
     sets = np.eye(3, dtype=np.float32)[codes]
@@ -152,6 +260,19 @@ def test_multi_label_rows_train_with_sigmoids(tmp_path, tiny_recipe, tiny_tokeni
         {"dropout": 0.0, "head_learning_rate": 1e-2},
         {"loss": LossOptions("focal", "balanced", {"gamma": 1.0})},
         {"loss": LossOptions("cross_entropy", options={"label_smoothing": 0.1})},
+        {"loss": LossOptions("smooth_f1")},
+        {"loss": LossOptions("mse", options={"pull": 0.2})},
+        {"sampler": SamplerOptions("class_balanced")},
+        {"adversary": AdversaryOptions("fgm")},
+        {"adversary": AdversaryOptions("pgd")},
+        {"adversary": AdversaryOptions("awp", options={"rate": 0.1, "epsilon": 0.1})},
+        {"augmentation": AugmentationOptions(copies=1)},
+        {"layer_decay": 0.5},
+        {"unfreeze": 1.0},
+        {"ema": 0.9},
+        {"r_drop": 1.0},
+        {"micro_batch_size": 3},  # other draws of dropout
+        {"head": HeadOptions("mean", {"dropout": 0.5}, dropout_samples=4)},
     ],
 )
 def test_each_option_changes_the_outcome(tmp_path, tiny_recipe, tiny_tokenizer, coloured, changes):

@@ -1,0 +1,194 @@
+"""Texts without labels as training rows: labelled by a run where it is sure, and never part of a validation fold.
+
+Two things could leak. A validation row's own text may stand in the table of texts: a text that equals one of the
+training table is left out. And a teacher that has seen a fold's validation rows tells their labels on: with source
+``fold`` each fold is taught by the teacher's checkpoint of the same fold, which has not (all runs of a workspace share
+one division into folds); source ``predictions`` is the mean over the teacher's folds, and leaks that little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from jobs.training_rows import TrainingRows
+from jobs.workspace import Run, Workspace
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import digest
+from kaggle_tools.predictions import Predictions
+from kaggle_tools.tables import read_table, sniff_format
+from models.hub import fingerprint
+from models.recipe import PseudoLabelOptions, Recipe
+from models.text.cleaning import clean
+
+
+@dataclass(frozen=True)
+class PseudoRows:
+    """Rows for one fold.
+
+    Attributes:
+        names: What errors call them.
+        texts: Cleaned as the recipe says.
+        targets: (M,) int64 classes for single_label, (M, C) float32 of 0 and 1 for multi_label.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    targets: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A run, and the texts that it is to label.
+
+    Attributes:
+        run: Complete.
+        options: Source and threshold.
+        task: Of the competition.
+        classes: C class names.
+        names: (M,) ids, or row numbers where there are none.
+        raw: (M,) texts as in the table; the teacher cleans them in its own way.
+        cleaned: (M,) texts as the student reads them, none twice and none of the training table.
+        predictions: `runs/<run>/predictions/<table>.parquet`, for source ``predictions``.
+        device: Where the teacher's checkpoints run.
+    """
+
+    run: Run
+    options: PseudoLabelOptions
+    task: str
+    classes: tuple[str, ...]
+    names: pl.Series
+    raw: pl.Series
+    cleaned: pl.Series
+    predictions: Path
+    device: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the texts and of what labels them."""
+        texts = digest(self.names.to_list(), self.raw.to_list())
+        if self.options.source == "fold":
+            return digest(texts, [fingerprint(path) for path in self.run.checkpoints])
+        return digest(texts, digest(self.predictions.read_bytes()))
+
+    def label(self, fold: int) -> PseudoRows:
+        """The texts of which the teacher is sure enough, labelled for one fold.
+
+        Raises:
+            UserError: There are none, or the teacher has no such checkpoint or predictions.
+        """
+        probs = self._of_checkpoint(fold) if self.options.source == "fold" else self._of_predictions()
+        targets, confidence = decide(probs, self.task)
+        sure = np.flatnonzero(confidence >= self.options.threshold)
+        if not sure.size:
+            raise UserError(
+                f"run '{self.run.name}' is sure of none of {len(self.raw):,} texts",
+                found=f"confidence of {confidence.max():.3f} at most",
+                expected=f"{self.options.threshold} for some: threshold under [pseudo_labels]",
+            )
+        names = tuple(f"pseudo {name}" for name in self.names.gather(sure))
+        return PseudoRows(names, tuple(self.cleaned.gather(sure)), targets[sure])
+
+    def _of_checkpoint(self, fold: int) -> NDArray[np.float32]:
+        from models.inference.scorer import Scorer
+
+        source = self.run.folder / f"fold{fold}"
+        if not source.is_dir():
+            raise UserError(
+                f"run '{self.run.name}' has no checkpoint of fold {fold}",
+                where=self.run.folder,
+                next='an imported run teaches with source = "predictions" under [pseudo_labels]',
+            )
+        scorer = Scorer({self.run.name: [str(source)]}, classes=self.classes, device=self.device)
+        return scorer.score(self.raw)[self.run.name]
+
+    def _of_predictions(self) -> NDArray[np.float32]:
+        found = Predictions.load(self.predictions)
+        wanted = pl.DataFrame({"id": self.names}).with_row_index("row")
+        known = wanted.join(pl.DataFrame({"id": found.ids, "at": np.arange(len(found))}), on="id", how="left")
+        at = known.sort("row")["at"]
+        if at.null_count():
+            raise UserError(
+                f"{at.null_count():,} of {len(at):,} texts have no prediction", where=self.predictions,
+                first=", ".join(self.names.filter(at.is_null()).head(5)), next="score the table with `cli score`",
+            )  # fmt: skip
+        probs: NDArray[np.float32] = found.probs[at.to_numpy()]
+        return probs
+
+
+def decide(probs: NDArray[np.float32], task: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Labels that probabilities say, and how sure they are.
+
+    Args:
+        probs: (M, C).
+        task: ``single_label`` or ``multi_label``.
+
+    Returns:
+        Targets as for training, and (M,) confidence: the greatest probability, or of several labels the least of
+        max(p, 1 − p).
+    """
+    if task == "single_label":
+        return probs.argmax(axis=1).astype(np.int64), probs.max(axis=1)
+    return (probs >= 0.5).astype(np.float32), np.maximum(probs, 1 - probs).min(axis=1)
+
+
+def find_teacher(
+    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows, device: str
+) -> Teacher | None:
+    """What `[pseudo_labels]` asks for; None where it asks for nothing.
+
+    Raises:
+        UserError: No such run or table, or nothing but texts of the training table in it.
+    """
+    options = recipe.pseudo_labels
+    if options.run is None:
+        return None
+    if options.run == recipe.name:
+        raise UserError(f"run '{recipe.name}' cannot be its own teacher", next="give this run another --name")
+    path = competition.path(options.table or competition.test)
+    if path is None:
+        raise UserError("no table of texts to label", next='name one: table = "unlabelled.csv" under [pseudo_labels]')
+    run = workspace.run(options.run)
+    table = _read_texts(path, competition)
+    cleaned = clean(table["text"], recipe.data.cleaning)
+    new = cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode())
+    if not new.any():
+        raise UserError(f"each of the {len(cleaned):,} texts stands in the training table", where=path)
+    stem = path.name.split(".")[0]
+    return Teacher(
+        run, options, competition.task, competition.classes, table["id"].filter(new), table["text"].filter(new),
+        cleaned.filter(new), run.predictions(stem), device,
+    )  # fmt: skip
+
+
+def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:
+    """Columns ``id`` and ``text``; rows are numbered where the competition has no ids."""
+    encoding, errors = competition.encoding_of(path)
+    is_test = path == competition.path(competition.test)
+    text = competition.test_text if is_test else competition.text_column
+    id_column = competition.test_id if is_test else competition.id_column
+    columns = [text] if id_column is None else [id_column, text]
+    fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
+    table = read_table(path, columns=columns, fmt=fmt, id_column=id_column)
+    ids = pl.col(id_column) if id_column is not None else pl.int_range(pl.len()).cast(pl.String)
+    return table.select(ids.alias("id"), pl.col(text).fill_null("").alias("text"))
+
+
+def labeller(teacher: Teacher | None) -> Callable[[int], PseudoRows | None]:
+    """A function from fold to its rows, for a trainer."""
+    return (lambda _: None) if teacher is None else teacher.label
+
+
+def with_teacher(rows: TrainingRows, teacher: Teacher | None) -> TrainingRows:
+    """The same rows with a fingerprint that tells of the teacher."""
+    if teacher is None:
+        return rows
+    return dataclasses.replace(rows, fingerprint=digest(rows.fingerprint, teacher.fingerprint))

@@ -1,0 +1,105 @@
+"""The full classification report: precision, recall and F1 of each class and their averages, as scikit-learn has them.
+
+    report = classification_report(truth, predicted, ["a", "b", "c"])
+    report.averages["macro"].f1
+    report.exact_match, report.hamming_loss
+
+``truth`` and ``predicted`` are (N, C) bool, one column a class; a single-label row has one True. What is undefined (no
+row of a class, or none predicted) is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Precision, recall and F1 in [0, 1], and how many rows are of the class (of all classes, for an average)."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """What predictions are worth.
+
+    Attributes:
+        classes: For each class its line, in order.
+        averages: ``micro`` (all decisions together), ``macro`` (classes count the same), ``weighted`` (by support) and,
+            where rows may have several labels, ``samples`` (mean over rows).
+        exact_match: Share of rows whose labels are exactly right; the accuracy, for one label a row.
+        hamming_loss: Share of wrong decisions among all rows and classes.
+        n_rows: N.
+        labels_a_row: Mean number of true labels.
+        predicted_a_row: Mean number of predicted labels.
+    """
+
+    classes: dict[str, Line]
+    averages: dict[str, Line]
+    exact_match: float
+    hamming_loss: float
+    n_rows: int
+    labels_a_row: float
+    predicted_a_row: float
+
+
+def classification_report(
+    truth: Bools, predicted: Bools, classes: Sequence[str], *, several: bool = True
+) -> ClassificationReport:
+    """Compare label sets.
+
+    Args:
+        truth: (N, C).
+        predicted: (N, C).
+        classes: C names.
+        several: Whether a row may have several labels; if not there is no average over samples.
+    """
+    hits, guessed, actual = ((part.sum(0).astype(np.float64)) for part in (truth & predicted, predicted, truth))
+    precision, recall, f1 = _rates(hits, guessed, actual)
+    support = int(actual.sum())
+    shares = actual / actual.sum() if support else np.zeros(len(classes))
+    averages = {
+        "micro": _line(
+            *_rates(hits.sum(keepdims=True), guessed.sum(keepdims=True), actual.sum(keepdims=True)), support
+        ),
+        "macro": _line(precision, recall, f1, support),
+        "weighted": Line(float(precision @ shares), float(recall @ shares), float(f1 @ shares), support),
+    }
+    if several:
+        rows = ((part.sum(1).astype(np.float64)) for part in (truth & predicted, predicted, truth))
+        averages["samples"] = _line(*_rates(*rows), support)
+    return ClassificationReport(
+        classes={
+            name: Line(float(precision[i]), float(recall[i]), float(f1[i]), int(actual[i]))
+            for i, name in enumerate(classes)
+        },
+        averages=averages,
+        exact_match=float((truth == predicted).all(1).mean()),
+        hamming_loss=float((truth != predicted).mean()),
+        n_rows=len(truth),
+        labels_a_row=float(truth.sum(1).mean()),
+        predicted_a_row=float(predicted.sum(1).mean()),
+    )
+
+
+def _rates(hits: Floats, guessed: Floats, actual: Floats) -> tuple[Floats, Floats, Floats]:
+    return _share(hits, guessed), _share(hits, actual), _share(2 * hits, guessed + actual)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _line(precision: Floats, recall: Floats, f1: Floats, support: int) -> Line:
+    return Line(float(precision.mean()), float(recall.mean()), float(f1.mean()), support)

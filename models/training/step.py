@@ -1,0 +1,168 @@
+"""The gradient of one step: micro-batches, R-Drop, the adversary, and what happens when memory or numbers run out.
+
+Knows nothing of epochs, of the optimizer and of what is validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.classifier import TextClassifier
+from models.errors import ModelError
+from models.inference.forward import is_out_of_memory
+from models.losses import Loss, symmetric_kl
+from models.training.batches import Rows, padded
+
+Adversary = Callable[[TextClassifier, Callable[[], object]], None]
+
+
+class NoNumber(Exception):
+    """A loss or gradient is NaN or infinite.
+
+    Attributes:
+        what: Which, and its value.
+        rows: Rows that it comes from, as far as that can be told.
+    """
+
+    def __init__(self, what: str, rows: NDArray[np.int64]) -> None:
+        super().__init__(what)
+        self.what = what
+        self.rows = rows
+
+
+@dataclass
+class MicroBatch:
+    """Rows that go through the network at once; halved when the device runs out of memory, and it stays so."""
+
+    size: int
+    halvings: int = 0
+
+    def halve(self) -> None:
+        """After running out of memory.
+
+        Raises:
+            ModelError: Not even a single row fits.
+        """
+        if self.size == 1:
+            raise ModelError(
+                "out of memory in training with a single row at a time",
+                next="set gradient_checkpointing = true, or a smaller max_length; or use a smaller encoder",
+            )
+        self.size = (self.size + 1) // 2
+        self.halvings += 1
+
+
+@dataclass(frozen=True)
+class GradientSource:
+    """What gradients are made of.
+
+    Attributes:
+        network: In train mode; receives them.
+        rows: Training rows.
+        targets: (N,) or (N, C), on `device`.
+        loss: Of logits and targets, the mean over a batch.
+        task: ``single_label`` or ``multi_label``.
+        device: Where the network is.
+        bf16: Autocast.
+        r_drop: Weight of the divergence between two passes; 0: one pass.
+        micro: Rows at once; changes when memory runs out.
+    """
+
+    network: TextClassifier
+    rows: Rows
+    targets: Tensor
+    loss: Loss
+    task: str
+    device: torch.device
+    bf16: bool
+    r_drop: float
+    micro: MicroBatch
+
+
+def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
+    """Leave the gradient of the batch's mean loss in the network's parameters, the adversary's included.
+
+    Micro-batches count by their rows, so that the gradient is that of the whole batch where the loss is a mean of the
+    rows' own losses. It is begun again with smaller ones when memory runs out.
+
+    Args:
+        source: Network and rows.
+        batch: Row numbers.
+        adversary: Called once the clean gradient is there; None: no adversary.
+
+    Returns:
+        The mean loss without the adversary.
+
+    Raises:
+        NoNumber: The loss is NaN or infinite.
+        ModelError: Out of memory with a single row.
+    """
+    while True:
+        try:
+            return _put_gradient(source, batch, adversary)
+        except (torch.OutOfMemoryError, RuntimeError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+        if source.device.type == "cuda":
+            torch.cuda.empty_cache()
+        source.micro.size = min(source.micro.size, len(batch))
+        source.micro.halve()
+
+
+def autocast(device: torch.device, bf16: bool) -> Any:
+    """bf16 autocast where asked for."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+
+def _put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
+    source.network.zero_grad(set_to_none=True)
+    value = _backward(source, batch)
+    if adversary is not None:
+        adversary(source.network, partial(_backward, source, batch))
+    return value
+
+
+def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
+    """Add the gradient of the batch's mean loss, micro-batch after micro-batch; gives the loss."""
+    total = 0.0
+    for start in range(0, len(batch), source.micro.size):
+        rows = batch[start : start + source.micro.size]
+        loss = _loss(source, rows) * (len(rows) / len(batch))
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise NoNumber(f"loss is {value}", _rows_without_number(source, rows))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += value
+    return total
+
+
+def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
+    ids, mask = padded(source.rows, rows, source.device)
+    targets = source.targets[torch.from_numpy(rows).to(source.device)]
+    logits = _logits(source, ids, mask)
+    if source.r_drop == 0:
+        return source.loss(logits, targets)
+    again = _logits(source, ids, mask)  # under another draw of dropout
+    loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
+    return loss + source.r_drop * symmetric_kl(logits, again, source.task)
+
+
+def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None) -> Tensor:
+    with autocast(source.device, source.bf16):
+        return source.network(ids, mask)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _rows_without_number(source: GradientSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the rows whose own loss is no number; all of them where that does not tell."""
+    bad = [row for row in rows if not bool(torch.isfinite(_loss(source, np.asarray([row]))))]
+    return np.asarray(bad, np.int64) if bad else rows

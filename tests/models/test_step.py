@@ -1,0 +1,174 @@
+"""One step: micro-batches add up to the batch, memory and numbers that run out, R-Drop, the moving average."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from models.classifier import TextClassifier, build_classifier
+from models.errors import ModelError
+from models.losses import make_loss, symmetric_kl
+from models.recipe import HeadOptions, LossOptions
+from models.training.batches import tokenise
+from models.training.ema import Ema
+from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient
+
+CLASSES = ("red", "green", "blue")
+BATCH = np.arange(11)
+
+
+@pytest.fixture
+def source(tiny_recipe, tiny_tokenizer, coloured):
+    texts, labels = coloured
+    recipe = dataclasses.replace(
+        tiny_recipe, head=HeadOptions("mean", {"dropout": 0.0}),
+        training=dataclasses.replace(tiny_recipe.training, dropout=0.0),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return GradientSource(
+        network=build_classifier(recipe, CLASSES, tiny_tokenizer, "single_label").train(),
+        rows=tokenise(tiny_tokenizer, texts, 16),
+        targets=torch.from_numpy(labels),
+        loss=make_loss(LossOptions(), "single_label"),
+        task="single_label",
+        device=torch.device("cpu"),
+        bf16=False,
+        r_drop=0.0,
+        micro=MicroBatch(64),
+    )
+
+
+def gradients(network):
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 11])
+def test_micro_batches_add_up_to_the_gradient_of_the_batch(source, size):
+    whole = put_gradient(source, BATCH, None)
+    expected = gradients(source.network)
+    parts = put_gradient(dataclasses.replace(source, micro=MicroBatch(size)), BATCH, None)
+    assert parts == pytest.approx(whole, rel=1e-5)
+    for name, gradient in gradients(source.network).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_an_adversary_follows_the_whole_batch_whatever_the_micro_batches(source):
+    from models.training.adversary import fgm
+
+    results = []
+    for size in (11, 2):
+        put_gradient(dataclasses.replace(source, micro=MicroBatch(size)), BATCH, fgm)
+        results.append(gradients(source.network))
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def memory_for(rows, monkeypatch):
+    forward, sizes = TextClassifier.forward, []
+
+    def limited(self, input_ids, *rest):
+        sizes.append(len(input_ids))
+        if len(input_ids) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids, *rest)
+
+    monkeypatch.setattr(TextClassifier, "forward", limited)
+    return sizes
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_batch(source, monkeypatch):
+    put_gradient(source, BATCH, None)
+    expected = gradients(source.network)
+    sizes = memory_for(3, monkeypatch)
+    put_gradient(source, BATCH, None)
+    assert sizes == [11, 6, 3, 3, 3, 2]
+    assert (source.micro.size, source.micro.halvings) == (3, 2)
+    for name, gradient in gradients(source.network).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_memory_that_runs_out_under_an_adversary_leaves_the_weights_as_they_were(source, monkeypatch):
+    calls = 0
+    forward = TextClassifier.forward
+    before = {name: value.clone() for name, value in source.network.state_dict().items()}
+
+    def once(self, *inputs):
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the adversary's pass
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *inputs)
+
+    from models.training.adversary import fgm
+
+    put_gradient(source, BATCH, fgm)
+    expected = gradients(source.network)
+    monkeypatch.setattr(TextClassifier, "forward", once)
+    put_gradient(source, BATCH, fgm)
+    assert all(torch.equal(value, before[name]) for name, value in source.network.state_dict().items())
+    for name, gradient in gradients(source.network).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_no_memory_for_a_single_row_is_told(source, monkeypatch):
+    memory_for(0, monkeypatch)
+    with pytest.raises(ModelError, match="out of memory in training with a single row"):
+        put_gradient(source, BATCH, None)
+
+
+def test_other_errors_pass_through(source, monkeypatch):
+    def broken(self, *inputs):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(TextClassifier, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        put_gradient(source, BATCH, None)
+
+
+def test_the_rows_whose_loss_is_no_number_are_named(source):
+    bad = source.rows.ids[4][1]  # a token of rows that begin with that colour
+    with torch.no_grad():
+        source.network.body.get_input_embeddings().weight[int(bad)] = float("nan")
+    with pytest.raises(NoNumber, match="loss is nan") as error:
+        put_gradient(source, BATCH, None)
+    assert error.value.rows.tolist() == [row for row in BATCH if bad in source.rows.ids[row]]
+
+
+def test_r_drop_adds_the_divergence_between_two_passes(source):
+    noisy = dataclasses.replace(source, r_drop=2.0)
+    plain = put_gradient(source, BATCH, None)
+    assert put_gradient(noisy, BATCH, None) == pytest.approx(plain, rel=1e-5)  # no dropout, no divergence
+    source.network.head.dropout.p = 0.5
+    kept = []
+    source.network.head.register_forward_hook(lambda _module, _inputs, logits: kept.append(logits.detach()))
+    value = put_gradient(noisy, BATCH, None)
+    losses = [float(source.loss(logits, source.targets[:11])) for logits in kept]
+    assert len(kept) == 2
+    assert value == pytest.approx(np.mean(losses) + 2 * float(symmetric_kl(*kept, "single_label")), rel=1e-5)
+
+
+def test_the_moving_average_is_the_formula_and_the_weights_come_back():
+    network = torch.nn.Linear(1, 1, bias=False)
+    values, average = [3.0, -1.0, 5.0, 2.0], float(network.weight.detach())
+    ema = Ema(network, 0.2)
+    for step, value in enumerate(values, start=1):
+        network.weight.data.fill_(value)
+        ema.update()
+        decay = min(0.2, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * value
+    with ema.applied():
+        assert float(network.weight.detach()) == pytest.approx(average)
+    assert float(network.weight.detach()) == 2.0
+    ema.put()
+    assert float(network.weight.detach()) == pytest.approx(average)
+
+
+def test_without_a_decay_there_is_no_average():
+    network = torch.nn.Linear(1, 1)
+    before = network.weight.detach().clone()
+    ema = Ema(network, None)
+    ema.update()
+    ema.put()
+    with ema.applied():
+        assert torch.equal(network.weight, before)
