@@ -20,6 +20,9 @@ from kaggle_tools.predictions import encode_labels
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import Recipe
 from models.text.cleaning import clean
+from models.text.entities import find_fault
+from models.text.forms import ENTITY_FORMS
+from models.text.pairs import join_texts
 
 FOLD_FILE = "folds.parquet"
 
@@ -30,7 +33,7 @@ class TrainingRows:
 
     Attributes:
         ids: (N,) String.
-        texts: (N,) String, cleaned.
+        texts: (N,) String, cleaned; pairs as `models.text.pairs` joins them.
         labels: (N,) String as in the file; empty for a multi-label row without labels.
         targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label.
         folds: (N,) int16.
@@ -74,7 +77,8 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups, label_sets=several)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
-    raw = table["text"].gather(keep)
+    raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
+    _check_entities(recipe, ids, all_texts)
     ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]
     return TrainingRows(
         ids=ids,
@@ -83,13 +87,13 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         targets=targets,
         folds=folds,
         all_texts=all_texts,
-        n_null_texts=raw.null_count(),
+        n_null_texts=n_null,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 
 
 def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
-    """Columns ``id``, ``text``, ``label`` and, where folds need it, ``group``."""
+    """Columns ``id``, ``text``, ``is_null`` (of the text), ``label`` and, where folds need it, ``group``."""
     path = competition.path(competition.train)
     if path is None or competition.label_column is None:
         what = "training table" if path is None else "label column"
@@ -99,6 +103,8 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
             next="write it with `cli init --train … --force`",
         )
     columns = {"text": competition.text_column, "label": competition.label_column}
+    if competition.pair_column is not None:
+        columns["pair"] = competition.pair_column
     if competition.id_column is not None:
         columns["id"] = competition.id_column
     if recipe.folds.group_column is not None:
@@ -108,11 +114,29 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
     if table.is_empty():
         raise UserError("the training table has no rows", where=path)
     table = table.select(pl.col(name).alias(key) for key, name in columns.items())
+    texts = [key for key in ("text", "pair") if key in columns]
+    table = table.with_columns(is_null=pl.any_horizontal(pl.col(texts).is_null()))
+    if competition.pair_column is not None:
+        table = table.with_columns(text=join_texts(table["text"], table["pair"]))
     if competition.task == "multi_label":
         table = table.with_columns(pl.col("label").fill_null(""))
     if competition.id_column is None:
         table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
     return table
+
+
+def _check_entities(recipe: Recipe, ids: pl.Series, texts: pl.Series) -> None:
+    """Refuse texts of which the recipe's form cannot tell the entities, with their ids."""
+    if recipe.kind != "transformer" or recipe.data.form not in ENTITY_FORMS:
+        return
+    faults = [(row, fault) for row, text in zip(ids, texts, strict=True) if (fault := find_fault(text)) is not None]
+    if faults:
+        raise UserError(
+            f"{len(faults):,} of {len(ids):,} texts do not mark two entities",
+            first=", ".join(f"{row} ({fault})" for row, fault in faults[:5]),
+            expected="… <e1>…</e1> … <e2>…</e2> … in each, after cleaning",
+            next="mend the table, or set form = 'joined' under [data]",
+        )
 
 
 def _check_ids(ids: pl.Series, competition: Competition) -> None:

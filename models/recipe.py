@@ -19,6 +19,7 @@ from models.errors import ModelError, did_you_mean
 from models.schema import Between, Place, check_options, read_table, to_toml
 from models.text.augmentation import AUGMENTATIONS
 from models.text.cleaning import check_steps
+from models.text.forms import ENTITY_FORMS, Form
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ class DataOptions:
         max_length: Tokens a row at most, special tokens included.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
         limit: Train on so many rows, drawn at random by `seed`; None for all.
+        form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
     """
 
     max_length: Annotated[int, Between(4)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
+    form: Form = "joined"
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,23 @@ class LossOptions:
     name: str = "auto"
     class_weights: Literal["none", "balanced"] = "none"
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ContrastOptions:
+    """`[contrast]`: texts that say the same are drawn together, all others of a batch apart; for heads that compare.
+
+    Attributes:
+        weight: Of this loss beside that of the labels; 0: none.
+        scale: Cosines are multiplied by it before the softmax.
+        positive: Class of the pairs that say the same; None: the last class.
+        alone: Only this loss trains the encoder; that of the labels the head alone, as in SimBERT.
+    """
+
+    weight: Annotated[float, Between(0.0)] = 0.0
+    scale: Annotated[float, Between(0.1)] = 30.0
+    positive: str | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,7 +261,7 @@ class Recipe:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout.
-        encoder, head, loss, sampler, adversary, augmentation, training: For ``transformer``.
+        encoder, head, loss, contrast, sampler, adversary, augmentation, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -254,6 +274,7 @@ class Recipe:
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
     loss: LossOptions = LossOptions()
+    contrast: ContrastOptions = ContrastOptions()
     sampler: SamplerOptions = SamplerOptions()
     adversary: AdversaryOptions = AdversaryOptions()
     augmentation: AugmentationOptions = AugmentationOptions()
@@ -267,7 +288,7 @@ class Recipe:
         return to_toml({key: v for key, v in dataclasses.asdict(self).items() if key not in other})
 
 
-_TRANSFORMER = ("encoder", "head", "loss", "sampler", "adversary", "augmentation", "training")
+_TRANSFORMER = ("encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "training")
 _LINEAR = ("linear",)
 
 
@@ -313,6 +334,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
@@ -326,6 +348,34 @@ def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_form(recipe: Recipe, place: Place) -> None:
+    """Whether the form of a row's text, the head and the training that is asked for go together."""
+    from models.heads import ENTITY_HEADS, PAIR_HEADS
+
+    form, head = recipe.data.form, recipe.head.name
+    if (head in PAIR_HEADS) != (form == "apart"):
+        wanted = f"one of {', '.join(PAIR_HEADS)}" if form == "apart" else "form = 'apart' under [data]"
+        raise place.inside("head").error(f"head '{head}' does not go with form = '{form}'", expected=wanted)
+    if head in ENTITY_HEADS and form not in ENTITY_FORMS:
+        raise place.inside("head").error(
+            f"head '{head}' needs to know the entities",
+            expected=f"form = one of {', '.join(ENTITY_FORMS)} under [data]",
+        )
+    if form == "plain" and head not in ENTITY_HEADS:
+        raise place.inside("data").error(
+            f"form = 'plain' hides the entities from head '{head}'", next="form = 'marked', or a head for entities"
+        )
+    if form in ENTITY_FORMS and recipe.augmentation.copies:
+        raise place.inside("augmentation").error("it would tear the marks of entities", next="leave it out")
+    contrast = place.inside("contrast")
+    if recipe.contrast.weight and form != "apart":
+        raise contrast.error("it compares texts that go through the encoder apart", expected="form = 'apart'")
+    if recipe.contrast.alone and not recipe.contrast.weight:
+        raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
+    if recipe.contrast.weight and recipe.training.r_drop:
+        raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
 
 
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:

@@ -22,10 +22,13 @@ def init(
     sample: Annotated[Path | None, option("--sample", help="Sample submission.")] = None,
     name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
     slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
-    task: Annotated[Literal["single_label", "multi_label"] | None, option("--task", help="Labels a row.")] = None,
+    task: Annotated[
+        Literal["single_label", "multi_label", "pair", "relation"] | None, option("--task", help="What a row is asked.")
+    ] = None,
     metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
     text: Annotated[str | None, option("--text", help="Column that is classified.")] = None,
+    pair: Annotated[str | None, option("--pair", help="Column of the second text, where rows are pairs.")] = None,
     label: Annotated[str | None, option("--label", help="Column of labels in the training table.")] = None,
     classes: Annotated[str | None, option("--classes", help="All class names in order, joined by commas.")] = None,
     encoding: Annotated[str | None, option("--encoding", help="Of the files that are not UTF-8.")] = None,
@@ -43,7 +46,7 @@ def init(
     from kaggle_tools.inspect import Overrides
 
     names = tuple(classes.split(",")) if classes else ()
-    overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format)
+    overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format, pair)
     options = command.InitOptions(train, test, sample, overrides, force=force)
     emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
 

@@ -8,6 +8,9 @@ A head is a function from a `HeadShape` and keyword options (its section of the 
     hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
              that ``hidden[-1]`` always is the last layer
     mask     (B, T), nonzero where a token is real; None where all are. Real tokens come first in a row
+
+Heads of `models.heads.entities` are also told which tokens are the entities; those of `models.heads.pairs` get 2B rows,
+the first texts of B pairs and then the second ones.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from collections.abc import Callable
 from torch import nn
 
 from models.heads.convolutional import conv, rnn_conv, textcnn
+from models.heads.entities import entity_spans, entity_starts
+from models.heads.pairs import cosine, siamese
 from models.heads.pooled import (
     HeadShape,
     attention,
@@ -31,7 +36,7 @@ from models.heads.pooled import (
 )
 from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
 
-__all__ = ["HEADS", "HeadShape"]
+__all__ = ["ENTITY_HEADS", "HEADS", "PAIR_HEADS", "HeadShape"]
 
 
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
@@ -64,4 +69,12 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "textcnn": textcnn,
     "conv": conv,
     "rnn_conv": rnn_conv,
+    "entity_starts": entity_starts,
+    "entity_spans": entity_spans,
+    "cosine": cosine,
+    "siamese": siamese,
 }
+
+# What is made of texts in a form of their own; every other head takes any form but "apart".
+PAIR_HEADS = ("cosine", "siamese")
+ENTITY_HEADS = ("entity_starts", "entity_spans")

@@ -26,8 +26,12 @@ from models.pretrained import load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
 from models.text.augmentation import augment, read_synonyms
+from models.text.entities import add_marks, without_marks
+from models.text.forms import ENTITY_FORMS
+from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import tokenise
+from models.training.contrast import make_contrast
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
@@ -47,9 +51,16 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
     Raises:
         ModelError: The encoder has no tokenizer.
     """
+    entities = recipe.data.form in ENTITY_FORMS
     if recipe.encoder.scratch is not None:
-        return train_tokenizer(texts, recipe.encoder.scratch, recipe.data.max_length)
-    return load_tokenizer(str(recipe.encoder.path))
+        bare = [without_marks(text) for text in texts] if entities else texts
+        sides = [side for text in bare for side in split_text(text)]
+        tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
+    else:
+        tokenizer = load_tokenizer(str(recipe.encoder.path))
+    if entities:
+        add_marks(tokenizer)
+    return tokenizer
 
 
 def train_fold(
@@ -98,6 +109,7 @@ def train_fold(
     where = resolve_device(device)
     task = "single_label" if train_labels.ndim == 1 else "multi_label"
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
+    pair = SEPARATOR in train_texts[0]
     rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
@@ -106,10 +118,10 @@ def train_fold(
             _checkpoint_activations(network)
         loop = Loop(
             options=recipe.training,
-            source=_source(recipe, network, tokenizer, rows, task, len(classes), where),
+            source=_source(recipe, network, tokenizer, rows, task, classes, where),
             weights=SAMPLERS[recipe.sampler.name](rows.labels, **recipe.sampler.options),
             row_names=rows.names,
-            valid=tokenise(tokenizer, valid_texts, recipe.data.max_length),
+            valid=tokenise(tokenizer, valid_texts, recipe.data.max_length, recipe.data.form),
             valid_labels=valid_labels,
             adversary=_adversary(recipe),
             adversary_start=recipe.adversary.start_epoch,
@@ -123,11 +135,11 @@ def train_fold(
             trained = train_epochs(loop)
         except Diverged as exc:
             if exc.kept:
-                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score))
+                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
     score = trained.history[trained.kept - 1].score
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score))
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
     return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
@@ -160,15 +172,15 @@ def _source(
     tokenizer: Any,
     rows: _TrainingRows,
     task: str,
-    n_classes: int,
+    classes: Sequence[str],
     device: torch.device,
 ) -> GradientSource:
     weights = None
     if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(balanced_weights(rows.labels, n_classes)).to(device)
+        weights = torch.from_numpy(balanced_weights(rows.labels, len(classes))).to(device)
     return GradientSource(
         network=network,
-        rows=tokenise(tokenizer, rows.texts, recipe.data.max_length),
+        rows=tokenise(tokenizer, rows.texts, recipe.data.max_length, recipe.data.form),
         targets=torch.from_numpy(rows.labels).to(device),
         loss=make_loss(recipe.loss, task, weights),
         task=task,
@@ -178,6 +190,7 @@ def _source(
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
         ),
+        contrast=make_contrast(recipe.contrast, rows.texts, rows.labels, classes, device),
     )
 
 
@@ -186,7 +199,7 @@ def _adversary(recipe: Recipe) -> Adversary | None:
     return None if options.name == "none" else partial(ADVERSARIES[options.name], **options.options)
 
 
-def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None) -> CheckpointSpec:
+def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None, pair: bool) -> CheckpointSpec:
     return CheckpointSpec(
         kind="transformer",
         classes=tuple(classes),
@@ -196,6 +209,8 @@ def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None
         head=recipe.head.name,
         head_options=recipe.head.options,
         score=score,
+        form=recipe.data.form,
+        pair=pair,
     )
 
 

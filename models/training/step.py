@@ -20,7 +20,8 @@ from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
-from models.training.batches import Rows, padded
+from models.training.batches import Rows, network_inputs
+from models.training.contrast import Contrast, contrastive_loss
 
 Adversary = Callable[[TextClassifier, Callable[[], object]], None]
 
@@ -75,6 +76,7 @@ class GradientSource:
         bf16: Autocast.
         r_drop: Weight of the divergence between two passes; 0: one pass.
         micro: Rows at once; changes when memory runs out.
+        contrast: Added to the loss; a micro-batch's texts find their partners in it alone.
     """
 
     network: TextClassifier
@@ -86,6 +88,7 @@ class GradientSource:
     bf16: bool
     r_drop: float
     micro: MicroBatch
+    contrast: Contrast | None = None
 
 
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -146,19 +149,37 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 
 
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
-    ids, mask = padded(source.rows, rows, source.device)
+    inputs = network_inputs(source.rows, rows, source.device)
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
-    logits = _logits(source, ids, mask)
+    if source.contrast is not None:
+        return _loss_with_contrast(source, source.contrast, inputs, rows, targets)
+    logits = _logits(source, inputs)
     if source.r_drop == 0:
         return source.loss(logits, targets)
-    again = _logits(source, ids, mask)  # under another draw of dropout
+    again = _logits(source, inputs)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
     return loss + source.r_drop * symmetric_kl(logits, again, source.task)
 
 
-def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None) -> Tensor:
+def _loss_with_contrast(
+    source: GradientSource,
+    contrast: Contrast,
+    inputs: tuple[Tensor, Tensor | None, Tensor | None],
+    rows: NDArray[np.int64],
+    targets: Tensor,
+) -> Tensor:
+    options, places = contrast.options, torch.from_numpy(rows).to(source.device)
     with autocast(source.device, source.bf16):
-        return source.network(ids, mask)  # type: ignore[no-any-return]
+        vectors = source.network.embed(*inputs)  # (2B, D)
+        logits = source.network.head.decide(vectors.detach() if options.alone else vectors)
+    groups = contrast.groups[places].T.flatten()
+    apart = contrastive_loss(vectors, groups, contrast.positive[places], options.scale)
+    return source.loss(logits, targets) + options.weight * apart
+
+
+def _logits(source: GradientSource, inputs: tuple[Tensor | None, ...]) -> Tensor:
+    with autocast(source.device, source.bf16):
+        return source.network(*inputs)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.errors import ModelError
-from models.heads import HEADS, HeadShape
+from models.heads import HEADS, PAIR_HEADS, HeadShape
 
 SHAPE = HeadShape(hidden=8, layers=3, classes=4)
-OWN = [name for name in HEADS if name != "stock"]
+OWN = [name for name in HEADS if name != "stock" and name not in PAIR_HEADS]
 
 
 def make(name, **options):
