@@ -145,7 +145,8 @@ def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
         shard.prepared = scorer.prepare(shard.texts)
     except UnusableTexts as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
-        raise UserError(f"{exc.summary}: rows {ids}", where=shard.task.shard.path, **exc.details) from exc
+        details = {**exc.details, "where": shard.task.shard.path}
+        raise UserError(f"{exc.summary}: rows {ids}", **details) from exc
     shard.seconds["prepare"] = shard.prepared.seconds
     return shard
 

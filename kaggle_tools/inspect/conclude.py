@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_tools.competition import Competition, SubmissionFormat, Task
@@ -149,9 +149,11 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
         reasons.append(Reason("label_column", _shown(label), choice.why))
     others = ids | ({label} if label else set())
     pair = _find_pair(files, others, asked, reasons)
-    if pair is not None:
-        asked, others = replace(asked, text_column=pair[0]), others | {pair[1]}
-    train_text, test_text = _find_texts(files, others, asked, reasons)
+    if pair is not None and asked.text_column is None and pair[0] is not None:
+        reasons.append(Reason("text_column", pair[0], "called like the first text of a pair"))
+        train_text = test_text = pair[0]
+    else:
+        train_text, test_text = _find_texts(files, others | ({pair[1]} if pair else set()), asked, reasons)
     return _Columns(train_id, test_id, submission_id, label, train_text, test_text, pair[1] if pair else None)
 
 

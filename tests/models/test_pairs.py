@@ -97,7 +97,7 @@ def test_scores_of_pairs_equal_the_stock_forward_pass(folder, budget):
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     expected = []
     for first, second in PAIRS:
-        batch = tokenizer(first, second, truncation="longest_first", max_length=40, return_tensors="pt")
+        batch = tokenizer([first], [second], truncation="longest_first", max_length=40, return_tensors="pt")
         with torch.inference_mode():
             expected.append(model(**batch).logits.softmax(-1).numpy()[0])
     np.testing.assert_allclose(scored.probs[folder.name], expected, atol=2e-6)
