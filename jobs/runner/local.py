@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -145,7 +145,7 @@ def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
         shard.prepared = scorer.prepare(shard.texts)
     except UnusableTexts as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
-        details = {**exc.details, "where": shard.task.shard.path}
+        details: dict[str, Any] = {**exc.details, "where": shard.task.shard.path}
         raise UserError(f"{exc.summary}: rows {ids}", **details) from exc
     shard.seconds["prepare"] = shard.prepared.seconds
     return shard

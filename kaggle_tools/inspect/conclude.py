@@ -151,7 +151,8 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
     pair = _find_pair(files, others, asked, reasons)
     if pair is not None and asked.text_column is None and pair[0] is not None:
         reasons.append(Reason("text_column", pair[0], "called like the first text of a pair"))
-        train_text = test_text = pair[0]
+        train_text: str | None = pair[0]
+        test_text: str | None = pair[0]
     else:
         train_text, test_text = _find_texts(files, others | ({pair[1]} if pair else set()), asked, reasons)
     return _Columns(train_id, test_id, submission_id, label, train_text, test_text, pair[1] if pair else None)

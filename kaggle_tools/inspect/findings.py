@@ -92,9 +92,7 @@ def _of_rows(role: str, file: File, text_column: str, pair_column: str | None, i
 
 
 def _of_pairs(role: str, first: pl.Series, second: pl.Series) -> Iterator[str]:
-    one_empty = int(
-        (first.fill_null("").str.strip_chars() == "").sum() + (second.fill_null("").str.strip_chars() == "").sum()
-    )
+    one_empty = sum(int((side.fill_null("").str.strip_chars() == "").sum()) for side in (first, second))
     if one_empty:
         yield f"{one_empty:,} texts in pairs of {role} are empty"
     alike = int((first == second).sum())

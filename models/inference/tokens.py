@@ -58,7 +58,7 @@ class UnusableTexts(ModelError):
         rows: Their positions, ascending.
     """
 
-    def __init__(self, summary: str, rows: list[int], **details: object) -> None:
+    def __init__(self, summary: str, rows: list[int], **details: Any) -> None:
         super().__init__(summary, **details)
         self.rows = rows
 
