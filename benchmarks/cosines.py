@@ -3,7 +3,8 @@
     cd WORKSPACE && python -m benchmarks.cosines simbert dev.tsv
 
 The notes divide u·v by √(Σu² + Σv²), which is no cosine: it grows with the vectors' lengths, and for unit vectors it
-never exceeds .707. Thresholds are fitted on out-of-fold similarities, applied to the mean over folds on the other table.
+never exceeds .707. Thresholds are fitted on out-of-fold similarities and applied to the mean over folds on the other
+table.
 """
 
 from __future__ import annotations
