@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.members import check_test, find_runs, load_oof
@@ -19,12 +19,11 @@ from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_fou
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import evaluate, find_metric
-from kaggle_tools.search import members as joined
+from kaggle_tools.metrics import find_metric
 from kaggle_tools.search.candidates import Candidate, Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
 from kaggle_tools.search.counts import is_count_metric
-from kaggle_tools.search.honest import Honest
+from kaggle_tools.search.honest import Honest, single_scores
 from kaggle_tools.search.recipe import explain
 from kaggle_tools.search.study import Progress
 
@@ -104,6 +103,8 @@ class BlendResult:
         table: Candidates, best honest score first.
         chosen: Name of the one that was taken.
         reason: Why.
+        honest: Its honest score, with what having been chosen flatters it by taken off.
+        choice_optimism: How much that was.
         verdict: What the interval of its gain advises.
         recipe: File.
         words: The recipe in words and numbers.
@@ -117,6 +118,8 @@ class BlendResult:
     table: tuple[CandidateRow, ...]
     chosen: str
     reason: str
+    honest: float
+    choice_optimism: float
     verdict: str
     recipe: Path
     words: str
@@ -164,7 +167,7 @@ def run(options: BlendOptions) -> BlendResult:
         on_tried=options.on_tried,
     )
     honest = chosen.tried.honest
-    recipe = with_worth(chosen.recipe, honest)
+    recipe = replace(with_worth(chosen.recipe, honest), honest=chosen.honest)
     application = None
     if options.submission:
         about = {"candidate": chosen.name}
@@ -175,10 +178,12 @@ def run(options: BlendOptions) -> BlendResult:
     return BlendResult(
         metric=metric,
         n_rows=len(oof.ids),
-        singles=dict(zip(oof.names, _single_scores(oof, metric), strict=True)),
+        singles=dict(zip(oof.names, single_scores(oof.probs, oof.codes, metric), strict=True)),
         table=tuple(_row(one) for one in chosen.table),
         chosen=chosen.name,
         reason=chosen.reason,
+        honest=chosen.honest,
+        choice_optimism=chosen.choice_optimism,
         verdict=honest.verdict,
         recipe=written.recipe,
         words=explain(recipe),
@@ -212,11 +217,6 @@ def _study(options: BlendOptions) -> dict[str, Candidate]:
         if getattr(options, name) is not None:
             raise UserError(f"--{name} is for a study, and none is asked for", next="add --trials 200")
     return {}
-
-
-def _single_scores(oof: joined.Members, metric: str) -> list[float]:
-    codes = oof.codes
-    return [evaluate(metric, codes, probs) for probs in oof.probs]
 
 
 def _row(one: Tried) -> CandidateRow:

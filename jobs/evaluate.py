@@ -95,13 +95,17 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
             where=source,
             next=f"score it first: `cli score --input {truth} --model {found.folder}`",
         )
-    id_column, label_column = competition.test_id or competition.id_column, competition.label_column
-    if id_column is None or label_column is None:
-        raise UserError("ids and labels are needed to compare", where=competition.root / "competition.toml")
+    id_column, label_column = competition.test_id, competition.label_column
+    if label_column is None:
+        raise UserError("competition.toml names no label column", where=competition.root)
     encoding, errors = competition.encoding_of(truth)
     fmt = sniff_format(truth, encoding=encoding, encoding_errors=errors)
-    table = read_table(truth, columns=[id_column, label_column], fmt=fmt, id_column=id_column)
-    aligned = Predictions.load(source).align(table[id_column])
+    columns = [label_column] if id_column is None else [id_column, label_column]
+    table = read_table(truth, columns=columns, fmt=fmt, id_column=id_column)
+    predictions = Predictions.load(source)
+    aligned = predictions if id_column is None else predictions.align(table[id_column])
+    if len(table) != len(aligned):
+        raise UserError(f"{len(table):,} rows of labels for {len(aligned):,} predictions", where=truth)
     labels = table[label_column].fill_null("") if aligned.task == "multi_label" else table[label_column]
     return source, Predictions(
         aligned.ids, aligned.classes, aligned.probs, labels.cast(pl.String), None, aligned.task, aligned.meta

@@ -147,7 +147,7 @@ def find_teacher(
     """What `[pseudo_labels]` asks for; None where it asks for nothing.
 
     Raises:
-        UserError: No such run or table, or nothing but texts of the training table in it.
+        UserError: No such run, table or predictions, or nothing but texts of the training table in it.
     """
     options = recipe.pseudo_labels
     if options.run is None:
@@ -164,6 +164,12 @@ def find_teacher(
     if not new.any():
         raise UserError(f"each of the {len(cleaned):,} texts stands in the training table", where=path)
     stem = path.name.split(".")[0]
+    if options.source == "predictions" and not run.predictions(stem).is_file():
+        raise UserError(
+            f"no predictions of run '{run.name}' for {stem}",
+            where=run.predictions(stem),
+            next='score the competition\'s test table with `cli score`, or set source = "fold" under [pseudo_labels]',
+        )
     return Teacher(
         run, options, competition.task, competition.classes, table["id"].filter(new), table["text"].filter(new),
         cleaned.filter(new), run.predictions(stem), device,

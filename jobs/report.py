@@ -155,7 +155,7 @@ def _difference(workspace: Workspace, competition: Competition, versions: Sequen
     expected, why = expect(found, judge, None, competition, why or "".join(problems).rstrip("."))
     rows = changed_rows(found, _CHANGED_ROWS, read_texts(competition), judge)
     section = difference_section(found, expected, why, judge, rows, title=_DIFFERENCE, with_facts=True)
-    return replace(section, lead=f"From {a.title} (A) to {b.title} (B): {section.lead}")
+    return replace(section, lead=f"From {a.title} (A) to {b.title} (B). {section.lead}".strip())
 
 
 def _similarity(alike: Mapping[str, Predictions], others: Sequence[str], metric: str) -> Section:

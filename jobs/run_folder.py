@@ -136,7 +136,7 @@ class RunFolder:
         if any(piece.meta.get("data") != self.fingerprints["data"] for piece in pieces):
             found.append("training rows, pseudo-labels, folds, classes or metric")
         if any(piece.meta.get("recipe") != self.fingerprints["recipe"] for piece in pieces):
-            found += self._changed_lines() or ["files of the encoder"]
+            found += self._changed_lines() or ["files of the encoder, or synonyms"]
         return found
 
     def _changed_lines(self) -> list[str]:

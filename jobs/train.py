@@ -31,6 +31,7 @@ from kaggle_tools.predictions import Predictions
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
+from models.text.augmentation import read_synonyms
 from models.training.progress import OnProgress
 
 
@@ -193,9 +194,12 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
 
 
 def _fingerprint(recipe: Recipe) -> str:
-    """Of everything but the name; what a directory or Hub id holds may change while its name stays."""
-    encoder = fingerprint(local_folder(recipe.encoder.path)) if recipe.encoder.path else ""
-    return digest(dataclasses.replace(recipe, name="").to_toml(), encoder)
+    """Of everything but the name; what files that it names hold may change while their names stay."""
+    parts = [dataclasses.replace(recipe, name="").to_toml()]
+    parts.append(fingerprint(local_folder(recipe.encoder.path)) if recipe.encoder.path else "")
+    if recipe.augmentation.copies and recipe.augmentation.synonyms is not None:
+        parts.append(digest(read_synonyms(Path(recipe.augmentation.synonyms))))
+    return digest(*parts)
 
 
 def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:

@@ -34,6 +34,9 @@ def render_blend(result: BlendResult, console: Console) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(f"{result.chosen}: {result.reason}", markup=False)
+    if len(result.table) > 1:
+        flattered = f"having been chosen of {len(result.table)} flattered it by {result.choice_optimism:.5f}"
+        console.print(f"honest score {result.honest:.5f}: {flattered}", markup=False)
     console.print(result.verdict, markup=False)
     console.print(result.words, markup=False)
     console.print(f"recipe      {short_path(result.recipe)}", markup=False)

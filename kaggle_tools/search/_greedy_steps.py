@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.compiled import compiled
 from kaggle_tools.metrics import evaluate
-from kaggle_tools.search._checks import Problem
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.search.inputs import Arrays
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Step = Callable[[Floats, int], Floats]
 
 
-def step_of(problem: Problem) -> Step:
+def step_of(problem: Arrays) -> Step:
     """The step for a problem's metric."""
     metric, stack, codes = problem.metric, problem.stack, problem.codes
     of_matrix = metric.from_confusion

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 
 # ln 2 in two parts: the first has trailing zeros, so that a small integer times it is exact.
 _LN2_HIGH = 0.693147180369123816490

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 from kaggle_tools.search._portable import portable_exp, portable_log
 
-PLAIN, LOG, LOGIT, POWER = range(4)
+PLAIN, LOG, LOGIT, POWER, SOFT_LOG = range(5)
 
 _BLOCK = 1024  # rows whose sums stay in the cache while the models go by
 
@@ -39,6 +39,9 @@ def _transformed(probability: np.float32, transform: int, floor: float, power: f
     p = float(probability)
     if transform == PLAIN:
         return p
+    if transform == SOFT_LOG:
+        soft: float = portable_log(p + floor)
+        return soft
     p = max(p, floor)
     if transform == LOG:
         value: float = portable_log(p)
@@ -72,8 +75,9 @@ def stack_logs(
 def softmax(scores: NDArray[np.float64]) -> None:
     """Softmax of each row, in place."""
     for n in range(scores.shape[0]):
-        highest = scores[n].max()
-        total = 0.0
+        highest, total = scores[n, 0], 0.0
+        for c in range(1, scores.shape[1]):
+            highest = max(highest, scores[n, c])
         for c in range(scores.shape[1]):
             scores[n, c] = portable_exp(scores[n, c] - highest)
             total += scores[n, c]

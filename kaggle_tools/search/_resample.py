@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 
 _BLOCK = 500  # bootstraps whose sums stay in the cache together
 _MARGIN = 2.5  # standard deviations between the Poisson numbers' mean sum and N

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import Metric, evaluate
-from kaggle_tools.search._checks import Problem
 from kaggle_tools.search._study_scores import Scorer
 from kaggle_tools.search._study_space import Space
+from kaggle_tools.search.inputs import Arrays
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def best_of(scored: Sequence[Scored], metric: Metric) -> Scored | None:
     return max(scored, key=lambda one: sign * one.score, default=None)
 
 
-def score_start(start: Recipe, problem: Problem, names: Sequence[str], classes: Sequence[str]) -> Scored:
+def score_start(start: Recipe, problem: Arrays, names: Sequence[str], classes: Sequence[str]) -> Scored:
     """A start with its score.
 
     Raises:
@@ -50,7 +50,7 @@ def score_start(start: Recipe, problem: Problem, names: Sequence[str], classes: 
     return _replayed(start, problem, names)
 
 
-def settled(done: Sequence[optuna.trial.FrozenTrial], space: Space, scorer: Scorer, problem: Problem) -> list[Scored]:
+def settled(done: Sequence[optuna.trial.FrozenTrial], space: Space, scorer: Scorer, problem: Arrays) -> list[Scored]:
     """The best of the few best trials, class weights or thresholds chosen on all rows; nothing without trials."""
     sign = 1.0 if problem.metric.greater_is_better else -1.0
     found = []
@@ -73,7 +73,7 @@ def _finalists(ranked: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.
     return kept
 
 
-def _replayed(recipe: Recipe, problem: Problem, names: Sequence[str], trial: int | None = None) -> Scored:
+def _replayed(recipe: Recipe, problem: Arrays, names: Sequence[str], trial: int | None = None) -> Scored:
     places = [names.index(model) for model in recipe.models]
     stack = problem.stack if places == [*range(len(names))] else problem.stack[places]
     return Scored(recipe, evaluate(problem.metric.name, problem.codes, apply_stack(recipe, stack)), trial)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import multilabel
-from kaggle_tools.search import _checks, inputs, thresholds
+from kaggle_tools.search import inputs, thresholds
 from kaggle_tools.search._study_space import Candidate
 from kaggle_tools.search.class_lines import ClassLines
 from kaggle_tools.search.counts import CountForm, count_form, is_count_metric
@@ -35,14 +35,14 @@ class Scorer:
     """A problem with all that its trials share.
 
     Args:
-        problem: Checked by `_checks.check_problem`.
+        problem: Checked by `inputs.check_arrays`.
         allow_absent: Accept classes without rows.
 
     Raises:
         UserError: Negative probabilities, constant predictions, classes without rows; see `inputs.check_problem`.
     """
 
-    def __init__(self, problem: _checks.Problem, *, allow_absent: bool) -> None:
+    def __init__(self, problem: inputs.Arrays, *, allow_absent: bool) -> None:
         self._metric, self._task = problem.metric, problem.task
         n_rows, n_classes = problem.stack.shape[1:]
         exact = chooses_exactly(self._metric.name, self._task)

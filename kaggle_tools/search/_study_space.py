@@ -178,6 +178,8 @@ class Space:
         """(M, C) weights of a recipe, zero for models that it does not name."""
         given = recipe.parameters.get("exponents", recipe.parameters.get("weights", (1.0,) * len(recipe.models)))
         own = np.array(given, np.float64).reshape(len(recipe.models), -1)
+        if "bends" in recipe.parameters:  # what the exponents are above the knee, where most rows are decided
+            own = own + np.array(recipe.parameters["bends"]).reshape(own.shape)
         if not self.per_class:
             own = own.mean(axis=1, keepdims=True)
         weights = np.zeros((len(self.names), len(self.classes)))

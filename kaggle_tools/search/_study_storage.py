@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.search._checks import Problem
+from kaggle_tools.search.inputs import Arrays
 
 if TYPE_CHECKING:
     import optuna
@@ -86,7 +86,7 @@ def shown(storage: str | None) -> str | None:
     return make_url(storage).render_as_string(hide_password=True)
 
 
-def fingerprint(problem: Problem, names: Sequence[str], classes: Sequence[str]) -> str:
+def fingerprint(problem: Arrays, names: Sequence[str], classes: Sequence[str]) -> str:
     """Hexadecimal digest of everything that a trial's score depends on but its parameters."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((problem.metric.name, problem.task, tuple(names), tuple(classes), problem.stack.shape)).encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled, inlined
+from kaggle_tools.compiled import compiled, inlined
 from kaggle_tools.search._recipe_kernels import settle_classes
 
 FIRST, BEST, PROBABILITY, SCORE_WEIGHTED, WINNERS = range(5)

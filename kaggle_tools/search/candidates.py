@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate as score
 from kaggle_tools.metrics import find_metric
-from kaggle_tools.search import blend, greedy, rescale, stack, thresholds, vote
+from kaggle_tools.search import blend, greedy, logloss, rescale, stack, thresholds, vote
 from kaggle_tools.search._study_processes import search_together
 from kaggle_tools.search._study_samplers import check_sampler
 from kaggle_tools.search.counts import is_count_metric
@@ -134,6 +134,22 @@ def log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Rec
     return setting.recipe(found.kind, found.parameters)
 
 
+def likely_log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """A log pool with the least log loss, whatever the metric: it has one optimum, and few rows move it little."""
+    return _likely(setting, probs, codes, None)
+
+
+def bent_log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
+    """softmax(Σ a_m log p_m + c_m log(p_m + knee) + b) with the least log loss, whatever the metric."""
+    return _likely(setting, probs, codes, logloss.KNEE)
+
+
+def _likely(setting: Setting, probs: Stack, codes: Codes, knee: float | None) -> Recipe:
+    found = logloss.fit_log_pool(codes, probs, biases=True, knee=knee, allow_absent=True)
+    parameters = {"exponents": found.weights, "biases": found.biases}
+    return setting.recipe("log_pool", parameters | ({} if knee is None else {"bends": found.bends, "knee": knee}))
+
+
 def logistic_stack(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
     """A regularised logistic regression on all log-probabilities."""
     found = stack.fit(codes, probs, folds, allow_absent=True)
@@ -169,7 +185,8 @@ def study_candidate(
 
     Args:
         trials: Finished trials of each study.
-        storage: See `study.search`; for the fit to all rows, which comes first. Cross-validation studies in memory.
+        storage: See `study.search`; for the first fit, which is to all rows or, of many, to the sample that decides.
+            Later fits study in memory.
         on_batch: Told about the progress of that fit.
         sampler: See `study.search`.
         study_name: Of that study in its storage.
@@ -202,7 +219,7 @@ def study_candidate(
 
 
 def _starts(setting: Setting) -> list[Candidate]:
-    names = ("linear pool", "log pool", "greedy + class weights", "mean + class weights", "mean")
+    names = ("linear pool", "log pool", "bent log pool", "greedy + class weights", "mean + class weights", "mean")
     return [CANDIDATES[name] for name in names if CANDIDATES[name].suits(setting)]
 
 
@@ -245,6 +262,10 @@ def _pooled(setting: Setting) -> bool:
     return setting.task == "single_label" and _several(setting)
 
 
+def _plainly_pooled(setting: Setting) -> bool:
+    return _pooled(setting) and setting.sparse is None and not setting.per_class
+
+
 def _none(_setting: Setting) -> int:
     return 0
 
@@ -283,6 +304,25 @@ CANDIDATES: dict[str, Candidate] = {
         linear_pool, "weights", _pooled, lambda s: _of_models(s) - 1 + (_of_classes(s) if s.has_class_weights else 0)
     ),
     "log pool": Candidate(log_pool, "weights", _pooled, lambda s: _of_models(s) + _of_classes(s)),
+    "likeliest log pool": Candidate(
+        likely_log_pool,
+        "weights",
+        lambda s: _plainly_pooled(s) and find_metric(s.metric).name != "log_loss",
+        lambda s: _of_models(s) + _of_classes(s),
+    ),
+    "likeliest log pool + class weights": Candidate(
+        adjusted(likely_log_pool),
+        "weights",
+        lambda s: _plainly_pooled(s) and _adjustable(s),
+        lambda s: _of_models(s) + _of_classes(s),
+    ),
+    "bent log pool": Candidate(bent_log_pool, "weights", _plainly_pooled, lambda s: 2 * _of_models(s) + _of_classes(s)),
+    "bent log pool + class weights": Candidate(
+        adjusted(bent_log_pool),
+        "weights",
+        lambda s: _plainly_pooled(s) and _adjustable(s),
+        lambda s: 2 * _of_models(s) + _of_classes(s),
+    ),
     "greedy": Candidate(greedy_selection, "greedy", _several, _of_models),
     "greedy + class weights": Candidate(
         adjusted(greedy_selection),

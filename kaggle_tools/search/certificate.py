@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.compiled import compiled
 from kaggle_tools.errors import UserError
-from kaggle_tools.search._compiled import compiled
 from kaggle_tools.search.counts import F1, LINEAR, PRECISION, CountForm
 from kaggle_tools.search.lines import Floats, Ints, Singles
 
@@ -145,7 +145,17 @@ class _Search:
 
 
 @compiled
-def _decide(logs, codes, weights, lo, hi, rows, sure, possible, open_rows):  # type: ignore[no-untyped-def]
+def _decide(
+    logs: Singles,
+    codes: Ints,
+    weights: Floats,
+    lo: Floats,
+    hi: Floats,
+    rows: Ints,
+    sure: Floats,
+    possible: Floats,
+    open_rows: Ints,
+) -> int:
     """Count possible hits and sure false alarms of `rows`; those decided for the whole box go into `sure`."""
     n_classes, n_open = len(lo), 0
     for row in rows:

@@ -5,7 +5,12 @@
     chosen.recipe         # fitted to all rows
 
 Of candidates whose honest score is within one standard error of the best (Breiman et al. 1984, "1-SE rule"; the error
-is that of the paired difference) the one with the fewest fitted numbers wins.
+is that of the paired difference) the one with the fewest fitted numbers wins. That it was chosen flatters it: by how
+much, a bootstrap tells (`_selection`), and `Chosen.honest` is the score after that.
+
+Of more than `MANY` rows a sample decides: every candidate is fitted once, to `FITTED` rows of all folds but one, and
+scored on up to `SCORED` rows of that one. Only the candidate that is taken is then fitted to all rows and scored on all
+of them, by fits to `FITTED` rows of the other folds.
 """
 
 from __future__ import annotations
@@ -20,10 +25,24 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import find_metric
+from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
 from kaggle_tools.search.compare import compare
-from kaggle_tools.search.honest import Apply, Honest, evaluate
+from kaggle_tools.search.honest import (
+    Apply,
+    Fit,
+    Honest,
+    evaluate,
+    hold_out,
+    sample_rows,
+    stratified_folds,
+)
+from kaggle_tools.search.inputs import check_folds
 from kaggle_tools.search.recipe import Recipe, apply_stack
+
+MANY = 50_000
+FITTED = 20_000
+SCORED = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,24 +73,28 @@ class Chosen:
     """The candidates, best honest score first, and the one to use.
 
     Attributes:
-        table: All that were tried.
-        name: The one that was taken.
+        table: All that were tried, on the same rows.
+        tried: The one that was taken, on all rows.
         reason: Why, in a sentence.
+        choice_optimism: How much better it looks for having been chosen; above zero is too good.
+        honest: Its honest score, the choice counted.
     """
 
     table: tuple[Tried, ...]
-    name: str
+    tried: Tried
     reason: str
+    choice_optimism: float
+    honest: float
 
     @property
-    def tried(self) -> Tried:
-        """The candidate that was taken."""
-        return next(one for one in self.table if one.name == self.name)
+    def name(self) -> str:
+        """Of the candidate that was taken."""
+        return self.tried.name
 
     @property
     def recipe(self) -> Recipe:
-        """Its recipe."""
-        return self.tried.recipe
+        """Its recipe, with `honest` as its honest score."""
+        return replace(self.tried.recipe, honest=self.honest)
 
 
 def candidates_for(setting: Setting, method: str) -> dict[str, Candidate]:
@@ -117,19 +140,46 @@ def choose(
     Raises:
         UserError: Unusable input; see `honest.evaluate`.
     """
-    tried = [
-        _try(name, candidate, probs, codes, setting, folds, on_tried)
-        for name, candidate in (candidates or candidates_for(setting, "auto")).items()
-    ]
+    problem = _Problem(probs, codes, setting, folds)
+    rows = problem.sample() if probs.shape[1] > MANY else None
+    found = candidates or candidates_for(setting, "auto")
+    tried = [_try(name, candidate, problem, rows, on_tried) for name, candidate in found.items()]
     sign = 1.0 if find_metric(setting.metric).greater_is_better else -1.0
     tried.sort(key=lambda one: -sign * one.honest.honest)
+    scored = codes if rows is None else codes[rows[1]]
     best = tried[0]
-    table = [best, *(_behind(one, best, codes, setting.metric) for one in tried[1:])]
+    table = [best, *(_behind(one, best, scored, setting.metric) for one in tried[1:])]
+    n_parameters = [one.n_parameters for one in table]
+    place = simplest_of_the_best(-_column(table, "behind"), _column(table, "standard_error"), n_parameters)
+    taken = table[place]
+    outputs = [one.honest.output for one in table]
+    optimism = optimism_of_choice(setting.metric, scored, outputs, n_parameters, place, seed=setting.seed)
     near = [one for one in table if one.behind <= one.standard_error]
-    taken = min(near, key=lambda one: one.n_parameters)
     reason = _reason(taken, best, near)
-    remembering = [replace(one, recipe=_remember(one, table, reason)) if one is taken else one for one in table]
-    return Chosen(tuple(remembering), taken.name, reason)
+    if rows is not None:
+        taken = _on_all_rows(taken, found[taken.name], problem)
+        reason += f"; compared on {len(rows[1]):,} rows that were held out, fitted to {len(rows[0]):,}"
+    taken = replace(taken, recipe=_remember(taken, table, reason))
+    return Chosen(tuple(table), taken, reason, optimism, taken.honest.honest - sign * optimism)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What candidates are tried on."""
+
+    probs: Stack
+    codes: Codes
+    setting: Setting
+    folds: NDArray[np.integer] | None
+
+    def sample(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Codes]:
+        """Rows to fit to, rows of one fold to score on, and the folds of all rows."""
+        rng = np.random.default_rng(self.setting.seed)
+        n_rows = self.probs.shape[1]
+        folds = stratified_folds(self.codes, 5, self.setting.seed) if self.folds is None else self.folds
+        first = check_folds(folds, n_rows) == np.min(folds)
+        train = sample_rows(np.flatnonzero(~first), FITTED, rng)
+        return train, sample_rows(np.flatnonzero(first), SCORED, rng), np.asarray(folds, np.int64)
 
 
 def _remember(taken: Tried, table: Sequence[Tried], reason: str) -> Recipe:
@@ -149,26 +199,57 @@ def _remember(taken: Tried, table: Sequence[Tried], reason: str) -> Recipe:
 def _try(
     name: str,
     candidate: Candidate,
-    probs: Stack,
-    codes: Codes,
-    setting: Setting,
-    folds: NDArray[np.integer] | None,
+    problem: _Problem,
+    rows: tuple[NDArray[np.intp], NDArray[np.intp], Codes] | None,
     on_tried: Callable[[str, Honest], None] | None,
 ) -> Tried:
     began = time.perf_counter()
-    recipes: list[Recipe] = []
-
-    def fit(part: Stack, part_codes: Codes, part_folds: Codes) -> Apply:
-        recipes.append(candidate.fit(setting, part, part_codes, part_folds))
-        return partial(apply_stack, recipes[-1])
-
-    honest = evaluate(fit, probs, codes, setting.metric, folds=folds, seed=setting.seed)
+    setting, recipes = problem.setting, list[Recipe]()
+    fit = _fit(candidate, setting, recipes)
+    if rows is None:
+        honest = evaluate(fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed)
+    else:
+        train, held_out, folds = rows
+        honest = hold_out(
+            fit, problem.probs, problem.codes, setting.metric, train=train, held_out=held_out, folds=folds,
+            seed=setting.seed,
+        )  # fmt: skip
     if on_tried is not None:
         on_tried(name, honest)
-    # The first fit is the one to all rows.
-    provenance = {**recipes[0].provenance, "candidate": name}
-    recipe = replace(recipes[0], fitted=honest.fitted, honest=honest.honest, provenance=provenance)
+    recipe = _told(recipes[0], name, honest)
     return Tried(name, candidate.n_parameters(setting), recipe, honest, 0.0, 0.0, time.perf_counter() - began)
+
+
+def _on_all_rows(taken: Tried, candidate: Candidate, problem: _Problem) -> Tried:
+    """The same candidate, fitted to all rows and scored on all of them."""
+    began = time.perf_counter()
+    setting, recipes = problem.setting, list[Recipe]()
+    honest = evaluate(
+        _fit(candidate, setting, recipes), problem.probs, problem.codes, setting.metric, folds=problem.folds,
+        seed=setting.seed, most_rows=FITTED,
+    )  # fmt: skip
+    seconds = taken.seconds + time.perf_counter() - began
+    return replace(taken, recipe=_told(recipes[0], taken.name, honest), honest=honest, seconds=seconds)
+
+
+def _fit(candidate: Candidate, setting: Setting, recipes: list[Recipe]) -> Fit:
+    """What `honest` asks for; the recipes go to the list, that of all rows first."""
+
+    def fit(part: Stack, codes: Codes, folds: Codes) -> Apply:
+        recipes.append(candidate.fit(setting, part, codes, folds))
+        return partial(apply_stack, recipes[-1])
+
+    return fit
+
+
+def _told(recipe: Recipe, name: str, honest: Honest) -> Recipe:
+    return replace(
+        recipe, fitted=honest.fitted, honest=honest.honest, provenance={**recipe.provenance, "candidate": name}
+    )
+
+
+def _column(table: Sequence[Tried], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(one, name) for one in table], np.float64)
 
 
 def _behind(one: Tried, best: Tried, codes: Codes, metric: str) -> Tried:

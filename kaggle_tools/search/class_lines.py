@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 from kaggle_tools.search.counts import CountForm
 from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
 
@@ -160,7 +160,9 @@ class ClassLines:
 
 
 @compiled
-def _rank(logs, biases, classes, scores, codes, weights, confusion):  # type: ignore[no-untyped-def]
+def _rank(
+    logs: Singles, biases: Floats, classes: Ints, scores: Singles, codes: Ints, weights: Floats, confusion: Floats
+) -> None:
     """Find the two best classes of every row, and count the best into the confusion matrix."""
     n_classes, n_rows = logs.shape
     first, second = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
@@ -186,7 +188,19 @@ def _rank(logs, biases, classes, scores, codes, weights, confusion):  # type: ig
 
 
 @compiled
-def _flips(column, bias, c, classes, scores, gaps, codes, weights, lo, hi, confusion):  # type: ignore[no-untyped-def]
+def _flips(
+    column: Singles,
+    bias: float,
+    c: int,
+    classes: Ints,
+    scores: Singles,
+    gaps: Singles,
+    codes: Ints,
+    weights: Floats,
+    lo: float,
+    hi: float,
+    confusion: Floats,
+) -> tuple[Singles, Ints, Floats]:
     """Events of class c within [lo, hi]; `confusion` becomes the one at `lo`."""
     n_rows = len(column)
     own_bias, low, high = np.float32(bias), np.float32(lo), np.float32(hi)
@@ -214,7 +228,16 @@ def _flips(column, bias, c, classes, scores, gaps, codes, weights, lo, hi, confu
 
 
 @compiled
-def _move(logs, biases, c, classes, scores, codes, weights, confusion):  # type: ignore[no-untyped-def]
+def _move(
+    logs: Singles,
+    biases: Floats,
+    c: int,
+    classes: Ints,
+    scores: Singles,
+    codes: Ints,
+    weights: Floats,
+    confusion: Floats,
+) -> None:
     """Bring ranks and confusion matrix up to date after the bias of class c changed."""
     n_rows = logs.shape[1]
     bias = np.float32(biases[c])
@@ -241,7 +264,7 @@ def _move(logs, biases, c, classes, scores, codes, weights, confusion):  # type:
 
 
 @compiled
-def _rank_row(logs, biases, r, classes, scores):  # type: ignore[no-untyped-def]
+def _rank_row(logs: Singles, biases: Floats, r: int, classes: Ints, scores: Singles) -> None:
     first, second = 0, 0
     top, next_top = -np.inf, -np.inf
     for c in range(len(biases)):

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.search._checks import Problem, check_problem
 from kaggle_tools.search._greedy_steps import step_of
 from kaggle_tools.search.compare import score_output
+from kaggle_tools.search.inputs import Arrays, check_arrays
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
 
@@ -87,7 +87,7 @@ def select(
     Raises:
         UserError: One model only, numbers that do not fit together, NaN, missing labels, an unknown metric.
     """
-    problem = check_problem(stack, codes, metric, least_models=2)
+    problem = check_arrays(stack, codes, metric, least_models=2)
     n_models = len(problem.stack)
     if not 1 <= n_start <= min(n_steps, n_models):
         raise UserError(
@@ -102,7 +102,7 @@ def select(
     path: list[float] = []
     weights = np.zeros(n_models)
     for bag in bags:
-        part = Problem(np.ascontiguousarray(problem.stack[bag]), problem.codes, problem.metric, problem.task)
+        part = Arrays(np.ascontiguousarray(problem.stack[bag]), problem.codes, problem.metric, problem.task)
         chosen, scores = _select_once(part, n_steps, n_start)
         order += bag[chosen].tolist()
         path += scores
@@ -117,7 +117,7 @@ def select(
     )
 
 
-def _select_once(problem: Problem, n_steps: int, n_start: int) -> tuple[list[int], list[float]]:
+def _select_once(problem: Arrays, n_steps: int, n_start: int) -> tuple[list[int], list[float]]:
     """The models in the order of their addition, up to the best size; the score after every step."""
     step = step_of(problem)
     sign = 1.0 if problem.metric.greater_is_better else -1.0
@@ -140,7 +140,7 @@ def _select_once(problem: Problem, n_steps: int, n_start: int) -> tuple[list[int
     return chosen[:best_size], path
 
 
-def _score_of(problem: Problem, weights: NDArray[np.float64]) -> float:
+def _score_of(problem: Arrays, weights: NDArray[np.float64]) -> float:
     m, _, c = problem.stack.shape
     names, classes = tuple(map(str, range(m))), tuple(map(str, range(c)))
     pool = Recipe("linear_pool", problem.task, classes, names, problem.metric.name, {"weights": weights})

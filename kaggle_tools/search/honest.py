@@ -5,6 +5,8 @@
     honest.comparison                 # gain over the best single model, with its 95 % interval
     honest.verdict                    # "the gain is real" … or "prefer the simpler recipe"
 
+    honest = hold_out(fit, stack, codes, "macro_f1", train=some, held_out=others)   # one fit: for many rows
+
 A search is any function `fit(stack, codes, folds)` that returns a function from a stack to probabilities or decisions.
 The interval tells the noise of the rows that were scored, not that of fitting anew to other rows.
 """
@@ -21,10 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import confusion
 from kaggle_tools.metrics import evaluate as score
-from kaggle_tools.search._checks import Problem, check_folds, check_problem
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search._vote_kernels import most_probable
 from kaggle_tools.search.compare import Comparison, compare, score_output
+from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds
 
 Stack = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -47,10 +49,10 @@ class Honest:
             folds too.
         best_models: (F,) index of the model that was best on each fold's training part.
         n_folds: F.
-        folds_from: ``given`` or ``stratified``.
+        folds_from: ``given`` or ``stratified``; ``held out`` where some rows were held out once.
         verdict: One sentence.
-        output: Cross-validated probabilities or decisions, one a row.
-        folds: (N,) int64 folds used.
+        output: Cross-validated probabilities or decisions, one a row; or those of the held-out rows alone.
+        folds: (N,) int64 folds used, or (n,) held-out rows' places.
     """
 
     metric: str
@@ -87,6 +89,7 @@ def evaluate(
     n_folds: int = 5,
     n_bootstraps: int = 10_000,
     seed: int = 0,
+    most_rows: int | None = None,
 ) -> Honest:
     """Score a search three ways: fitted, nested cross-validated, and against the best single model.
 
@@ -100,11 +103,12 @@ def evaluate(
         n_folds: How many to make, where none are given.
         n_bootstraps: Of the interval.
         seed: Of the folds and the bootstrap.
+        most_rows: Fit to a sample of so many of the other folds' rows; every row is scored all the same.
 
     Raises:
         UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
     """
-    problem = check_problem(stack, codes, metric)
+    problem = check_arrays(stack, codes, metric)
     n_rows = problem.stack.shape[1]
     if folds is None:
         used, folds_from = stratified_folds(problem.codes, n_folds, seed), "stratified"
@@ -112,7 +116,7 @@ def evaluate(
         used, folds_from = check_folds(folds, n_rows), "given"
     found = problem.metric
     fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
-    output, baseline, best = _cross_validated(fit, problem, used)
+    output, baseline, best = _cross_validated(fit, problem, used, most_rows, np.random.default_rng(seed))
     comparison = compare(found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed)
     sign = 1.0 if found.greater_is_better else -1.0
     return Honest(
@@ -130,6 +134,60 @@ def evaluate(
     )
 
 
+def hold_out(
+    fit: Fit,
+    stack: ArrayLike,
+    codes: ArrayLike,
+    metric: str,
+    *,
+    train: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+    folds: NDArray[np.integer],
+    n_bootstraps: int = 10_000,
+    seed: int = 0,
+) -> Honest:
+    """Score a search on rows that were held out once: one fit instead of one for every fold.
+
+    Args:
+        fit: The search, as `evaluate` takes it.
+        stack: (M, N, C) out-of-fold probabilities of M models.
+        codes: (N,) true classes, or (N, C) of 0 and 1.
+        metric: Name or alias.
+        train: Places of the rows to fit to.
+        held_out: Places of the rows to score on.
+        folds: (N,) that the search may use among the rows it is fitted to.
+        n_bootstraps: Of the interval.
+        seed: Of the bootstrap.
+
+    Raises:
+        UserError: As `evaluate`.
+    """
+    problem = check_arrays(stack, codes, metric)
+    found, sign = problem.metric, 1.0 if problem.metric.greater_is_better else -1.0
+    known, truth = problem.stack.take(train, axis=1), problem.codes[train]
+    applied = fit(known, truth, np.asarray(folds[train], np.int64))
+    fitted = score_output(found, truth, applied(known))
+    best = int(np.argmax(sign * _model_scorer(Arrays(known, truth, found, problem.task))(np.arange(len(train)))))
+    unseen = problem.stack.take(held_out, axis=1)
+    output = np.asarray(applied(unseen))
+    comparison = compare(
+        found.name, problem.codes[held_out], output, unseen[best], n_bootstraps=n_bootstraps, seed=seed
+    )
+    return Honest(
+        metric=found.name,
+        fitted=fitted,
+        honest=comparison.ours,
+        optimism=sign * (fitted - comparison.ours),
+        comparison=comparison,
+        best_models=(best,),
+        n_folds=1,
+        folds_from="held out",
+        verdict=verdict(comparison),
+        output=output,
+        folds=np.asarray(held_out, np.int64),
+    )
+
+
 def verdict(comparison: Comparison) -> str:
     """What the interval of a gain over something simpler advises."""
     interval = f"[{comparison.low:+.5f}, {comparison.high:+.5f}]"
@@ -138,6 +196,11 @@ def verdict(comparison: Comparison) -> str:
     if comparison.high < 0:
         return f"it is worse: the 95 % interval {interval} of the gain lies below zero; use the simpler recipe"
     return f"the 95 % interval {interval} of the gain holds zero: prefer the simpler recipe"
+
+
+def sample_rows(rows: NDArray[np.intp], most: int | None, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most so many of the rows, in their order."""
+    return rows if most is None or len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
 def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
@@ -157,7 +220,9 @@ def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
     return folds
 
 
-def _cross_validated(fit: Fit, problem: Problem, folds: Codes) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
+def _cross_validated(
+    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
     """Outputs of the search and of the best single model, by fits that did not see the row; the best models."""
     score_models = _model_scorer(problem)
     sign = 1.0 if problem.metric.greater_is_better else -1.0
@@ -166,6 +231,7 @@ def _cross_validated(fit: Fit, problem: Problem, folds: Codes) -> tuple[NDArray[
     order = []
     for fold in np.unique(folds):
         train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        train = sample_rows(train, most_rows, rng)
         applied = fit(np.ascontiguousarray(problem.stack[:, train]), problem.codes[train], folds[train])
         parts.append(np.asarray(applied(np.ascontiguousarray(problem.stack[:, held_out]))))
         if len(parts[-1]) != len(held_out):
@@ -178,7 +244,13 @@ def _cross_validated(fit: Fit, problem: Problem, folds: Codes) -> tuple[NDArray[
     return output, baseline, best
 
 
-def _model_scorer(problem: Problem) -> Callable[[Codes], NDArray[np.float64]]:
+def single_scores(stack: ArrayLike, codes: ArrayLike, metric: str) -> list[float]:
+    """The score of each model alone: (M, N, C) probabilities to M numbers. Raises as `evaluate`."""
+    problem = check_arrays(stack, codes, metric)
+    return [float(score) for score in _model_scorer(problem)(np.arange(problem.stack.shape[1]))]
+
+
+def _model_scorer(problem: Arrays) -> Callable[[Codes], NDArray[np.float64]]:
     """A function from rows to the (M,) scores of the single models there; what rows share is computed once."""
     metric, stack, codes = problem.metric, problem.stack, problem.codes
     if metric.from_confusion is not None and problem.task == "single_label":

@@ -34,8 +34,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import metric_for
 from kaggle_tools.metrics.other_tasks import checked_groups
 from kaggle_tools.search import _joint_kernels as kernels
-from kaggle_tools.search._checks import check_folds
-from kaggle_tools.search.inputs import FLOOR, check_weights
+from kaggle_tools.search.inputs import FLOOR, check_folds, check_weights
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

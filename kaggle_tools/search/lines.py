@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 from kaggle_tools.search.counts import F1, KAPPA, LINEAR, MCC, PRECISION, CountForm
 from kaggle_tools.search.threads import in_threads
 
@@ -167,7 +167,21 @@ def pack(truth: int, before: int, after: int) -> int:
 
 
 @compiled
-def _envelopes(base, toward, shape, lo, hi, codes, weights, begin, end, at, change, mass, confusion):  # type: ignore[no-untyped-def]
+def _envelopes(
+    base: Singles,
+    toward: Singles,
+    shape: Floats,
+    lo: float,
+    hi: float,
+    codes: Ints,
+    weights: Floats,
+    begin: int,
+    end: int,
+    at: Singles,
+    change: Ints,
+    mass: Floats,
+    confusion: Floats,
+) -> int:
     """Rows in blocks: the classes at both ends by vector instructions, then the rows whose classes differ one by one.
 
     The envelope is convex: a row with the same class at both ends has it all the way. Returns the number of events, or
@@ -216,7 +230,19 @@ def _envelopes(base, toward, shape, lo, hi, codes, weights, begin, end, at, chan
 
 
 @compiled
-def _cross(height, rise, first, last, lo, hi, truth, pairs, at, change, n_events):  # type: ignore[no-untyped-def]
+def _cross(
+    height: Floats,
+    rise: Floats,
+    first: int,
+    last: int,
+    lo: float,
+    hi: float,
+    truth: int,
+    pairs: Ints,
+    at: Singles,
+    change: Ints,
+    n_events: int,
+) -> int:
     """Write one row's crossings between its classes at the two ends, return the new number of events.
 
     Where two lines of the envelope cross, either they are neighbours or a third one is above: then it comes between
@@ -247,7 +273,21 @@ def _cross(height, rise, first, last, lo, hi, truth, pairs, at, change, n_events
 
 
 @compiled
-def _walk(keys, at, change, mass, confusion, kind, unit, averaged, penalty, chance, lo, hi, resolution):  # type: ignore[no-untyped-def]
+def _walk(
+    keys: NDArray[np.int64],
+    at: Singles,
+    change: Ints,
+    mass: Floats,
+    confusion: Floats,
+    kind: int,
+    unit: Floats,
+    averaged: bool,
+    penalty: Floats,
+    chance: Floats,
+    lo: float,
+    hi: float,
+    resolution: float,
+) -> tuple[float, float, float]:
     """From interval to interval, left to right: (best value, middle of its interval, width)."""
     n_classes, mask, last = len(unit), (1 << _BITS) - 1, len(keys)
     hits, predicted, actual = np.zeros(n_classes), np.zeros(n_classes), np.zeros(n_classes)
@@ -321,7 +361,7 @@ def _walk(keys, at, change, mass, confusion, kind, unit, averaged, penalty, chan
 
 
 @compiled
-def _term(kind, unit, hits, predicted, actual):  # type: ignore[no-untyped-def]
+def _term(kind: int, unit: float, hits: float, predicted: float, actual: float) -> float:
     """What one class adds to a metric that is a sum over classes."""
     if kind == LINEAR:
         return unit * hits

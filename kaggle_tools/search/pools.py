@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 from kaggle_tools.search._recipe_kernels import LOG, PLAIN, pool, settle_classes, softmax
 from kaggle_tools.search.inputs import FLOOR, Problem
 from kaggle_tools.search.lines import Floats, Ints, Singles
@@ -103,7 +103,7 @@ def _scores(stack: Singles, family: Family, weights: Floats, class_weights: Floa
 
 
 @compiled
-def _mix(stack, weights, out):  # type: ignore[no-untyped-def]
+def _mix(stack: Singles, weights: Floats, out: Singles) -> None:
     n_models, n_classes, n_rows = stack.shape
     for start in range(0, n_rows, _BLOCK):
         size = min(_BLOCK, n_rows - start)
@@ -119,7 +119,7 @@ def _mix(stack, weights, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _confusions(stack, weights, offsets, codes, row_weights):  # type: ignore[no-untyped-def]
+def _confusions(stack: Singles, weights: Floats, offsets: Floats, codes: Ints, row_weights: Floats) -> Floats:
     """A block of rows at a time, all candidates on it: the block's terms stay in cache."""
     n_models, n_classes, n_rows = stack.shape
     counts = np.zeros((len(weights), n_classes, n_classes))

@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.search import _study_storage as storages
-from kaggle_tools.search._checks import Problem, check_problem
 from kaggle_tools.search._study_recipes import Scored, best_of, score_start, settled
 from kaggle_tools.search._study_samplers import check_sampler, create, settings, worker_seed
 from kaggle_tools.search._study_scores import Scorer, chooses_exactly
 from kaggle_tools.search._study_space import Space
 from kaggle_tools.search._study_worker import Progress, Worker, finished
+from kaggle_tools.search.inputs import Arrays, check_arrays
 from kaggle_tools.search.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def search(
         seed: Of the sampler. One process alone repeats its result; of several, each draws from a seed of its own, made
             of this one and the number of its first trial.
         sampler: ``tpe`` (multivariate, by groups, constant liar), ``cmaes`` (weights of all models in one family, that
-            of the best start), ``random``; ``auto`` is ``tpe``, as the space mixes choices and numbers.
+            of the best start), ``random``; ``auto`` is ``tpe`` for few models and rows, else ``cmaes``.
         storage: None for memory, ``journal:FILE``, or an SQLAlchemy URL.
         study_name: In the storage; None is ``blend``.
         batch: Trials that are asked for, evaluated and told together.
@@ -129,13 +129,14 @@ def search(
         allow_absent: Accept classes without rows.
 
     Raises:
-        UserError: No trials, unusable arrays (`inputs.check_problem`), names that do not fit, a start of other classes
+        UserError: No trials, unusable arrays (`inputs.check_arrays`), names that do not fit, a start of other classes
             or unknown models, an unknown sampler, a storage that cannot be opened or holds a study of another problem.
     """
     began = time.perf_counter()
-    chosen = check_sampler(sampler)
+    check_sampler(sampler)
     _check_numbers(trials=trials, batch=batch)
     problem = _checked(codes, stack, metric, names, classes, task)
+    chosen = check_sampler(sampler, *problem.stack.shape[:2])
     scorer = Scorer(problem, allow_absent=allow_absent)
     scored = [score_start(start, problem, names, classes) for start in starts]
     best_start = best_of(scored, problem.metric)
@@ -175,7 +176,7 @@ class _Plan:
     """What a study is to be."""
 
     space: Space
-    problem: Problem
+    problem: Arrays
     sampler: str
     batch: int
     seed: int
@@ -229,7 +230,7 @@ def _with_provenance(result: StudyResult, seed: int) -> Recipe:
 
 
 def _space(
-    sampler: str, problem: Problem, names: Sequence[str], classes: Sequence[str], per_class: bool, start: Scored | None
+    sampler: str, problem: Arrays, names: Sequence[str], classes: Sequence[str], per_class: bool, start: Scored | None
 ) -> Space:
     biases = not chooses_exactly(problem.metric.name, problem.task)
     space = Space(tuple(names), tuple(classes), problem.task, per_class, biases)
@@ -241,8 +242,8 @@ def _space(
 
 def _checked(
     codes: ArrayLike, stack: ArrayLike, metric: str, names: Sequence[str], classes: Sequence[str], task: str
-) -> Problem:
-    problem = check_problem(stack, codes, metric, least_models=2)
+) -> Arrays:
+    problem = check_arrays(stack, codes, metric, least_models=2)
     if problem.task != task:
         raise UserError(f"the labels are of a {problem.task} task, not of a {task} one")
     for what, given, size in (("model", names, len(problem.stack)), ("class", classes, problem.stack.shape[2])):

@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import confusion
-from kaggle_tools.search._checks import Problem, check_folds, check_problem, check_stack
 from kaggle_tools.search._vote_kernels import elect, most_probable
 from kaggle_tools.search._vote_search import Ground, Growth, Plan, add_round, begin, mean_of_pairs, survey
 from kaggle_tools.search.compare import Comparison, compare
 from kaggle_tools.search.honest import stratified_folds, verdict
+from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds, check_stack
 from kaggle_tools.search.recipe.data import Recipe
 from kaggle_tools.search.recipe.rounds import RULES, Round
 
@@ -183,7 +183,7 @@ def search(
         UserError: Fewer models than voters, a metric that needs probabilities, an unknown rule, and as
             `honest.evaluate`.
     """
-    problem = check_problem(stack, codes, metric, least_models=3)
+    problem = check_arrays(stack, codes, metric, least_models=3)
     n_rows, n_classes = problem.stack.shape[1:]
     plan = _plan(problem, rule, sizes, beam, max_rounds)
     all_names = _checked_names(names, len(problem.stack))
@@ -224,7 +224,7 @@ class _Path:
 
 
 def _grow(
-    problem: Problem,
+    problem: Arrays,
     stack: NDArray[np.float32],
     labels: NDArray[np.int16],
     grounds: list[Ground],
@@ -259,7 +259,7 @@ def _unseen_labels(parts: list[Growth], grounds: list[Ground], labels: NDArray[n
     return outcome
 
 
-def _reason_to_stop(problem: Problem, before: Growth, honest: list[float], unseen: list[NDArray[np.int64]]) -> str:
+def _reason_to_stop(problem: Arrays, before: Growth, honest: list[float], unseen: list[NDArray[np.int64]]) -> str:
     """Why the last round is not worth having after those before it; empty where it is."""
     number = len(honest) - 1
     gain = honest[-1] - honest[-2]
@@ -286,7 +286,7 @@ def _rule_code(rule: str) -> int:
     return RULES.index(rule)
 
 
-def _plan(problem: Problem, rule: str, sizes: Sequence[int], beam: int, max_rounds: int) -> Plan:
+def _plan(problem: Arrays, rule: str, sizes: Sequence[int], beam: int, max_rounds: int) -> Plan:
     code = _rule_code(rule)
     n_models, n_rows, _ = problem.stack.shape
     if problem.task != "single_label":
@@ -312,7 +312,7 @@ def _checked_names(names: Sequence[str] | None, n_models: int) -> tuple[str, ...
     return found
 
 
-def _best_models(problem: Problem, plan: Plan) -> list[int]:
+def _best_models(problem: Arrays, plan: Plan) -> list[int]:
     """Positions of the best `MAX_MODELS`, in the order given."""
     labels = most_probable(problem.stack).astype(np.int64)
     scores = [plan.score(confusion(problem.codes, model, problem.stack.shape[2])) for model in labels]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search._compiled import compiled
+from kaggle_tools.compiled import compiled
 
 EXACT = 200_000
 _POSITIVE = np.uint32(0x7FFFFFFF)  # -0.0 becomes 0.0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
+
+from kaggle_tools.compiled import compiled
 
 Rows = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -59,7 +60,7 @@ def _bits(n: int) -> int:
     return max(4, int(n).bit_length() + 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fill(hashes, bits):  # type: ignore[no-untyped-def]
     """Slots with row numbers, and whether two rows have the same hash. The highest bits say where to begin looking."""
     mask = (1 << bits) - 1
@@ -74,7 +75,7 @@ def _fill(hashes, bits):  # type: ignore[no-untyped-def]
     return slots, False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _ask(slots, bits, hashes, wanted):  # type: ignore[no-untyped-def]
     mask = (1 << bits) - 1
     rows = np.full(len(wanted), -1, np.int64)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from kaggle_tools.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shifts(a, b, rows):  # type: ignore[no-untyped-def]
     """Compare row i of `a` with row ``rows[i]`` of `b`.
 

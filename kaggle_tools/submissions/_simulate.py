@@ -8,8 +8,9 @@ which are drawn as Poisson numbers.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from kaggle_tools.compiled import compiled, inlined
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def value_sums(probs: Floats, values: Floats, n_draws: int, random: np.random.Ge
     return random.normal(mean.sum(), np.sqrt(variance), n_draws)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_rows(cumulative, n_draws, seed):  # type: ignore[no-untyped-def]
     np.random.seed(seed)  # noqa: NPY002  # numba's own generator, not numpy's
     n, c = cumulative.shape
@@ -71,7 +72,7 @@ def _draw_rows(cumulative, n_draws, seed):  # type: ignore[no-untyped-def]
     return counts
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_values(cumulative, values, n_draws, seed):  # type: ignore[no-untyped-def]
     np.random.seed(seed)  # noqa: NPY002
     sums = np.zeros(n_draws)
@@ -81,7 +82,7 @@ def _draw_values(cumulative, values, n_draws, seed):  # type: ignore[no-untyped-
     return sums
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _draw(cumulative):  # type: ignore[no-untyped-def]
     at = np.random.random() * cumulative[-1]  # noqa: NPY002
     k = 0

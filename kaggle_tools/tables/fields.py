@@ -8,14 +8,13 @@ follows its rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
+from kaggle_tools.compiled import compiled
 from kaggle_tools.tables.scanner import END, START
 
 
@@ -58,11 +57,7 @@ def _strings(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> pl.Series:
     return pl.Series(pa.Array.from_buffers(pa.large_string(), n_rows, buffers), dtype=pl.String)
 
 
-def _compiled(function: Any) -> Any:
-    return njit(cache=True, nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _extract(
     data: NDArray[np.uint8],
     marks: NDArray[np.int64],

@@ -17,11 +17,10 @@ The scanner knows nothing of files, encodings or columns. It may be fed blocks o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from kaggle_tools.compiled import compiled
 
 # Columns of a mark.
 START, END, LINE, FIELDS, NEXT_LINE = range(5)
@@ -146,11 +145,7 @@ class RecordScanner:
         return int(self._state[_NUL_LINE]) or None
 
 
-def _compiled(function: Any) -> Any:
-    return njit(cache=True, nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _scan(
     block: NDArray[np.uint8],
     base: int,

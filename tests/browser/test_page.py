@@ -153,6 +153,7 @@ def test_no_label_is_cut_off_or_lies_over_another(visit, width):
         })"""
     )
     for drawing in boxes:
+        drawing = [box for i, box in enumerate(drawing) if box not in drawing[:i]]  # a label and the halo below it
         for i, (left, top, right, bottom, frame, text) in enumerate(drawing):
             assert left >= -6, text
             assert right <= frame + 6, text

@@ -47,6 +47,24 @@ epochs = 2
 batch_size = 8
 learning_rate = 1e-2
 """
+RICH = (
+    TINY.replace('name = "max"', 'name = "rnn"\nwidth = 4\ndropout_samples = 2')
+    + """layer_decay = 0.8
+unfreeze = 0.5
+ema = 0.9
+r_drop = 0.5
+micro_batch_size = 3
+
+[sampler]
+name = "power"
+
+[adversary]
+name = "fgm"
+
+[augmentation]
+copies = 1
+"""
+)
 LINEAR = 'kind = "linear"\n[folds]\nn = 3\n[linear]\nmin_df = 1\nC = 5.0\n'
 
 
@@ -69,6 +87,7 @@ class Place:
         self.write(table())
         self.competition()
         self.recipe("tiny", TINY)
+        self.recipe("rich", RICH)
         self.recipe("linear", LINEAR)
 
     def write(self, frame):
@@ -134,7 +153,7 @@ def test_each_row_is_predicted_by_the_fold_that_did_not_see_it(place):
             np.testing.assert_allclose(probs, oof.probs[row], atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "linear"])
+@pytest.mark.parametrize("recipe", ["tiny", "rich", "linear"])
 def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
     def files():
         weights = [*place.file(recipe).rglob("*.safetensors"), *place.file(recipe).rglob("kaggle_jobs.json")]
@@ -214,7 +233,32 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     save_model(model, 1)
     with pytest.raises(UserError) as error:
         place.train("tuned")
-    assert error.value.details["differ"] == "files of the encoder"
+    assert error.value.details["differ"] == "files of the encoder, or synonyms"
+
+
+def test_changed_synonyms_are_noticed_and_missing_ones_told_first(place):
+    path = place.root / "synonyms.tsv"
+    steps = f'[augmentation]\nsteps = ["replace"]\ncopies = 1\nsynonyms = "{path}"\n'
+    place.recipe("tiny", TINY + steps)
+    with pytest.raises(ModelError, match="no such file of synonyms"):
+        place.train()
+    path.write_text("sat\tcrouched\n")
+    place.train(folds=(0,))
+    path.write_text("sat\tperched\n")
+    with pytest.raises(UserError) as error:
+        place.train()
+    assert "synonyms" in error.value.details["differ"]
+
+
+def test_rows_that_break_training_are_named_by_their_ids(place, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("models.training.step._loss", lambda source, rows: torch.tensor(float("nan")))
+    with pytest.raises(ModelError, match="loss is nan") as error:
+        place.train(folds=(0,))
+    named = error.value.details["rows"].split(", ")
+    assert set(named) <= set(table()["id"])
+    assert not place.file("tiny/fold0").exists()
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_removed(place):

@@ -129,6 +129,15 @@ def test_a_pretrained_encoder_keeps_its_weights_under_another_head(checkpoint, t
         assert built.body.config.problem_type == "multi_label_classification"
 
 
+@pytest.mark.parametrize("head", ["pooler", "cls_pooler", "lstm_gru", "pooler_rnn"])
+def test_a_head_with_a_pooler_begins_with_that_of_the_encoder(checkpoint, tiny_recipe, tiny_tokenizer, head):
+    own = build(tiny_recipe, tiny_tokenizer, "pooler", encoder=EncoderOptions(path=str(checkpoint)))
+    built = build(tiny_recipe, tiny_tokenizer, head, seed=9, encoder=EncoderOptions(path=str(checkpoint)))
+    weights = [weight for name, weight in built.head.state_dict().items() if name.endswith("pooler.dense.weight")]
+    weights = weights or [built.head.pool.dense.weight]
+    assert torch.equal(weights[0], own.body.pooler.dense.weight)
+
+
 def test_dropout_of_encoder_and_head_are_set_apart(tiny_recipe, tiny_tokenizer):
     training = dataclasses.replace(tiny_recipe.training, dropout=0.25)
     recipe = dataclasses.replace(tiny_recipe, training=training, head=HeadOptions("stock", {"dropout": 0.5}))

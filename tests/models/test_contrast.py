@@ -54,7 +54,7 @@ def test_a_batch_without_a_positive_pair_has_no_loss_and_a_gradient_of_zero():
     vectors = torch.randn(4, 3, requires_grad=True)
     loss = contrastive_loss(vectors, torch.arange(4), torch.tensor([False, False]), 20.0)
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert not vectors.grad.any()
 
 

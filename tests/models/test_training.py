@@ -228,6 +228,17 @@ def test_each_multi_label_loss_learns(tmp_path, tiny_recipe, tiny_tokenizer, col
     assert ((result.valid_probs > 0.5) == (sets[::3] > 0.5)).mean() > 0.9
 
 
+def test_layers_that_thaw_train_under_gradient_checkpointing_as_well(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    results = [
+        train(
+            tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=2, unfreeze=0.7, keep="last",
+            gradient_checkpointing=saved,
+        )
+        for saved in (False, True)
+    ]  # fmt: skip
+    np.testing.assert_allclose(results[0].valid_probs, results[1].valid_probs, atol=1e-5)
+
+
 def test_new_top_layers_forget_what_a_pretrained_encoder_knew(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
     train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a", epochs=1)
     results = [

@@ -139,7 +139,7 @@ def _gains(table: Sequence[Mapping[str, Any]], recipe: Recipe) -> Figure:
         title=f"gain in {spaced(recipe.metric)} over the best single run", reference=0.0,
         strong=[taken] if taken in names else (),
     )  # fmt: skip
-    best = rows[0]
+    best = next((row for row in rows if row["name"] == taken), rows[0])
     real = "is real" if best["low"] > 0 else "may be luck"
     alt = "; ".join(f"{row['name']} {row['gain']:+.5f} [{row['low']:+.5f}, {row['high']:+.5f}]" for row in rows)
     return Figure(

@@ -32,12 +32,19 @@ class _Parameter:
 _WEIGHTS = _Parameter((_M, _MC))
 _MODEL_WEIGHTS = _Parameter((_M,), False, lambda w: bool(w.min() >= 0 and w.sum() > 0), "none negative, not all zero")
 _FLOOR = _Parameter((_ONE,), False, lambda f: bool(1e-300 <= f < 0.5), "in [1e-300, 0.5)")
+_KNEE = _Parameter((_ONE,), False, lambda k: bool(0 < k <= 1), "in (0, 1]")
 
 # What each kind is made of. Every kind may be followed by class weights (single_label) or thresholds (multi_label).
 KINDS: dict[str, dict[str, _Parameter]] = {
     "mean": {},
     "linear_pool": {"weights": _WEIGHTS},
-    "log_pool": {"exponents": _WEIGHTS, "biases": _Parameter((_C,), required=False), "floor": _FLOOR},
+    "log_pool": {
+        "exponents": _WEIGHTS,
+        "bends": _Parameter((_M, _MC), required=False),
+        "knee": _KNEE,
+        "biases": _Parameter((_C,), required=False),
+        "floor": _FLOOR,
+    },
     "geometric_mean": {"weights": _MODEL_WEIGHTS, "floor": _FLOOR},
     "power_mean": {
         "power": _Parameter((_ONE,), True, lambda r: bool(r != 0), "not 0: that is geometric_mean"),
@@ -60,7 +67,9 @@ class Recipe:
     Attributes:
         kind: A key of `KINDS`. ``mean``: average. ``linear_pool``: Σ w_m p_m with ``weights`` (M,) or (M, C).
             ``log_pool``: softmax(Σ a_m log p_m + b), ``exponents`` (M,) or (M, C), ``biases`` (C,); for multi_label the
-            sigmoid of the pooled log-odds. ``geometric_mean``: a log pool whose exponents are shares of one.
+            sigmoid of the pooled log-odds. With ``bends`` c (M,) or (M, C) and a ``knee`` k it is bent:
+            Σ a_m log p_m + c_m log(p_m + k), single_label only. ``geometric_mean``: a log pool whose exponents are
+            shares of one.
             ``power_mean``: (Σ w_m p_m^r)^(1/r), ``power`` r. ``rank_mean``: mean of each class's ranks among all rows.
             ``logistic_stack``: softmax over ``coefficients`` (C, M·C; model by model) times log-probabilities plus
             ``intercepts`` (C,); for multi_label coefficients are (C, M), of the label's own log-odds.
@@ -135,7 +144,15 @@ def _checked(recipe: Recipe) -> dict[str, Any]:
             checked[name] = _checked_parameter(name, parameter, given[name], recipe)
         elif parameter.required:
             raise UserError(f"a {recipe.kind} recipe needs '{name}'", found=", ".join(given) or "no parameters")
+    _check_bends(recipe.task, checked)
     return checked
+
+
+def _check_bends(task: str, parameters: Mapping[str, Any]) -> None:
+    if ("bends" in parameters) != ("knee" in parameters):
+        raise UserError("'bends' and 'knee' belong together", found=", ".join(parameters))
+    if "bends" in parameters and task != "single_label":
+        raise UserError(f"'bends' are for single_label recipes, not {task}")
 
 
 def _checked_parameter(name: str, parameter: _Parameter, value: Any, recipe: Recipe) -> Any:

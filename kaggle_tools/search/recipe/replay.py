@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import _recipe_kernels as kernels
-from kaggle_tools.search._checks import check_stack
 from kaggle_tools.search._vote_kernels import elect
+from kaggle_tools.search.inputs import check_stack
 from kaggle_tools.search.members import differing_classes, stack
 from kaggle_tools.search.recipe.data import FLOOR, Recipe
 from kaggle_tools.search.recipe.rounds import RULES
@@ -97,6 +97,9 @@ def _linear_pool(recipe: Recipe, probs: Stack) -> Floats:
 
 def _log_pool(recipe: Recipe, probs: Stack) -> Floats:
     biases = np.array(recipe.parameters.get("biases", (0.0,) * probs.shape[2]))
+    if "bends" in recipe.parameters:
+        bends, knee = np.array(recipe.parameters["bends"]), float(recipe.parameters["knee"])
+        biases = biases + _pool(probs, bends, kernels.SOFT_LOG, knee)
     return _pooled_logs(recipe, probs, np.array(recipe.parameters["exponents"]), biases)
 
 
@@ -105,6 +108,7 @@ def _geometric_mean(recipe: Recipe, probs: Stack) -> Floats:
 
 
 def _pooled_logs(recipe: Recipe, probs: Stack, exponents: Floats, biases: Floats) -> Floats:
+    """`biases` are (C,), or (N, C) where there is more to add."""
     transform = kernels.LOG if recipe.task == "single_label" else kernels.LOGIT
     scores = _pool(probs, exponents, transform, _floor(recipe))
     scores += biases

@@ -42,6 +42,9 @@ def _linear_pool(recipe: Recipe) -> str:
 def _log_pool(recipe: Recipe) -> str:
     of = "log-probabilities" if recipe.task == "single_label" else "log-odds"
     text = f"{of}, each model's times its exponent, summed and normalised: {_weighted(recipe, 'exponents')}"
+    if "bends" in recipe.parameters:
+        text += f"\nbent: where a probability is well above {recipe.parameters['knee']:.3g}, its exponent grows by: "
+        text += _weighted(recipe, "bends")
     if any(recipe.parameters.get("biases", ())):
         text += f"\nclass biases: {_pairs(recipe.classes, recipe.parameters['biases'], '{:+.3g}')}"
     return text

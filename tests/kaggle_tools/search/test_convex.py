@@ -74,6 +74,34 @@ def test_log_pool_is_the_optimum_that_bfgs_finds(biases, signed):
     assert found.biases.sum() == pytest.approx(0, abs=1e-9)
 
 
+def test_bent_log_pool_is_the_optimum_that_bfgs_finds():
+    codes, probs = problem(3, 300, 3)
+    p = probs.astype(np.float64)
+    terms = np.concatenate([np.log(p), np.log(p + logloss.KNEE)])
+
+    def loss(theta):
+        scores = np.tensordot(theta[:6], terms, 1) + np.append(0, theta[6:])
+        return -log_softmax(scores, axis=1)[np.arange(300), codes].mean()
+
+    def penalised(theta):
+        return loss(theta) + np.square(theta[3:6]).sum() / (2 * 300 * logloss.SPREAD**2)
+
+    found = logloss.fit_log_pool(codes, probs, biases=True, knee=logloss.KNEE)
+    start = np.concatenate([np.full(3, 1 / 3), np.zeros(5)])
+    oracle = minimize(penalised, start, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9})
+    theta = np.concatenate([found.weights, found.bends, (found.biases - found.biases[0])[1:]])
+    assert found.score == pytest.approx(loss(theta), abs=1e-6)
+    assert penalised(theta) == pytest.approx(oracle.fun, abs=1e-7)
+    assert logloss.fit_log_pool(codes, probs).bends is None
+    assert logloss.fit_log_pool(codes, probs, signed=False, knee=0.1).bends.min() >= 0
+
+
+def test_few_rows_bend_nothing_for_sure():
+    codes, probs = problem(5, 20, 3)
+    found = logloss.fit_log_pool(codes, probs, biases=True, knee=logloss.KNEE)
+    assert np.abs(found.bends).max() < 2 * logloss.SPREAD
+
+
 def test_many_rows_are_solved_from_a_sample_to_the_same_end():
     codes, probs = problem(3, 45_000, 3)
     for found in (logloss.fit_linear_pool(codes, probs), logloss.fit_log_pool(codes, probs, biases=True)):

@@ -260,6 +260,6 @@ def test_bad_input_is_told_with_figures(changes, message):
 def test_nan_is_told_with_its_row():
     stack, codes = make_stack()
     stack[1, 3, 0] = np.nan
-    with pytest.raises(UserError, match="1 of 600 rows of model 2") as error:
+    with pytest.raises(UserError, match=r"1 of 600 rows have a prob.*\n.*model 2 of 5") as error:
         honest.evaluate(memorise, stack, codes, "macro_f1")
     assert error.value.details["first"].startswith("row 4")

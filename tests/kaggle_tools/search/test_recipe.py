@@ -92,6 +92,32 @@ def test_weights_may_differ_between_classes():
     np.testing.assert_allclose(replayed, blend / blend.sum(axis=1, keepdims=True), atol=2e-7)
 
 
+def test_a_bent_log_pool_agrees_with_plain_numpy_and_says_what_it_does():
+    stack, _ = make_stack(3, 300, 3)
+    stack[0, :5] = np.eye(3)[[0, 1, 2, 0, 1]]
+    bends = {"bends": (0.2, -0.4, 0.3), "knee": 0.01}
+    recipe = make_recipe("log_pool", parameters=bends)
+    p = stack.astype(np.float64)
+    scores = np.tensordot([0.9, 0.4, -0.1], np.log(np.maximum(p, 1e-15)), 1) + np.array([0.1, 0.0, -0.2])
+    scores += np.tensordot(bends["bends"], np.log(p + 0.01), 1)
+    np.testing.assert_allclose(apply_stack(recipe, stack), softmax(scores, axis=1), atol=2e-7)
+    assert "well above 0.01, its exponent grows by: -0.4 × bert + 0.3 × linear + 0.2 × roberta" in explain(recipe)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "message"),
+    [
+        ("single_label", {"bends": (1, 1, 1)}, "'bends' and 'knee' belong together"),
+        ("single_label", {"knee": 0.01}, "'bends' and 'knee' belong together"),
+        ("single_label", {"bends": (1, 1, 1), "knee": 0.0}, "'knee' must be finite"),
+        ("multi_label", {"bends": (1, 1, 1), "knee": 0.01}, "'bends' are for single_label"),
+    ],
+)
+def test_bends_that_make_no_sense_are_refused(task, parameters, message):
+    with pytest.raises(UserError, match=message):
+        make_recipe("log_pool", task=task, parameters=parameters)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vote"])
 def test_multi_label_kinds_give_probabilities_of_each_label(kind):
     stack, _ = make_label_stack(3, 100, 3)

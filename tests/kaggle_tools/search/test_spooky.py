@@ -1,12 +1,16 @@
 """Five real runs on the Spooky Author competition: what their blends are known to reach."""
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
+from kaggle_tools.folds import FoldSettings, assign
 from kaggle_tools.importing import read_foreign
-from kaggle_tools.metrics import evaluate
+from kaggle_tools.metrics import evaluate, find_metric
 from kaggle_tools.search import blend, logloss, rescale, stack
+from kaggle_tools.search.candidates import CANDIDATES, Setting
+from kaggle_tools.search.choose import choose
 
 pytestmark = pytest.mark.shared
 
@@ -38,6 +42,21 @@ def test_log_loss_of_both_families(runs):
     assert log.score == pytest.approx(0.2474, abs=1e-4)
     assert log.gap <= 1e-8
     assert blend.fit(*runs, "log_loss", family="log", class_weights=False).score == pytest.approx(log.score, abs=1e-6)
+    assert logloss.fit_log_pool(*runs, biases=True, knee=logloss.KNEE).score <= 0.2418
+
+
+@pytest.mark.parametrize("folds", [None, FoldSettings(n=5, seed=42)], ids=["any folds", "the runs' own folds"])
+def test_auto_reaches_the_honest_goals(runs, folds):
+    codes, probs = runs
+    names, classes = tuple("abcde"), ("EAP", "HPL", "MWS")
+    given = None if folds is None else assign(folds, pl.Series(codes.astype(str)))
+    quick = ["mean", "log pool", "likeliest log pool", "bent log pool"]
+    goals = {"log_loss": 0.2447, "macro_f1": 0.907} if folds is None else {"log_loss": 0.2447, "macro_f1": 0.9065}
+    for metric, goal in goals.items():
+        setting = Setting(names, classes, metric)
+        tried = {name: CANDIDATES[name] for name in quick if CANDIDATES[name].suits(setting)}
+        found = choose(probs, codes, setting, folds=given, candidates=tried).tried.honest
+        assert find_metric(metric).better(found.honest, goal)
 
 
 def test_stack_holds_out(runs):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate
 from kaggle_tools.search import _study_worker, study
-from kaggle_tools.search._checks import check_problem
 from kaggle_tools.search._study_scores import Scorer
 from kaggle_tools.search._study_space import Space
+from kaggle_tools.search.inputs import check_arrays
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
 from .data import make_label_stack, make_stack
@@ -154,7 +154,7 @@ def test_the_fast_score_of_a_trial_is_that_of_its_recipe(family, metric, task):
     stack, codes = (STACK, CODES) if single else (LABEL_STACK, LABEL_CODES)
     names, classes = NAMES[: len(stack)], CLASSES if single else tuple("abcd")
     space = Space(names, classes, task, biases=metric == "log_loss")
-    scorer = Scorer(check_problem(stack, codes, metric), allow_absent=False)
+    scorer = Scorer(check_arrays(stack, codes, metric), allow_absent=False)
     random = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
     for power in (0.001, -1.0, 0.7):
         random.enqueue_trial({"family": family, "power": power})

@@ -1,4 +1,4 @@
-"""One way to compile the search's inner loops: cached on disk, without Python's lock, plain IEEE arithmetic.
+"""One way to compile inner loops: cached on disk, without Python's lock, plain IEEE arithmetic.
 
 Without ``fastmath`` neither numba nor LLVM reorders a sum or fuses a product into it, so a loop gives the same bits on
 every machine.

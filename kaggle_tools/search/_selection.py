@@ -1,0 +1,123 @@
+"""What choosing the best of several candidates adds to its score: the luck of the winner, by bootstrap.
+
+Every candidate's cross-validated output is honest by itself, but the best of many is also the luckiest. So the choice
+is made again on bootstraps of the rows and scored on the rows that each one left out (BBC-CV: Tsamardinos, Greasidou &
+Borboudakis 2018): nothing is fitted anew. What is reported is how much better the final choice looks on those rows,
+which it was chosen on, than the choices that did not see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools.errors import UserError
+from kaggle_tools.metrics import Metric, find_metric
+from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
+
+Floats = NDArray[np.float64]
+
+_BOOTSTRAPS, _FEWEST = 100, 10
+_WORK = 60_000_000  # rows × candidates × bootstraps of a metric that is sums over rows
+_SLOW_WORK = 3_000_000  # of one that must be computed anew
+
+# (N,) row weights to (K,) scores of the candidates.
+Scores = Callable[[Floats], Floats]
+
+
+def optimism_of_choice(
+    metric: str,
+    codes: NDArray[np.int64],
+    outputs: Sequence[NDArray[Any]],
+    n_parameters: Sequence[int],
+    taken: int,
+    *,
+    seed: int = 0,
+) -> float:
+    """How much better the taken candidate looks than a choice that is scored on rows which it did not see.
+
+    Args:
+        metric: Name.
+        codes: (N,) true classes, or (N, C) of 0 and 1.
+        outputs: Each candidate's cross-validated probabilities or decisions (`honest.Honest.output`).
+        n_parameters: Of each candidate.
+        taken: The place of the one that was taken.
+        seed: Of the bootstraps.
+
+    Returns:
+        Above zero is too good, whatever the metric's direction; zero for one candidate.
+    """
+    if len(outputs) < 2:
+        return 0.0
+    found = find_metric(metric)
+    sign = 1.0 if found.greater_is_better else -1.0
+    score, work = _scorer(found, codes, outputs)
+    n_rows = len(codes)
+    n_bootstraps = int(np.clip(work // (n_rows * len(outputs)), _FEWEST, _BOOTSTRAPS))
+    rng = np.random.default_rng(seed)
+    inside, outside = [], []
+    for _ in range(n_bootstraps):
+        drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        try:
+            scores = score(drawn.astype(np.float64)), score((drawn == 0).astype(np.float64))
+        except UserError:  # a class was not drawn, and the metric is undefined without it
+            continue
+        inside.append(sign * scores[0])
+        outside.append(sign * scores[1])
+    if len(inside) < 2:
+        return 0.0
+    seen, unseen = np.array(inside), np.array(outside)  # (B, K)
+    chosen = [simplest_of_the_best(row, _errors(seen, row), n_parameters) for row in seen]
+    return max(0.0, float(np.mean(unseen[:, taken] - unseen[np.arange(len(unseen)), chosen])))
+
+
+def simplest_of_the_best(scores: Floats, errors: Floats, n_parameters: Sequence[int]) -> int:
+    """The place of the candidate to take.
+
+    Args:
+        scores: (K,) greater is better.
+        errors: (K,) standard error of each one's difference from the best.
+        n_parameters: Of each; of equals the better score wins.
+    """
+    best = int(np.argmax(scores))
+    near = np.flatnonzero(scores[best] - scores <= errors)
+    return min(near.tolist(), key=lambda k: (n_parameters[k], -scores[k]))
+
+
+def _errors(seen: Floats, row: Floats) -> Floats:
+    """(K,) standard errors of the differences from the best of `row`, by all bootstraps."""
+    return np.asarray((seen[:, [int(np.argmax(row))]] - seen).std(axis=0))
+
+
+def _scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> tuple[Scores, int]:
+    """A function from row weights to scores, and how much work it may do."""
+    task = "single_label" if codes.ndim == 1 else "multi_label"
+    if metric.from_confusion is not None and task == "single_label":
+        return _by_confusion(metric.from_confusion, codes, outputs), _WORK
+    n_classes = max(output.shape[1] for output in outputs if output.ndim == 2)
+    truth = codes.astype(np.bool_) if codes.ndim == 2 else codes[:, None] == np.arange(n_classes)
+    values_of = ROW_VALUES.get((metric.name, task))
+    if values_of is not None and metric.name not in NOT_MEANS:
+        values = np.stack([values_of(truth, output.astype(np.float64)) for output in outputs])
+        return lambda weights: np.asarray(values @ weights / weights.sum()), _WORK
+    function = metric.functions[task]
+    probs = [output.astype(np.float64) for output in outputs]
+    return lambda weights: np.array([function(truth, one, weights) for one in probs]), _SLOW_WORK
+
+
+def _by_confusion(
+    of_matrix: Callable[[Floats], float], codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]
+) -> Scores:
+    decisions = [output.argmax(axis=1) if output.ndim == 2 else output for output in outputs]
+    wide = [output.shape[1] for output in outputs if output.ndim == 2]
+    c = max(int(codes.max()) + 1, *(int(one.max()) + 1 for one in decisions), *wide)
+    cells = [codes * c + one for one in decisions]
+
+    def score(weights: Floats) -> Floats:
+        counts = [np.bincount(own, weights, minlength=c * c).astype(np.float64) for own in cells]
+        return np.array([of_matrix(matrix.reshape(c, c)) for matrix in counts])
+
+    return score

@@ -1,0 +1,45 @@
+"""Every recipe of the gallery trains: with its own head, loss and tricks, on a tiny encoder."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.inference.scorer import Scorer
+from models.recipe import DataOptions, EncoderOptions, load_recipe
+from models.training.fold import train_fold
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+TRANSFORMERS = [path for path in RECIPES if load_recipe(path).kind == "transformer"]
+
+
+def scaled_down(recipe, tiny):
+    """The recipe on the tiny encoder: all that it asks for but size and time."""
+    layers = recipe.encoder.scratch.layers if recipe.encoder.scratch is not None else tiny.encoder.scratch.layers
+    scratch = dataclasses.replace(tiny.encoder.scratch, layers=min(layers, tiny.encoder.scratch.layers))
+    training = dataclasses.replace(recipe.training, epochs=2, batch_size=8, micro_batch_size=4)
+    data = DataOptions(max_length=16, cleaning=recipe.data.cleaning)
+    return dataclasses.replace(recipe, encoder=EncoderOptions(scratch=scratch), training=training, data=data)
+
+
+@pytest.mark.parametrize("path", TRANSFORMERS, ids=lambda path: path.stem)
+def test_the_recipe_trains_and_its_checkpoint_scores_as_it_validated(
+    tmp_path, path, tiny_recipe, tiny_tokenizer, coloured
+):
+    recipe = scaled_down(load_recipe(path), tiny_recipe)
+    texts, labels = coloured
+    if recipe.loss.name in ("bce", "multilabel_ce"):
+        labels = np.eye(3, dtype=np.float32)[labels]
+    result = train_fold(
+        recipe, ("red", "green", "blue"), texts, labels, texts[::3], labels[::3], tiny_tokenizer,
+        folder=tmp_path / "fold0", device="cpu",
+    )  # fmt: skip
+    assert len(result.history) == 2
+    scored = Scorer({"r": [str(tmp_path / "fold0")]}, device="cpu", precision="fp32").score(texts[::3])["r"]
+    np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
+
+
+def test_the_documentation_names_every_recipe():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert [path.name for path in RECIPES if f"`{path.name}`" not in text] == []
