@@ -58,7 +58,8 @@ class TextClassifier(nn.Module):
         self.body = body
         self.head = head
         self.form = form
-        self._takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+        self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
+        self.takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
 
     @property
     def encoder(self) -> nn.Module:
@@ -103,7 +104,7 @@ class TextClassifier(nn.Module):
 
     def _types_of_body(self, types: Tensor | None) -> Tensor | None:
         """What of the token types is for the encoder; the rest is for the head."""
-        if types is None or not self._takes_types or self.form in ("marked", "plain"):
+        if types is None or not self.takes_types or self.form in ("marked", "plain"):
             return None
         return types
 
@@ -196,6 +197,8 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
     config.problem_type = f"{task}_classification"
+    if recipe.contrast.generate and scratch is not None:
+        config.max_position_embeddings = 2 * recipe.data.max_length
     _set_dropout(config, recipe.training.dropout, _DROPOUTS)
     if recipe.head.name == "stock":
         _set_dropout(config, recipe.head.options.get("dropout"), _HEAD_DROPOUTS)
@@ -208,6 +211,8 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     if recipe.data.form in ENTITY_FORMS:
         make_room_for_entities(body, tokenizer, recipe.data.form)
     limit = position_limit(body)
+    if recipe.contrast.generate:
+        _check_generation(recipe, config, limit)
     if limit is not None and recipe.data.max_length > limit:
         raise ModelError(
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
@@ -239,6 +244,17 @@ def _make_head(name: str, options: dict[str, Any], config: Any, samples: int = 1
         hidden=config.hidden_size, layers=config.num_hidden_layers, classes=config.num_labels, dropout_samples=samples
     )
     return HEADS[name](shape, **options)
+
+
+def _check_generation(recipe: Recipe, config: Any, limit: int | None) -> None:
+    """Refuse what cannot write one text of a pair from the other, both standing in one sequence."""
+    if config.model_type.startswith("deberta"):
+        raise ModelError("[contrast] generate needs masks that DeBERTa does not take", next="generate = 0")
+    if limit is not None and 2 * recipe.data.max_length > limit:
+        raise ModelError(
+            f"[contrast] generate puts two texts of max_length = {recipe.data.max_length} tokens in one sequence, but "
+            f"the encoder takes {limit} tokens", next=f"max_length = {limit // 2} at most under [data]",
+        )  # fmt: skip
 
 
 def _hand_over_pooler(body: Any, head: nn.Module) -> None:

@@ -135,6 +135,8 @@ def _check_form(recipe: Recipe, place: Place) -> None:
     contrast = place.inside("contrast")
     if recipe.contrast.weight and form != "apart":
         raise contrast.error("it compares texts that go through the encoder apart", expected="form = 'apart'")
+    if recipe.contrast.generate and not recipe.contrast.weight:
+        raise contrast.error("generate goes with the contrast, whose weight = 0", next="set a weight")
     if recipe.contrast.alone and not recipe.contrast.weight:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
     if recipe.contrast.weight and recipe.training.r_drop:

@@ -126,12 +126,14 @@ class ContrastOptions:
         scale: Cosines are multiplied by it before the softmax.
         positive: Class of the pairs that say the same; None: the last class.
         alone: Only this loss trains the encoder; that of the labels the head alone, as in SimBERT.
+        generate: Weight of writing each text of such a pair from the other, the rest of SimBERT; 0: none.
     """
 
     weight: Annotated[float, Between(0.0)] = 0.0
     scale: Annotated[float, Between(0.1)] = 30.0
     positive: str | None = None
     alone: bool = False
+    generate: Annotated[float, Between(0.0)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ class Contrast:
         options: Of the recipe.
         groups: (N, 2) int64: texts of one group say the same, so that they are no negatives of each other.
         positive: (N,) bool: pairs of two different texts that say the same.
+        skip: Tokens that the tokenizer puts before a text.
     """
 
     options: ContrastOptions
     groups: Tensor
     positive: Tensor
+    skip: int
 
 
 def contrastive_loss(vectors: Tensor, groups: Tensor, positive: Tensor, scale: float) -> Tensor:
@@ -69,6 +71,8 @@ def make_contrast(
     labels: NDArray[np.int64],
     classes: Sequence[str],
     device: torch.device,
+    *,
+    skip: int = 1,
 ) -> Contrast | None:
     """What a recipe asks for; None where it asks for nothing.
 
@@ -80,6 +84,7 @@ def make_contrast(
         labels: (N,) classes.
         classes: C class names.
         device: Where the loss is computed.
+        skip: Tokens that the tokenizer puts before a text.
 
     Raises:
         ModelError: Several labels a row, no such class, no pair of it, or rows that are no pairs.
@@ -106,4 +111,4 @@ def make_contrast(
     links = coo_array((np.ones(int(same.sum())), (pairs[same, 0], pairs[same, 1])), shape=(n, n))
     _, group_of = connected_components(links, directed=False)
     groups = torch.from_numpy(group_of[pairs].astype(np.int64)).to(device)
-    return Contrast(options, groups, torch.from_numpy(positive).to(device))
+    return Contrast(options, groups, torch.from_numpy(positive).to(device), skip)

@@ -36,6 +36,7 @@ from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.step import Adversary, GradientSource, MicroBatch
+from models.training.unilm import Generator
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -113,7 +114,11 @@ def train_fold(
     rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        network = build_classifier(recipe, classes, tokenizer, task).to(where)
+        network = build_classifier(recipe, classes, tokenizer, task)
+        if recipe.contrast.generate:
+            words = network.body.get_input_embeddings()
+            network.generator = Generator(words.embedding_dim, words.num_embeddings)
+        network.to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
         loop = Loop(
@@ -190,7 +195,9 @@ def _source(
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
         ),
-        contrast=make_contrast(recipe.contrast, rows.texts, rows.labels, classes, device),
+        contrast=make_contrast(
+            recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
+        ),
     )
 
 

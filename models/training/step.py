@@ -22,6 +22,7 @@ from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
 from models.training.batches import Rows, network_inputs
 from models.training.contrast import Contrast, contrastive_loss
+from models.training.unilm import generation_loss
 
 Adversary = Callable[[TextClassifier, Callable[[], object]], None]
 
@@ -174,7 +175,14 @@ def _loss_with_contrast(
         logits = source.network.head.decide(vectors.detach() if options.alone else vectors)
     groups = contrast.groups[places].T.flatten()
     apart = contrastive_loss(vectors, groups, contrast.positive[places], options.scale)
-    return source.loss(logits, targets) + options.weight * apart
+    loss = source.loss(logits, targets) + options.weight * apart
+    if options.generate == 0:
+        return loss
+    ids, mask, types = inputs
+    assert types is not None  # rows of two texts always tell which is which
+    with autocast(source.device, source.bf16):
+        written = generation_loss(source.network, (ids, mask, types), contrast.positive[places], contrast.skip)
+    return loss + options.generate * written
 
 
 def _logits(source: GradientSource, inputs: tuple[Tensor | None, ...]) -> Tensor:
