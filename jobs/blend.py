@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -137,6 +138,7 @@ def run(options: BlendOptions) -> BlendResult:
     began = time.perf_counter()
     name = check_recipe_name(options.name or "blend")
     competition = Competition.find(options.start)
+    require_plain(competition, "blend")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jobs.leaderboard import score_of
 from jobs.members import find_runs, test_stem
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -41,6 +42,7 @@ class Board:
     def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> Board:
         """All versions, or those `wanted`; `target` comes first and may be a file."""
         competition = Competition.find(start)
+        require_plain(competition, "leaderboard")
         workspace = Workspace(competition.root, competition)
         notes: list[str] = []
         answers: dict[str, Answers] = {}

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -140,6 +141,7 @@ def run(options: DiffOptions) -> DiffResult:
             raise UserError(f"{path.name} exists", where=path, next="give another name, or --force to replace it")
     workspace = Workspace.find()
     competition = workspace.competition
+    require_plain(competition, "diff")
     a = read_answers(options.a, workspace.submissions, competition)
     b = read_answers(options.b, workspace.submissions, competition)
     found = compare(a, b, common=options.common, tolerance=options.tolerance)

@@ -6,19 +6,24 @@ cli evaluate roberta --truth test_with_labels.csv       # predictions/test_with_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from jobs.workspace import Run, Workspace
+from kaggle_tools.bio import count_illegal
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import encode_label_sets, score
-from kaggle_tools.metrics.report import ClassificationReport, classification_report
+from kaggle_tools.label_groups import join_columns
+from kaggle_tools.metrics import encode_label_sets, group_scores, score
+from kaggle_tools.metrics.report import ClassificationReport, classification_report, entity_report
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_predictions import TagPredictions
+from kaggle_tools.tag_rows import split_words
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,14 @@ class EvaluateResult:
     Attributes:
         run: Name.
         source: Predictions file.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
         metric: The competition's metric.
         score: By it, at the metric's own threshold.
-        threshold: That the report was made with; None for single_label.
-        report: The figures.
+        threshold: That the report was made with; None but for multi_label.
+        report: The figures. For token over entity types, strictly judged; for multi_group over the classes of all
+            groups, each row having one of each.
+        groups: For multi_group the accuracy of each group, ``exact_match`` and, for two groups, ``top_2_hit``.
+        n_illegal: For token tasks predicted ``I-`` tags that go on no entity, and so count for nothing.
     """
 
     run: str
@@ -59,6 +67,8 @@ class EvaluateResult:
     score: float
     threshold: float | None
     report: ClassificationReport
+    groups: Mapping[str, float] = field(default_factory=dict)
+    n_illegal: int = 0
 
 
 def run(options: EvaluateOptions) -> EvaluateResult:
@@ -70,7 +80,9 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     competition = Competition.find(options.start)
     found = Workspace(competition.root, competition).run(options.run)
     source, predictions = _predictions(found, competition, options.truth)
-    several = predictions.task == "multi_label"
+    if isinstance(predictions, TagPredictions):
+        return _of_tags(found.name, source, competition, predictions)
+    several = predictions.task != "single_label"
     truth, predicted = _label_sets(predictions, options.threshold)
     return EvaluateResult(
         run=found.name,
@@ -78,16 +90,37 @@ def run(options: EvaluateOptions) -> EvaluateResult:
         task=predictions.task,
         metric=competition.metric,
         score=score(competition.metric, predictions),
-        threshold=options.threshold if several else None,
+        threshold=options.threshold if predictions.task == "multi_label" else None,
+        groups=group_scores(predictions) if predictions.task == "multi_group" else {},
         report=classification_report(truth, predicted, predictions.classes, several=several),
     )
 
 
-def _predictions(found: Run, competition: Competition, truth: Path | None) -> tuple[Path, Predictions]:
+def _of_tags(name: str, source: Path, competition: Competition, found: TagPredictions) -> EvaluateResult:
+    if found.labels is None:
+        raise UserError("these predictions carry no tags", next="name a table with --truth")
+    tags = found.tags
+    return EvaluateResult(
+        run=name,
+        source=source,
+        task=found.task,
+        metric=competition.metric,
+        score=score(competition.metric, found),
+        threshold=None,
+        report=entity_report(found.labels.to_list(), tags),
+        n_illegal=count_illegal(tags),
+    )
+
+
+def _load(path: Path, competition: Competition) -> Predictions | TagPredictions:
+    return TagPredictions.load(path) if competition.task == "token" else Predictions.load(path)
+
+
+def _predictions(found: Run, competition: Competition, truth: Path | None) -> tuple[Path, Predictions | TagPredictions]:
     if truth is None:
         if not found.oof.is_file():
             raise UserError(f"run '{found.name}' has no out-of-fold predictions", next="name a table with --truth")
-        return found.oof, Predictions.load(found.oof)
+        return found.oof, _load(found.oof, competition)
     source = found.predictions(truth.name.split(".")[0])
     if not source.is_file():
         raise UserError(
@@ -95,18 +128,24 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
             where=source,
             next=f"score it first: `cli score --input {truth} --model {found.folder}`",
         )
-    id_column, label_column = competition.test_id, competition.label_column
-    if label_column is None:
+    id_column, label_columns = competition.test_id, competition.label_columns
+    if not label_columns:
         raise UserError("competition.toml names no label column", where=competition.root)
     encoding, errors = competition.encoding_of(truth)
     fmt = sniff_format(truth, encoding=encoding, encoding_errors=errors)
-    columns = [label_column] if id_column is None else [id_column, label_column]
+    columns = [*label_columns] if id_column is None else [id_column, *label_columns]
     table = read_table(truth, columns=columns, fmt=fmt, id_column=id_column)
-    predictions = Predictions.load(source)
+    predictions = _load(source, competition)
     aligned = predictions if id_column is None else predictions.align(table[id_column])
     if len(table) != len(aligned):
         raise UserError(f"{len(table):,} rows of labels for {len(aligned):,} predictions", where=truth)
-    labels = table[label_column].fill_null("") if aligned.task == "multi_label" else table[label_column]
+    labels = table[label_columns[0]]
+    if isinstance(aligned, TagPredictions):
+        return source, replace(aligned, labels=pl.Series(split_words(labels), dtype=pl.List(pl.String)))
+    if aligned.task == "multi_label":
+        labels = labels.fill_null("")
+    elif aligned.task == "multi_group":
+        labels = join_columns(table, label_columns)
     return source, Predictions(
         aligned.ids, aligned.classes, aligned.probs, labels.cast(pl.String), None, aligned.task, aligned.meta
     )
@@ -119,6 +158,8 @@ def _label_sets(predictions: Predictions, threshold: float) -> tuple[np.ndarray,
         raise UserError("these predictions carry no labels", next="name a table with --truth")
     if predictions.task == "multi_label":
         return encode_label_sets(labels, classes), predictions.probs >= threshold
+    if predictions.task == "multi_group":
+        return encode_label_sets(labels, classes), encode_label_sets(predictions.predicted, classes)
     columns = np.arange(len(classes))
     codes = encode_labels(labels, classes)
     return codes[:, None] == columns, predictions.probs.argmax(1)[:, None] == columns

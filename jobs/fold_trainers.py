@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from jobs.pseudo_labels import PseudoRows
 from jobs.training_rows import TrainingRows
-from kaggle_tools.metrics import Metric, evaluate
+from kaggle_tools.label_groups import split_probs
+from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
 from models.recipe import Recipe
+from models.tagged import Tagged
 from models.training.progress import OnProgress, Progress
 
 
@@ -25,6 +28,7 @@ class Task:
 
     Attributes:
         recipe: Of the run.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
         classes: C class names.
         rows: All training rows.
         metric: Of the competition.
@@ -34,6 +38,7 @@ class Task:
     """
 
     recipe: Recipe
+    task: str
     classes: tuple[str, ...]
     rows: TrainingRows
     metric: Metric
@@ -47,7 +52,7 @@ class Trained:
     """What training a fold gave.
 
     Attributes:
-        probs: (n, C) float32 validation probabilities.
+        probs: (n, C) float32 validation probabilities; for token tasks the tags of the validation rows.
         kept: Epoch that was kept; 0 for a linear run.
         history: A dictionary an epoch.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
@@ -55,7 +60,7 @@ class Trained:
         n_pseudo: Rows with pseudo-labels.
     """
 
-    probs: NDArray[np.float32]
+    probs: NDArray[np.float32] | Tagged
     kept: int = 0
     history: tuple[dict[str, Any], ...] = ()
     micro_batch_size: int = 0
@@ -70,6 +75,23 @@ TrainOne = Callable[[int, NDArray[np.int64], NDArray[np.int64], Path], Trained]
 def fold_trainer(task: Task) -> TrainOne:
     """A function that trains one fold; tokenizer or vectorizer are made here, once for all of them."""
     return _linear_trainer(task) if task.recipe.kind == "linear" else _transformer_trainer(task)
+
+
+def judge(task: Task, probs: NDArray[np.float32] | Tagged, labels: NDArray[Any]) -> float:
+    """The competition's metric of (n, C) probabilities, or tags, and labels as training has them."""
+    if isinstance(probs, Tagged):
+        lengths = (labels >= 0).sum(axis=1)
+        truth = [[task.classes[code] for code in row[:n]] for row, n in zip(labels, lengths, strict=True)]
+        return evaluate_tags(task.metric.name, truth, tags_of(probs, task.classes))
+    if task.task == "multi_group":
+        return evaluate_groups(task.metric.name, labels, split_probs(probs, task.classes))
+    return evaluate(task.metric.name, labels, probs)
+
+
+def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
+    """For each row its predicted tags."""
+    names = [classes[code] for code in tagged.codes]
+    return [names[a:b] for a, b in zip(tagged.offsets[:-1], tagged.offsets[1:], strict=True)]
 
 
 def _transformer_trainer(task: Task) -> TrainOne:
@@ -92,9 +114,10 @@ def _transformer_trainer(task: Task) -> TrainOne:
             train_ids=[*task.rows.ids.gather(train), *extra.names],
             fold=fold,
             on_progress=task.on_progress,
-            metric=lambda probs, labels: evaluate(task.metric.name, labels, probs),
+            metric=partial(judge, task),
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
+            task=task.task,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

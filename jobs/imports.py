@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jobs.tasks import require_plain
 from jobs.workspace import RUN_FILE, Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -101,6 +102,7 @@ def run(options: ImportOptions) -> ImportResult:
     if options.oof is None and options.test is None:
         raise UserError("nothing to import", next="give --oof FILE, --test FILE, or both")
     competition = Competition.find(options.start)
+    require_plain(competition, "import")
     workspace = Workspace(competition.root, competition)
     target = Run(options.name, workspace.runs_folder / options.name)
     _refuse_existing(target, options.force)

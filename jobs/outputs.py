@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.runner.assemble import mean_probabilities, write_predictions
@@ -10,10 +11,12 @@ from jobs.runner.local import Watch
 from jobs.runner.planner import Job
 from jobs.workspace import Workspace
 from kaggle_tools import metrics
+from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
+from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
 from models.inference.scorer import Scorer
 
@@ -63,7 +66,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     for version in list_versions(workspace.submissions).versions:
         if version.manifest.recipe.get("job") == job.plan.id:
             return version.title
-    mean = _mean([Predictions.load(path) for path in predictions.values()])
+    mean = _mean(_load(list(predictions.values()), competition))
     table = build_submission(mean, competition.path(competition.sample_submission), competition)
     draft = ManifestDraft(
         recipe={"kind": "mean", "runs": list(predictions), "job": job.plan.id},
@@ -71,15 +74,27 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
         competition=competition.name,
         metric=competition.metric,
         oof_score=_oof_score(workspace, competition, list(predictions)),
-        class_counts=count_classes(mean),
+        class_counts=count_entities(mean) if isinstance(mean, TagPredictions) else count_classes(mean),
     )
     name = name or (next(iter(predictions)) if len(predictions) == 1 else "mean")
     return write_version(workspace.submissions, name, table, draft).title
 
 
-def _mean(members: Sequence[Predictions]) -> Predictions:
+def _load(paths: Sequence[Path], competition: Competition) -> Sequence[Predictions] | Sequence[TagPredictions]:
+    if competition.task == "token":
+        return [TagPredictions.load(path) for path in paths]
+    return [Predictions.load(path) for path in paths]
+
+
+def _mean(members: Sequence[Predictions] | Sequence[TagPredictions]) -> Predictions | TagPredictions:
+    """The equal mean; of a single member what it decided itself."""
     first = members[0]
+    if len(members) == 1:
+        return first
     aligned = [first, *(p.align(first.ids) for p in members[1:])]
+    if isinstance(first, TagPredictions):
+        probs = mean_probabilities([p.probs for p in aligned])
+        return replace(first, probs=probs, codes=legal_tags(probs, first.offsets, first.classes))
     return Predictions(
         first.ids, first.classes, mean_probabilities([p.probs for p in aligned]), first.labels, first.folds, first.task
     )
@@ -90,6 +105,6 @@ def _oof_score(workspace: Workspace, competition: Competition, names: Sequence[s
     if not all(path.is_file() for path in paths):
         return None
     try:
-        return metrics.score(competition.metric, _mean([Predictions.load(path) for path in paths]))
+        return metrics.score(competition.metric, _mean(_load(paths, competition)))
     except UserError:  # runs trained on different rows have no common OOF score
         return None

@@ -9,7 +9,7 @@ one division into folds); source ``predictions`` is the mean over the teacher's 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
+from kaggle_tools.label_groups import split_probs
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
 from models.hub import fingerprint
@@ -87,7 +88,7 @@ class Teacher:
             UserError: There are none, or the teacher has no such checkpoint or predictions.
         """
         probs = self._of_checkpoint(fold) if self.options.source == "fold" else self._of_predictions()
-        targets, confidence = decide(probs, self.task)
+        targets, confidence = decide(probs, self.task, self.classes)
         sure = np.flatnonzero(confidence >= self.options.threshold)
         if not sure.size:
             raise UserError(
@@ -125,17 +126,24 @@ class Teacher:
         return probs
 
 
-def decide(probs: NDArray[np.float32], task: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def decide(
+    probs: NDArray[np.float32], task: str, classes: Sequence[str] = ()
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Labels that probabilities say, and how sure they are.
 
     Args:
         probs: (M, C).
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        classes: C names, which tell the groups of ``multi_group``.
 
     Returns:
         Targets as for training, and (M,) confidence: the greatest probability, or of several labels the least of
-        max(p, 1 − p).
+        max(p, 1 − p), or of label groups the least of theirs.
     """
+    if task == "multi_group":
+        parts = split_probs(probs, classes)
+        sure = np.stack([part.max(axis=1) for part in parts]).min(axis=0)
+        return np.stack([part.argmax(axis=1) for part in parts], axis=1).astype(np.int64), sure
     if task == "single_label":
         return probs.argmax(axis=1).astype(np.int64), probs.max(axis=1)
     return (probs >= 0.5).astype(np.float32), np.maximum(probs, 1 - probs).min(axis=1)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -154,6 +155,7 @@ def run(options: RescaleOptions) -> RescaleResult:
     began = time.perf_counter()
     name = check_recipe_name(options.name or f"{options.run}-rescaled")
     competition = Competition.find(options.start)
+    require_plain(competition, "rescale")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, (options.run,), need_test=options.submission)
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)

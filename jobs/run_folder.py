@@ -23,9 +23,12 @@ from jobs.workspace import RUN_FILE, Run
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tag_predictions import TagPredictions
+from kaggle_tools.tag_predictions import join as join_tags
 
 RECIPE_FILE = "recipe.toml"
 OOF_FILE = "oof.parquet"
+Answers = Predictions | TagPredictions
 _PACKAGES = ("torch", "transformers", "tokenizers", "polars", "numpy", "scikit-learn")
 
 
@@ -38,12 +41,14 @@ class RunFolder:
         recipe: The recipe as TOML.
         fingerprints: ``recipe`` and ``data``: what folds must have been trained by and on.
         n_folds: Folds of the recipe.
+        of_tags: Whether predictions are tags of words.
     """
 
     run: Run
     recipe: str
     fingerprints: Mapping[str, str]
     n_folds: int
+    of_tags: bool = False
 
     def fold(self, fold: int) -> Path:
         """Where a fold's checkpoint lies."""
@@ -78,22 +83,26 @@ class RunFolder:
         with write_atomically(self.run.folder / RECIPE_FILE) as temporary:
             temporary.write_text(self.recipe, encoding="utf-8")
 
-    def finished(self, fold: int) -> Predictions | None:
+    def finished(self, fold: int) -> Answers | None:
         """A fold's out-of-fold predictions; None while it is not finished."""
         piece = self._piece(fold)
         return piece if piece is not None and self._fits(piece) else None
 
-    def finish_fold(self, fold: int, piece: Predictions) -> None:
+    def finish_fold(self, fold: int, piece: Answers) -> None:
         """Write a fold's predictions beside its checkpoint: from now on it is finished."""
         piece.save(self.fold(fold) / OOF_FILE)
 
-    def join(self, pieces: Sequence[Predictions], ids: pl.Series) -> Predictions:
+    def join(self, pieces: Sequence[Answers], ids: pl.Series) -> Answers:
         """All folds' predictions as one.
 
         Args:
             pieces: What `finished` gives for each fold.
             ids: (N,) ids of all rows, in the order of the training table.
         """
+        tagged = [piece for piece in pieces if isinstance(piece, TagPredictions)]
+        if tagged:
+            return join_tags(tagged, {"run": self.run.name, **self.fingerprints}).align(ids)
+        pieces = [piece for piece in pieces if isinstance(piece, Predictions)]
         joined = Predictions(
             ids=pl.concat([piece.ids for piece in pieces]),
             classes=pieces[0].classes,
@@ -105,7 +114,7 @@ class RunFolder:
         )
         return joined.align(ids)
 
-    def finish(self, oof: Predictions, about: Mapping[str, Any]) -> None:
+    def finish(self, oof: Answers, about: Mapping[str, Any]) -> None:
         """Write `oof.parquet` and, last, `run.json`.
 
         Args:
@@ -122,11 +131,13 @@ class RunFolder:
         with write_atomically(self.run.folder / RUN_FILE) as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
-    def _piece(self, fold: int) -> Predictions | None:
+    def _piece(self, fold: int) -> Answers | None:
         path = self.fold(fold) / OOF_FILE
-        return Predictions.load(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return TagPredictions.load(path) if self.of_tags else Predictions.load(path)
 
-    def _fits(self, piece: Predictions) -> bool:
+    def _fits(self, piece: Answers) -> bool:
         return all(piece.meta.get(key) == value for key, value in self.fingerprints.items())
 
     def _differences(self) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from jobs.members import test_stem
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.predictions import Predictions
@@ -123,6 +124,7 @@ def run(options: SimilarityOptions) -> SimilarityResult:
         raise UserError(f"unknown measure '{options.by}'", next=did_you_mean(options.by, list(MEASURES)))
     _check_output(options.output, options.force)
     workspace = Workspace.find(options.start)
+    require_plain(workspace.competition, "similarity")
     on = options.on or _fitting(options.what, workspace)
     notes: list[str] = []
     members = _members(options.what, on, workspace, notes)

@@ -11,26 +11,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
-from jobs.run_folder import RunFolder
+from jobs.run_folder import Answers, RunFolder
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import Metric, metric_for, score
+from kaggle_tools.metrics import Metric, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tag_predictions import TagPredictions
+from kaggle_tools.tag_rows import split_words
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
+from models.tagged import Tagged
 from models.text.augmentation import read_synonyms
 from models.training.progress import OnProgress
 
@@ -107,6 +112,8 @@ class TrainResult:
         n_rows: Training rows.
         n_null_texts: Texts that were null and counted as empty.
         seconds: Wall time of this call.
+        groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
+        n_repaired: For token tasks illegal tags of the training table that were repaired.
     """
 
     run: Run
@@ -118,6 +125,8 @@ class TrainResult:
     n_rows: int
     n_null_texts: int
     seconds: float
+    groups: Mapping[str, float] = field(default_factory=dict)
+    n_repaired: int = 0
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -141,12 +150,22 @@ def run(options: TrainOptions) -> TrainResult:
         recipe=recipe.to_toml(),
         fingerprints={"recipe": _fingerprint(recipe), "data": rows.fingerprint},
         n_folds=recipe.folds.n,
+        of_tags=competition.task == "token",
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
     folder.claim(asked, force=options.force)
     todo = [fold for fold in asked if folder.finished(fold) is None]
     if todo:
-        task = Task(recipe, competition.classes, rows, metric, options.device, labeller(teacher), options.on_progress)
+        task = Task(
+            recipe,
+            competition.task,
+            competition.classes,
+            rows,
+            metric,
+            options.device,
+            labeller(teacher),
+            options.on_progress,
+        )
         train_one = fold_trainer(task)
         for fold in todo:
             _train_fold(fold, rows, folder, competition, train_one)
@@ -186,11 +205,25 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
     metric = metric_for(competition.metric, competition.task, len(competition.classes))
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
+    if competition.task == "token":
+        _refuse_for_tags(recipe)
     if recipe.kind == "transformer":
         from models.inference.device import resolve_device  # imports torch, which a linear run does without
 
         resolve_device(device)
     return metric
+
+
+def _refuse_for_tags(recipe: Recipe) -> None:
+    """What would move words away from their tags, or has no meaning for them."""
+    asked = {
+        "[data] cleaning": bool(recipe.data.cleaning),
+        "[augmentation] copies": recipe.augmentation.copies > 0,
+        "[pseudo_labels] run": recipe.pseudo_labels.run is not None,
+    }
+    for name, given in asked.items():
+        if given:
+            raise UserError(f"{name} is not for token tasks: words and tags would part", next="leave it out")
 
 
 def _fingerprint(recipe: Recipe) -> str:
@@ -225,16 +258,23 @@ def _train_fold(
         "halvings": trained.halvings,
         "n_pseudo": trained.n_pseudo,
     }
-    piece = Predictions(
-        ids=rows.ids.gather(inside),
-        classes=competition.classes,
-        probs=trained.probs,
-        labels=rows.labels.gather(inside),
-        folds=rows.folds[inside],
-        task=competition.task,
-        meta={"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)},
-    )
-    folder.finish_fold(fold, piece)
+    meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
+    folder.finish_fold(fold, _piece(rows, inside, trained.probs, competition, meta))
+
+
+def _piece(
+    rows: TrainingRows,
+    inside: NDArray[np.int64],
+    found: NDArray[np.float32] | Tagged,
+    competition: Competition,
+    meta: dict[str, str],
+) -> Answers:
+    """A fold's validation rows with what was predicted of them."""
+    ids, labels, folds = rows.ids.gather(inside), rows.labels.gather(inside), rows.folds[inside]
+    if isinstance(found, Tagged):
+        tags = pl.Series("label", split_words(labels), dtype=pl.List(pl.String))
+        return TagPredictions(ids, competition.classes, found.offsets, found.probs, found.codes, tags, folds, meta)
+    return Predictions(ids, competition.classes, found, labels, folds, competition.task, meta)
 
 
 def _conclude(
@@ -244,12 +284,14 @@ def _conclude(
     pieces = {fold: piece for fold in range(recipe.folds.n) if (piece := folder.finished(fold)) is not None}
     summaries = tuple(_summary(fold, piece, competition, fold not in trained) for fold, piece in pieces.items())
     missing = tuple(fold for fold in range(recipe.folds.n) if fold not in pieces)
-    total = None
+    total, groups = None, {}
     if not missing:
         oof = folder.join(list(pieces.values()), rows.ids)
         total = score(competition.metric, oof)
+        groups = group_scores(oof) if isinstance(oof, Predictions) and oof.task == "multi_group" else {}
         if folder.run.info is None:
-            folder.finish(oof, _about(recipe, competition, rows, total, summaries))
+            about = _about(recipe, competition, rows, total, summaries)
+            folder.finish(oof, {**about, "groups": groups} if groups else about)
     return TrainResult(
         run=folder.run,
         kind=recipe.kind,
@@ -259,11 +301,13 @@ def _conclude(
         missing=missing,
         n_rows=len(rows),
         n_null_texts=rows.n_null_texts,
+        n_repaired=rows.n_repaired,
         seconds=time.perf_counter() - began,
+        groups=groups,
     )
 
 
-def _summary(fold: int, piece: Predictions, competition: Competition, reused: bool) -> FoldSummary:
+def _summary(fold: int, piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
     training = json.loads(piece.meta["training"])
     return FoldSummary(
         fold=fold,
@@ -283,7 +327,8 @@ def _about(
     recipe: Recipe, competition: Competition, rows: TrainingRows, total: float, summaries: tuple[FoldSummary, ...]
 ) -> dict[str, Any]:
     """What `run.json` says."""
-    names = rows.labels.str.split("|").explode() if competition.task == "multi_label" else rows.labels
+    separator = {"multi_label": "|", "multi_group": "|", "token": " "}.get(competition.task)
+    names = rows.labels.str.split(separator).explode() if separator else rows.labels
     counts = dict(names.alias("label").value_counts().iter_rows())
     return {
         "kind": recipe.kind,
@@ -297,5 +342,6 @@ def _about(
         "n_oof": len(rows),
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
+        "n_repaired_tags": rows.n_repaired,
         "seconds": sum(summary.seconds for summary in summaries),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.folds import FoldSettings, load_or_make
+from kaggle_tools.label_groups import encode_groups, join_columns
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import encode_labels
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_rows import encode_tags, kinds_of_entities, read_tags
 from models.recipe import Recipe
 from models.text.cleaning import clean
 from models.text.entities import find_fault
@@ -34,12 +37,15 @@ class TrainingRows:
     Attributes:
         ids: (N,) String.
         texts: (N,) String, cleaned; pairs as `models.text.pairs` joins them.
-        labels: (N,) String as in the file; empty for a multi-label row without labels.
-        targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label.
+        labels: (N,) String as in the file; empty for a multi-label row without labels; for multi_group the groups'
+            labels ``<group>:<class>`` joined by ``|``.
+        targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label, (N, G) int64 classes
+            for multi_group, (N, W) int64 tags with -100 after a row's last for token.
         folds: (N,) int16.
         all_texts: Cleaned texts of the whole table, those that a limit leaves out included.
         n_null_texts: Texts that were null and count as empty.
         fingerprint: Of everything above and of what it is trained and judged by.
+        n_repaired: Illegal tags of the whole table that became legal.
     """
 
     ids: pl.Series
@@ -50,6 +56,7 @@ class TrainingRows:
     all_texts: pl.Series
     n_null_texts: int
     fingerprint: str
+    n_repaired: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,12 +76,17 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     if competition.id_column is not None:
         ids = ids.alias(competition.id_column)
     _check_ids(ids, competition)
+    n_repaired = 0
+    if competition.task == "token":
+        with _naming(competition):
+            labels, n_repaired = read_tags(table["text"], labels, competition.classes, recipe.data.illegal_tags)
     targets = _targets(labels, competition)
     f = recipe.folds
     settings = FoldSettings(n=f.n, kind=f.kind, seed=f.seed, group_column=f.group_column)
     groups = table["group"].alias(f.group_column) if f.group_column is not None else None
-    several = competition.task == "multi_label"
-    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, labels, groups, label_sets=several)
+    several = competition.task != "single_label"
+    sets = kinds_of_entities(labels) if competition.task == "token" else labels
+    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
@@ -88,6 +100,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         folds=folds,
         all_texts=all_texts,
         n_null_texts=n_null,
+        n_repaired=n_repaired,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 
@@ -95,14 +108,14 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
 def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
     """Columns ``id``, ``text``, ``is_null`` (of the text), ``label`` and, where folds need it, ``group``."""
     path = competition.path(competition.train)
-    if path is None or competition.label_column is None:
+    if path is None or not competition.label_columns:
         what = "training table" if path is None else "label column"
         raise UserError(
             f"competition.toml names no {what}",
             where=competition.root,
             next="write it with `cli init --train … --force`",
         )
-    columns = {"text": competition.text_column, "label": competition.label_column}
+    columns = {"text": competition.text_column, **{f"label:{name}": name for name in competition.label_columns}}
     if competition.pair_column is not None:
         columns["pair"] = competition.pair_column
     if competition.id_column is not None:
@@ -118,7 +131,8 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
     table = table.with_columns(is_null=pl.any_horizontal(pl.col(texts).is_null()))
     if competition.pair_column is not None:
         table = table.with_columns(text=join_texts(table["text"], table["pair"]))
-    if competition.task == "multi_label":
+    table = _with_labels(table, competition)
+    if competition.task in ("multi_label", "token"):
         table = table.with_columns(pl.col("label").fill_null(""))
     if competition.id_column is None:
         table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
@@ -139,6 +153,16 @@ def _check_entities(recipe: Recipe, ids: pl.Series, texts: pl.Series) -> None:
         )
 
 
+def _with_labels(table: pl.DataFrame, competition: Competition) -> pl.DataFrame:
+    """Column ``label`` from the one label column, or from those of the label groups."""
+    names = {f"label:{name}": name for name in competition.label_columns}
+    if not competition.label_groups:
+        return table.rename({next(iter(names)): "label"})
+    with _naming(competition):
+        labels = join_columns(table.select(list(names)).rename(names), competition.label_columns)
+    return table.drop(list(names)).with_columns(labels)
+
+
 def _check_ids(ids: pl.Series, competition: Competition) -> None:
     if ids.n_unique() == len(ids):
         return
@@ -151,13 +175,24 @@ def _check_ids(ids: pl.Series, competition: Competition) -> None:
 
 
 def _targets(labels: pl.Series, competition: Competition) -> NDArray[Any]:
-    try:
+    with _naming(competition):
         if competition.task == "multi_label":
             return encode_label_sets(labels, competition.classes).astype(np.float32)
+        if competition.task == "token":
+            return encode_tags(labels, competition.classes)
+        if competition.task == "multi_group":
+            return encode_groups(labels, competition.classes)
         return encode_labels(labels, competition.classes)
+
+
+@contextmanager
+def _naming(competition: Competition) -> Iterator[None]:
+    """Errors about labels say where these are."""
+    try:
+        yield
     except UserError as exc:
-        exc.details["where"] = f"{competition.train}, column '{competition.label_column}'"
-        exc.details["next"] = "mend the table, or the classes in competition.toml"
+        exc.details["where"] = f"{competition.train}, column '{', '.join(competition.label_columns)}'"
+        exc.details.setdefault("next", "mend the table, or the classes in competition.toml")
         raise
 
 

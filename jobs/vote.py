@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from jobs.members import check_test, find_runs, load_oof
 from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
@@ -137,6 +138,7 @@ def run(options: VoteOptions) -> VoteResult:
     if options.rule not in RULES:
         raise UserError(f"unknown tie rule '{options.rule}'", next=did_you_mean(options.rule, RULES))
     competition = Competition.find(options.start)
+    require_plain(competition, "vote")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kaggle_tools.bio import check_tags
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
+from kaggle_tools.label_groups import flat_classes
 
 FILE_NAME = "competition.toml"
 
-Task = Literal["single_label", "multi_label"]
+Task = Literal["single_label", "multi_label", "multi_group", "token"]
 SubmissionFormat = Literal["labels", "probabilities"]
 EncodingErrors = Literal["strict", "replace"]
 
-TASKS: tuple[str, ...] = ("single_label", "multi_label")
+TASKS: tuple[str, ...] = ("single_label", "multi_label", "multi_group", "token")
 SUBMISSION_FORMATS: tuple[str, ...] = ("labels", "probabilities")
 
 
@@ -35,12 +39,15 @@ class Competition:
         root: Folder of `competition.toml`; all files below are relative to it.
         name: Free text.
         slug: The competition's name in its Kaggle address, or None.
-        task: ``single_label`` (one class a row) or ``multi_label`` (labels joined by ``|``).
+        task: ``single_label`` (one class a row), ``multi_label`` (labels joined by ``|``) ``multi_group`` (one class in
+            each of several label columns) or ``token`` (a BIO tag for each word: text and labels are words and tags
+            separated by single blanks).
         metric: Name in `kaggle_tools.metrics.METRICS`.
         id_column: Id column of train and test; None where the rows have none.
         text_column: The text that is classified.
-        label_column: Label column of train.
-        classes: Class names in order. Every probability column of this workspace has this order.
+        label_column: Label column of train; None for ``multi_group``.
+        classes: Class names in order. Every probability column of this workspace has this order. For ``multi_group``
+            they follow from `label_groups` and are called ``<group>:<class>``.
         train: Training table, or None.
         test: Test table, or None.
         sample_submission: A submission with the right ids and columns, or None.
@@ -55,6 +62,8 @@ class Competition:
         test_pair_column: That of test where it is called otherwise than in train; read `test_pair`.
         test_encoding: Encoding of test where it is another than that of train; read `encoding_of`.
         test_encoding_errors: The same for `encoding_errors`.
+        label_groups: Label column of train → its classes in order; for ``multi_group``, in the file a section
+            ``[label_groups]`` with a line a group.
     """
 
     root: Path
@@ -80,6 +89,12 @@ class Competition:
     test_pair_column: str | None = None
     test_encoding: str | None = None
     test_encoding_errors: EncodingErrors | None = None
+    label_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Label columns of train; one unless the task is ``multi_group``."""
+        return tuple(self.label_groups) or (() if self.label_column is None else (self.label_column,))
 
     @property
     def test_id(self) -> str | None:
@@ -149,21 +164,29 @@ class Competition:
             if key not in known:
                 raise UserError(f"unknown key '{key}'", where=path, next=did_you_mean(key, known))
             values[key] = _checked(key, value, path)
+        _take_groups(values, path)
         missing = [k for k in ("name", "task", "metric", "text_column", "classes") if k not in values]
         if missing:
             raise UserError(
                 f"key missing: {', '.join(missing)}", where=path, next="write it again with `cli init --force`"
             )
         _check_metric(values, path)
+        if values["task"] == "token":
+            with _located(path):
+                check_tags(values["classes"])
         return cls(root=path.parent.resolve(), **values)
 
     def save(self, path: Path) -> None:
         """Write as TOML; absent values are left out."""
         lines = []
+        left_out = ("root", "label_groups", *(("classes",) if self.label_groups else ()))
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.name != "root" and value is not None:
+            if f.name not in left_out and value is not None:
                 lines.append(f"{f.name} = {_toml(value)}")
+        if self.label_groups:  # a section ends the keys above it
+            groups = [f"{_toml(name)} = {_toml(classes)}" for name, classes in self.label_groups.items()]
+            lines += ["", "[label_groups]", *groups]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -177,7 +200,30 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _LISTS = ("classes", "submission_columns")
 
 
+def _take_groups(values: dict[str, Any], path: Path) -> None:
+    """The classes of label groups, which go with the task ``multi_group`` and only with it."""
+    grouped, groups = values.get("task") == "multi_group", values.get("label_groups", {})
+    if grouped != bool(groups):
+        what = "task 'multi_group' needs" if grouped else f"task '{values.get('task')}' has no use for"
+        example = '[label_groups] with a line a label column, such as sentiment = ["negative", "positive"]'
+        raise UserError(f"{what} label_groups", where=path, next=f"write {example}" if grouped else "leave it out")
+    if not grouped:
+        return
+    with _located(path):
+        classes = flat_classes(groups)
+    if values.setdefault("classes", classes) != classes:
+        raise UserError("'classes' follow from [label_groups]", where=path, next="leave 'classes' out")
+    if values.get("label_column") is not None:
+        raise UserError(
+            "'label_column' beside [label_groups], which names the columns", where=path, next="leave it out"
+        )
+
+
 def _checked(key: str, value: object, path: Path) -> object:
+    if key == "label_groups":
+        if not isinstance(value, dict):
+            raise UserError("'label_groups' must be a section", where=path, found=repr(value))
+        return {group: _checked("classes", classes, path) for group, classes in value.items()}
     if key in _LISTS:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UserError(f"'{key}' must be a list of strings", where=path, found=repr(value))
@@ -195,8 +241,14 @@ def _check_metric(values: dict[str, Any], path: Path) -> None:
     """A metric by any of its spellings, which must serve the task and the number of classes."""
     from kaggle_tools.metrics import metric_for
 
-    try:
+    with _located(path):
         metric_for(values["metric"], values["task"], len(values["classes"]))
+
+
+@contextmanager
+def _located(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UserError as exc:
         exc.details["where"] = str(path)
         raise

@@ -1,8 +1,9 @@
 """Predictions: one probability for each row and class, with the row's id. The contract between every two rooms.
 
 On disk Parquet: the id column under its own name, ``label`` (String) and ``fold`` (Int16) where known, then one Float32
-column ``prob_<class>`` a class. File metadata (key ``kaggle_jobs``) holds schema version, task, classes in order and
-whatever the writer adds (run, model and input fingerprints, precision). Rows are joined by id, never by position.
+column ``prob_<class>`` a class (``prob_<group>:<class>`` with several label groups). File metadata (key
+``kaggle_jobs``) holds schema version, task, classes in order and whatever the writer adds (run, model and input
+fingerprints, precision). Rows are joined by id, never by position.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from kaggle_tools.label_groups import likeliest_of_each
 
 SCHEMA_VERSION = 1
 PREFIX = "prob_"
@@ -35,10 +37,11 @@ class Predictions:
     Attributes:
         ids: (N,) String, unique, no nulls; the series' name is the id column's name.
         classes: C class names in column order.
-        probs: (N, C) float32 probabilities in [0, 1]. Rows sum to one for ``single_label``.
-        labels: (N,) String, the true label where known (``|``-joined for ``multi_label``).
+        probs: (N, C) float32 probabilities in [0, 1]. Rows sum to one for ``single_label``, and so do those of each
+            group for ``multi_group``, whose classes are called ``<group>:<class>`` (see `kaggle_tools.label_groups`).
+        labels: (N,) String, the true label where known (``|``-joined for ``multi_label`` and ``multi_group``).
         folds: (N,) int16, the fold whose model did not see the row, where known.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``.
         meta: Anything else worth keeping: run, fingerprints, precision.
     """
 
@@ -128,6 +131,8 @@ class Predictions:
                 next="bring it in with `cli import NAME --oof … --test …`",
             )
         about = json.loads(raw)
+        if about["task"] == "token":
+            raise UserError("these are tags of words, not classes of rows", where=path, next="see `cli evaluate RUN`")
         frame = pl.DataFrame(table)
         classes = tuple(about.pop("classes"))
         about.pop("version")
@@ -172,12 +177,15 @@ class Predictions:
 
 
 def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> pl.Series:
-    """(N,) String ``label``: the most probable class, the first of equals; ``multi_label``: all of at least one half.
+    """(N,) String ``label``: the most probable class, the first of equals; ``multi_label``: all of at least one half;
+    ``multi_group``: the most probable of each group.
 
     The metrics follow the same rule. Several labels are joined by ``|``; a row may have none.
     """
     if task == "single_label":
         return pl.Series("label", classes, dtype=pl.String).gather(probs.argmax(axis=1))
+    if task == "multi_group":
+        return likeliest_of_each(probs, classes)
     joined = [SEPARATOR.join(classes[int(i)] for i in np.flatnonzero(row)) for row in probs >= THRESHOLD]
     return pl.Series("label", joined, dtype=pl.String)
 

@@ -29,7 +29,8 @@ class CheckpointSpec:
     Attributes:
         kind: ``transformer`` or ``linear``.
         classes: C class names, in the order of the logits.
-        task: ``single_label`` (softmax over the logits) or ``multi_label`` (sigmoid of each).
+        task: ``single_label`` (softmax over the logits), ``multi_label`` (sigmoid of each) or ``multi_group`` (softmax
+            over those of each label group; classes are called ``<group>:<class>``).
         max_length: Tokens a row at most, special tokens included; 0 for ``linear``.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order before tokenisation.
         head: Name in `models.heads.HEADS`; ``stock`` is the architecture's own classification head.

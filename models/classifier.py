@@ -25,9 +25,10 @@ from models.depth import reinitialise_top_layers
 from models.enlarge import N_SEGMENTS, make_room_for_entities
 from models.errors import ModelError, did_you_mean
 from models.folders import whole_folder
-from models.heads import HEADS, HeadShape
+from models.heads import HEADS, ONLY_FOR, HeadShape
 from models.heads.pooled import Pooler
 from models.hub import local_folder
+from models.label_groups import group_sizes
 from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
 from models.recipe import Recipe, ScratchOptions
 from models.scratch import scratch_config
@@ -67,7 +68,11 @@ class TextClassifier(nn.Module):
         return self.body.base_model  # type: ignore[no-any-return]
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Tensor:
         """Logits of a batch.
 
@@ -76,9 +81,10 @@ class TextClassifier(nn.Module):
             attention_mask: (B, T), nonzero where a token is real; None where all are.
             token_type_ids: (B, T) int64: as the form of the rows says, types of a pair's texts, the texts that a row
                 has one behind the other, or entities; None for all zero.
+            targets: Of the batch, for a head that is shown them in training; others do without.
 
         Returns:
-            (B, C).
+            (B, C), or (B, T, C) with a head for tags.
         """
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
@@ -90,10 +96,10 @@ class TextClassifier(nn.Module):
             return self.body(**inputs).logits  # type: ignore[no-any-return]
         output = self.body(**inputs, output_hidden_states=self.head.all_layers)
         earlier = output.hidden_states[:-1] if self.head.all_layers else ()
-        hidden = (*earlier, output.last_hidden_state)
+        shown: dict[str, Any] = {"targets": targets} if getattr(self.head, "takes_targets", False) else {}
         if getattr(self.head, "reads_segments", False):
-            return self.head(hidden, attention_mask, token_type_ids)  # type: ignore[no-any-return]
-        return self.head(hidden, attention_mask)  # type: ignore[no-any-return]
+            shown["segments"] = token_type_ids
+        return self.head((*earlier, output.last_hidden_state), attention_mask, **shown)  # type: ignore[no-any-return]
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Vectors of B pairs' texts, in form ``apart``: (2B, D) float32, the first texts first; see `forward`."""
@@ -186,7 +192,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
         recipe: Encoder, head and dropout are read.
         classes: C class names.
         tokenizer: Of the encoder; for an encoder from scratch its vocabulary sets the size.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
 
     Raises:
         ModelError: The encoder cannot be loaded, is shorter than the recipe's max_length, or lacks what is asked for.
@@ -196,7 +202,8 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     config: Any = load_config(folder) if folder else scratch_config(scratch or ScratchOptions(), tokenizer)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
-    config.problem_type = f"{task}_classification"
+    if task in ("single_label", "multi_label"):  # others transformers does not know
+        config.problem_type = f"{task}_classification"
     if recipe.contrast.generate and scratch is not None:
         config.max_position_embeddings = 2 * recipe.data.max_length
     _set_dropout(config, recipe.training.dropout, _DROPOUTS)
@@ -218,7 +225,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
             next="write a recipe with a smaller max_length",
         )
-    head = _make_head(recipe.head.name, recipe.head.options, config, recipe.head.dropout_samples)
+    head = _make_head(recipe.head.name, recipe.head.options, config, classes, task, recipe.head.dropout_samples)
     if head is not None:
         _hand_over_pooler(body, head)
     classifier = TextClassifier(body, head, recipe.data.form)
@@ -237,11 +244,24 @@ def position_limit(body: Any) -> int | None:
     return getattr(body.config, "max_position_embeddings", None)
 
 
-def _make_head(name: str, options: dict[str, Any], config: Any, samples: int = 1) -> nn.Module | None:
+def _make_head(
+    name: str, options: dict[str, Any], config: Any, classes: Sequence[str], task: str, samples: int = 1
+) -> nn.Module | None:
     if name not in HEADS:
         raise ModelError(f"unknown head '{name}'", next=did_you_mean(name, list(HEADS)))
+    if ONLY_FOR.get(name, task) != task or (task == "token" and name not in ONLY_FOR):
+        of_task = [head for head, only in ONLY_FOR.items() if only == task]
+        raise ModelError(
+            f"head '{name}' is not for {task} tasks",
+            next=f"use one of {', '.join(of_task)}" if task == "token" else "use another head",
+        )
     shape = HeadShape(
-        hidden=config.hidden_size, layers=config.num_hidden_layers, classes=config.num_labels, dropout_samples=samples
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        classes=config.num_labels,
+        dropout_samples=samples,
+        groups=group_sizes(classes) if task == "multi_group" else (),
+        names=tuple(classes),
     )
     return HEADS[name](shape, **options)
 
@@ -268,7 +288,7 @@ def _hand_over_pooler(body: Any, head: nn.Module) -> None:
 def _load_head(folder: Path, spec: CheckpointSpec, config: Any) -> nn.Module:
     if not (folder / HEAD_FILE).is_file():
         raise ModelError(f"no {HEAD_FILE} for head '{spec.head}'", where=folder, next="copy it beside config.json")
-    head = _make_head(spec.head, spec.head_options, config)
+    head = _make_head(spec.head, spec.head_options, config, spec.classes, spec.task)
     assert head is not None  # only "stock" gives none
     head.load_state_dict(load_file(folder / HEAD_FILE))
     return head

@@ -5,12 +5,14 @@ of the recipe's `[loss]` section. All compute in float32, whatever the precision
 
     logits    (B, C)
     targets   (B,) int64 classes for single_label, (B, C) of 0 and 1 for multi_label
+
+Label groups (multi_group) have a loss of single labels each; their weighted sum is what counts.
     weights   (C,) float32 class weights, or None
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ModelError
+from models.label_groups import group_sizes, split_groups
 from models.recipe import LossOptions
 from models.schema import Between, Place, check_options
 
@@ -140,7 +143,7 @@ MULTI_LABEL: dict[str, Callable[..., Tensor]] = {
 LOSSES: dict[str, Callable[..., Tensor]] = {**SINGLE_LABEL, **MULTI_LABEL}
 
 
-def symmetric_kl(first: Tensor, second: Tensor, task: str) -> Tensor:
+def symmetric_kl(first: Tensor, second: Tensor, task: str, classes: Sequence[str] = ()) -> Tensor:
     """½ KL(p‖q) + ½ KL(q‖p) of two forward passes over the same rows, mean over rows: the extra term of R-Drop.
 
     Liang et al. 2021, "R-Drop: regularized dropout for neural networks".
@@ -148,8 +151,14 @@ def symmetric_kl(first: Tensor, second: Tensor, task: str) -> Tensor:
     Args:
         first: (B, C) logits.
         second: (B, C) logits under another draw of dropout.
-        task: ``single_label``: of the two softmax distributions; ``multi_label``: of each label's yes or no, summed.
+        task: ``single_label``: of the two softmax distributions; ``multi_label``: of each label's yes or no, summed;
+            ``multi_group``: of the groups' softmax distributions, summed.
+        classes: C names, which tell the groups of ``multi_group``.
     """
+    if task == "multi_group":
+        sizes = group_sizes(classes)
+        pairs = zip(split_groups(first, sizes), split_groups(second, sizes), strict=True)
+        return torch.stack([symmetric_kl(a, b, "single_label") for a, b in pairs]).sum()
     if task == "single_label":
         log_p, log_q = first.float().log_softmax(-1), second.float().log_softmax(-1)  # (B, C)
     else:
@@ -161,18 +170,47 @@ def symmetric_kl(first: Tensor, second: Tensor, task: str) -> Tensor:
     return 0.5 * terms.flatten(1).sum(1).mean()
 
 
-def make_loss(options: LossOptions, task: str, weights: Tensor | None = None) -> Loss:
+def make_loss(options: LossOptions, task: str, weights: Tensor | None = None, classes: Sequence[str] = ()) -> Loss:
     """``loss(logits, targets)`` as a recipe asks for it, options filled in; ``auto`` takes the first of the task.
 
+    Args:
+        options: Of the recipe.
+        task: ``single_label``, ``multi_label`` or ``multi_group``, whose targets are (B, G) classes.
+        weights: (C,) class weights.
+        classes: C names, which tell the groups of ``multi_group``.
+
     Raises:
-        ModelError: A loss of the other task, or an option that it does not have.
+        ModelError: A loss of the other task, an option that it does not have, or weights of other groups.
     """
-    of_task = SINGLE_LABEL if task == "single_label" else MULTI_LABEL
+    of_task = MULTI_LABEL if task == "multi_label" else SINGLE_LABEL
+    _check_group_weights(options, task, len(group_sizes(classes)))
     name = next(iter(of_task)) if options.name == "auto" else options.name
     if name not in of_task:
         raise ModelError(f"loss '{name}' is not for {task} tasks", expected=", ".join(of_task))
     check_options(of_task[name], options.options, Place("recipe", "loss"))
-    return partial(of_task[name], weights=weights, **options.options)
+    one = partial(of_task[name], **options.options)
+    if task != "multi_group":
+        return partial(one, weights=weights)
+    sizes = group_sizes(classes)
+    own = [None] * len(sizes) if weights is None else split_groups(weights, sizes)
+    shares = options.group_weights or (1.0,) * len(sizes)
+
+    def of_groups(logits: Tensor, targets: Tensor) -> Tensor:
+        parts = zip(split_groups(logits, sizes), targets.unbind(1), own, shares, strict=True)
+        return torch.stack([share * one(part, truth, w) for part, truth, w, share in parts]).sum()
+
+    return of_groups
+
+
+def _check_group_weights(options: LossOptions, task: str, n_groups: int) -> None:
+    given = options.group_weights
+    if given and (task != "multi_group" or len(given) != n_groups or min(given) < 0 or max(given) == 0):
+        raise ModelError(
+            f"[loss] group_weights = {list(given)}",
+            expected=f"{n_groups} numbers, none negative, one for each label group"
+            if task == "multi_group"
+            else f"none: a {task} task has no label groups",
+        )
 
 
 def balanced_weights(targets: NDArray[np.generic], n_classes: int) -> NDArray[np.float32]:

@@ -62,12 +62,15 @@ class DataOptions:
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
         limit: Train on so many rows, drawn at random by `seed`; None for all.
         form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
+        illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
+            ``reject`` stops and tells where.
     """
 
     max_length: Annotated[int, Between(4)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
     form: Form = "joined"
+    illegal_tags: Literal["repair", "reject"] = "repair"
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ class LossOptions:
     Attributes:
         name: A name in `models.losses.LOSSES`, or ``auto``: cross_entropy for one label a row, bce for several.
         class_weights: ``balanced`` weighs a class by the inverse of its share among the training rows.
+        group_weights: Of the label groups' losses in their sum, for multi_group; empty: each counts the same.
         options: Keyword arguments of the loss function, such as ``label_smoothing``.
     """
 
     name: str = "auto"
     class_weights: Literal["none", "balanced"] = "none"
+    group_weights: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate."""
+"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate, conll."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ def init(
     name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
     slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
     task: Annotated[
-        Literal["single_label", "multi_label", "pair", "relation"] | None, option("--task", help="What a row is asked.")
+        Literal["single_label", "multi_label", "multi_group", "token", "pair", "relation"] | None,
+        option("--task", help="What is asked of a row."),
     ] = None,
     metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
     text: Annotated[str | None, option("--text", help="Column that is classified.")] = None,
     pair: Annotated[str | None, option("--pair", help="Column of the second text, where rows are pairs.")] = None,
-    label: Annotated[str | None, option("--label", help="Column of labels in the training table.")] = None,
+    label: Annotated[
+        list[str] | None,
+        option("--label", help="Column of labels in the training table; again for linked label groups."),
+    ] = None,
     classes: Annotated[str | None, option("--classes", help="All class names in order, joined by commas.")] = None,
     encoding: Annotated[str | None, option("--encoding", help="Of the files that are not UTF-8.")] = None,
     submission_format: Annotated[
@@ -46,7 +50,10 @@ def init(
     from kaggle_tools.inspect import Overrides
 
     names = tuple(classes.split(",")) if classes else ()
-    overrides = Overrides(name, slug, task, metric, id_column, text, label, names, encoding, submission_format, pair)
+    one, several = (label[0], ()) if label and len(label) == 1 else (None, tuple(label or ()))
+    overrides = Overrides(
+        name, slug, task, metric, id_column, text, one, names, encoding, submission_format, several, pair
+    )
     options = command.InitOptions(train, test, sample, overrides, force=force)
     emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
 
@@ -177,3 +184,29 @@ def evaluate(
 
     options = command.EvaluateOptions(run, truth, threshold)
     emit(command.run(options), render_evaluate, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli conll train.conll.gz --output train.csv",
+        "cli conll weibo_ner/test.conll.gz --word-position --output test.csv",
+    )
+)
+def conll(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="A word and its tag a line; also .gz, .zst.")],
+    output: Annotated[Path, option("--output", "-o", help=".csv or .parquet: columns id, text, tags.")],
+    word_position: Annotated[
+        bool, option("--word-position", help="Each word ends in a digit, its place in a longer word: leave it out.")
+    ] = False,
+    encoding: Annotated[str, option("--encoding", help="Of the files.")] = "utf-8",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a table of CoNLL files, for tasks that tag words: a row a sentence, words and tags separated by blanks."""
+    from jobs import conll as command
+    from jobs.show.conll import render_conll
+    from jobs.show.output import emit
+
+    options = command.ConllOptions(tuple(files), output, word_position, encoding, force)
+    emit(command.run(options), render_conll, as_json=as_json, quiet=quiet)

@@ -1,4 +1,4 @@
-"""Signatures of the commands that search recipes and replay them: blend, rescale, vote, apply, explain."""
+"""Signatures of the commands that search recipes and replay them: blend, rescale, vote, apply, explain, decode."""
 
 from __future__ import annotations
 
@@ -229,3 +229,30 @@ def explain(
 
     options = command.ExplainOptions(recipe, tuple(to or ()), id_column, normalise)
     emit(command.run(options), render_explain, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli decode bert-mini",
+        "cli decode bert-mini --metric group_accuracy --no-submission --json",
+    )
+)
+def decode(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run whose label groups are to be decided jointly.")],
+    metric: Annotated[
+        str | None, option("--metric", help="exact_match or group_accuracy; default: the competition's, or the first.")
+    ] = None,
+    decoder: Annotated[Path | None, option("--decoder", help="Apply this one instead of fitting one.")] = None,
+    submission: Submission = True,
+    name: Annotated[str | None, option("--name", help="Of the decoder and the version; default: RUN-joint.")] = None,
+    seed: Annotated[int, option("--seed", help="Of the bootstraps.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decide linked label groups jointly (task multi_group): the most probable combination, not each group alone."""
+    from jobs import decode as command
+    from jobs.show.decode import render_decode
+    from jobs.show.output import emit
+
+    options = command.DecodeOptions(run, metric, decoder, submission, name, seed)
+    emit(command.run(options), render_decode, as_json=as_json, quiet=quiet)

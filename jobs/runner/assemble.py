@@ -13,21 +13,28 @@ from typing import BinaryIO
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.runner.local import part_column
+from jobs.runner.local import TEXT, part_column
 from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
+from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
+from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
+from kaggle_tools.tag_rows import split_words
 
 Write = Callable[[pl.DataFrame], None]
 
 
 def write_output(plan: Plan, store: JobStore, path: Path, *, task: str, each: bool) -> None:
     """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
+
+    Where words have tags, the label is all of a row's tags, ``entities`` a JSON list, and probabilities are lists,
+    which CSV leaves out.
 
     Args:
         plan: The job's plan.
@@ -79,7 +86,35 @@ def _parts(plan: Plan, store: JobStore) -> Iterator[pl.DataFrame]:
         yield store.read_part(task.index)
 
 
+def _mean_tags(frame: pl.DataFrame, plan: Plan, each: bool) -> pl.DataFrame:
+    """Where words have tags: ``text``, ``label`` (tags joined by blanks), ``entities`` (JSON), list columns."""
+    classes = plan.request.classes
+    found = [read_prob_columns(frame, [part_column(run, name) for name in classes]) for run in plan.request.models]
+    offsets, probs = found[0][0], mean_probabilities([probs for _, probs in found])
+    mean = TagPredictions(frame.to_series(0), classes, offsets, probs, legal_tags(probs, offsets, classes))
+    rows = zip(split_words(frame[TEXT]), mean.tags, strict=True)
+    columns = [
+        frame.to_series(0),
+        frame[TEXT],
+        mean.predicted,
+        pl.Series("entities", [_entities(*row) for row in rows]),
+    ]
+    columns += prob_columns(probs, offsets, [PREFIX + name for name in classes])
+    return pl.DataFrame(columns + (frame.get_columns()[2:] if each else []))
+
+
+def _entities(words: list[str], tags: list[str]) -> str:
+    """A JSON list of objects: type, first word (from 0), word after the last, and the words joined by blanks."""
+    found = [
+        {"type": kind, "start": start, "end": end, "text": " ".join(words[start:end])}
+        for kind, start, end in entities(tags)
+    ]
+    return json.dumps(found, ensure_ascii=False)
+
+
 def _mean_frame(frame: pl.DataFrame, plan: Plan, task: str, each: bool) -> pl.DataFrame:
+    if task == "token":
+        return _mean_tags(frame, plan, each)
     classes = plan.request.classes
     probs = mean_probabilities(
         [frame.select(part_column(run, name) for name in classes).to_numpy() for run in plan.request.models]
@@ -137,7 +172,7 @@ def _parquet(path: Path, metadata: str) -> Iterator[Write]:
 @contextmanager
 def _csv(path: Path, _metadata: str) -> Iterator[Write]:
     with path.open("wb") as handle:
-        yield _text_writer(handle, lambda frame, first: frame.write_csv(include_header=first))
+        yield _text_writer(handle, lambda frame, first: frame.drop(cs.list()).write_csv(include_header=first))
 
 
 @contextmanager

@@ -26,10 +26,13 @@ from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import PREFIX
 from kaggle_tools.tables import BadRow, ShardReader
+from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
 from models.inference.scorer import NonFinite, Prepared, Scored, Scorer, ShardStats
 from models.inference.tokens import UnusableTexts
 from models.text.pairs import join_texts
+
+TEXT = "text"  # second column of a part whose words have tags, so that entities can be shown
 
 
 class Watch(Protocol):
@@ -171,9 +174,15 @@ def _infer(shard: _Shard, scorer: Scorer, watch: Watch, stop: _Stop) -> _Shard:
 def _commit(shard: _Shard, plan: Plan, store: JobStore) -> _Shard:
     began = time.perf_counter()
     assert shard.scored is not None
-    columns = [shard.ids]
+    columns, offsets = [shard.ids], shard.scored.offsets
+    if offsets is not None:
+        columns.append(shard.texts.fill_null("").alias(TEXT))
     for run, probs in shard.scored.probs.items():
-        columns += [pl.Series(part_column(run, name), probs[:, i]) for i, name in enumerate(plan.request.classes)]
+        names = [part_column(run, name) for name in plan.request.classes]
+        if offsets is not None:
+            columns += prob_columns(probs, offsets, names)
+            continue
+        columns += [pl.Series(name, probs[:, i]) for i, name in enumerate(names)]
     counts = {"null_texts": shard.n_null, "set_aside": len(shard.bad_rows), "replaced": shard.n_replaced}
     stats = {**asdict(shard.scored.stats), **counts}
     store.commit(shard.task.index, pl.DataFrame(columns), shard.bad_rows, stats)

@@ -18,10 +18,14 @@ def render_evaluate(result: EvaluateResult, console: Console) -> None:
     for name, line in report.averages.items():
         _add(averages, name, line)
     console.print(averages)
-    several = result.threshold is not None
+    for name, value in result.groups.items():
+        console.print(f"{name} {value:.4f}", markup=False)
+    if result.n_illegal:
+        console.print(f"{result.n_illegal:,} predicted I- tags go on no entity and count for nothing", markup=False)
+    several = result.task != "single_label"
     console.print(f"{result.metric} {result.score:.4f}, {'exact match' if several else 'accuracy'} ", end="")
     console.print(f"{report.exact_match:.4f}, Hamming loss {report.hamming_loss:.5f}")
-    if several:
+    if result.threshold is not None:
         console.print(
             f"{report.labels_a_row:.2f} labels a row, {report.predicted_a_row:.2f} predicted "
             f"(from a probability of {result.threshold:g} on)"

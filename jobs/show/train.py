@@ -44,11 +44,15 @@ def render_train(result: TrainResult, console: Console) -> None:
     console.print(table)
     if result.n_null_texts:
         console.print(f"{result.n_null_texts:,} rows without text counted as empty text", markup=False)
+    if result.n_repaired:
+        console.print(f"{result.n_repaired:,} illegal tags of the training table became B-", markup=False)
     if result.missing:
         left = ", ".join(map(str, result.missing))
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
         console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+    for name, value in result.groups.items():
+        console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from kaggle_tools.bio import check_tags
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.inspect.files import File
+from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import metric_for
 
 # Tasks by what is read; what is answered is one label a row.
@@ -69,6 +72,36 @@ def conclude_classes(
     return tuple(sorted(found)), f"{why}, sorted"
 
 
+def check_bio(classes: Sequence[str]) -> None:
+    """Refuse labels of a token task that are no BIO tags. Raises `UserError`."""
+    try:
+        check_tags(classes)
+    except UserError as exc:
+        exc.details["next"] = "a token task has words and BIO tags separated by blanks; --label names the tags"
+        raise
+
+
+def conclude_groups(train: File, columns: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Classes of several label columns, sorted.
+
+    Raises:
+        UserError: A column that is not there, or cells with several labels.
+    """
+    for column in columns:
+        if column not in train.columns:
+            raise UserError(f"no column '{column}' in {train.path.name}", next=did_you_mean(column, train.columns))
+    join_columns(train.frame, columns)
+    groups = {column: tuple(_distinct(train.frame[column], "single_label")) for column in columns}
+    return groups, "the labels of train, sorted"
+
+
+def conclude_group_metric(asked: str | None) -> tuple[str, str]:
+    """``exact_match`` unless another is asked for. Raises `UserError` for one of another task."""
+    if asked is None:
+        return "exact_match", "a guess, --metric tells better: rows that are right in every group"
+    return metric_for(asked, "multi_group").name, "asked for"
+
+
 def conclude_format(
     sample_values: dict[str, pl.Series], classes: Sequence[str], asked: str | None
 ) -> tuple[SubmissionFormat, str]:
@@ -103,10 +136,12 @@ def conclude_metric(
     if asked is not None:
         return metric_for(asked, task, n_classes).name, "asked for"
     guess = "a guess, --metric tells better"
-    if submission_format == "probabilities":
+    if submission_format == "probabilities" and task != "token":
         if n_columns == 1:
             return "roc_auc", f"{guess}: usual for one column of probabilities"
         return "log_loss", f"{guess}: usual for probabilities"
+    if task == "token":
+        return "entity_f1", f"{guess}: usual for tags"
     if task == "multi_label":
         return "micro_f1", f"{guess}: usual for label sets"
     counts = [] if labels is None else labels.drop_nulls().value_counts()["count"].to_list()
@@ -133,6 +168,8 @@ def _distinct(labels: pl.Series, task: Task) -> list[str]:
     values = labels.drop_nulls()
     if task == "multi_label":
         values = values.str.split("|").explode()
+    if task == "token":
+        values = values.str.split(" ").explode()
     return sorted(set(values.to_list()) - {""})
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 from kaggle_tools.competition import Competition, SubmissionFormat, Task
 from kaggle_tools.errors import UserError
 from kaggle_tools.inspect import answers, columns, findings
 from kaggle_tools.inspect.files import File, read_file
+from kaggle_tools.label_groups import flat_classes
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Overrides:
     Attributes:
         name: Of the competition; default: the folder's name.
         slug: Its name in its Kaggle address.
-        task: ``single_label``, ``multi_label``, or what has one label a row as well: ``pair``, ``relation``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``, or what has one label a row as well: ``pair``,
+            ``relation``.
         metric: A name or alias in `kaggle_tools.metrics`.
         id_column: Of test, or of train where there is no test.
         text_column: Of train and test.
@@ -27,6 +32,7 @@ class Overrides:
         classes: In order.
         encoding: Of the files that are not UTF-8.
         submission_format: ``labels`` or ``probabilities``.
+        label_columns: Several of train, a label group each: then the task is ``multi_group``.
         pair_column: The second text of a row, of train and test.
     """
 
@@ -40,6 +46,7 @@ class Overrides:
     classes: tuple[str, ...] = ()
     encoding: str | None = None
     submission_format: str | None = None
+    label_columns: tuple[str, ...] = ()
     pair_column: str | None = None
 
 
@@ -85,6 +92,7 @@ class _Answers:
     submission_format: SubmissionFormat
     metric: str
     submission_columns: tuple[str, ...]
+    label_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,13 +149,16 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
     train_id, test_id, submission_id = _find_ids(files, asked, reasons)
     ids = {name for name in (train_id, test_id) if name is not None}
     label = None
-    if files.train is not None:
+    labels = set(asked.label_columns)
+    if labels:
+        reasons.append(Reason("label_groups", ", ".join(asked.label_columns), "asked for"))
+    elif files.train is not None:
         answers_asked = [name for name in files.sample.columns if name != submission_id] if files.sample else []
         texts = {asked.text_column} if asked.text_column else set()
         choice = columns.label_column(files.train, files.test, answers_asked, ids | texts, asked.label_column)
         label = choice.column
         reasons.append(Reason("label_column", _shown(label), choice.why))
-    others = ids | ({label} if label else set())
+    others = ids | labels | ({label} if label else set())
     pair = _find_pair(files, others, asked, reasons)
     if pair is not None and asked.text_column is None and pair[0] is not None:
         reasons.append(Reason("text_column", pair[0], "called like the first text of a pair"))
@@ -224,11 +235,17 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
         if files.sample is None
         else {name: files.sample.frame[name] for name in files.sample.columns if name != found.submission_id}
     )
+    if asked.label_columns:
+        return _find_groups(files, values, asked, reasons)
     task, why_task = answers.conclude_task(labels, asked.task)
     if found.pair is not None:
         why_task += ", for each pair of texts"
     classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
-    form, why_form = answers.conclude_format(values, classes, asked.submission_format)
+    if task == "token":
+        answers.check_bio(classes)
+    form, why_form = answers.conclude_format(
+        values, classes, asked.submission_format or ("labels" if task == "token" else None)
+    )
     metric, why_metric = answers.conclude_metric(labels, task, len(classes), form, len(values), asked.metric)
     reasons += [
         Reason("task", task, why_task),
@@ -237,6 +254,26 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
         Reason("metric", metric, why_metric),
     ]
     return _Answers(task, classes, form, metric, tuple(values))
+
+
+def _find_groups(files: _Files, values: dict[str, pl.Series], asked: Overrides, reasons: list[Reason]) -> _Answers:
+    """The same for several label columns."""
+    if files.train is None or len(asked.label_columns) < 2:
+        raise UserError("label groups are looked up in train: two columns or more", next="give --train FILE")
+    if asked.task not in (None, "multi_group"):
+        raise UserError(f"task '{asked.task}' has one label column", found=", ".join(asked.label_columns))
+    groups, why_groups = answers.conclude_groups(files.train, asked.label_columns)
+    form = asked.submission_format or ("probabilities" if len(values) > len(groups) else "labels")
+    classes = flat_classes(groups)
+    metric, why_metric = answers.conclude_group_metric(asked.metric)
+    reasons += [
+        Reason("task", "multi_group", "several label columns"),
+        Reason("classes", ", ".join(classes), why_groups),
+        Reason("submission_format", form, "asked for" if asked.submission_format else "a column a group, or a class"),
+        Reason("metric", metric, why_metric),
+    ]
+    checked_form, _ = answers.conclude_format({}, classes, form)
+    return _Answers("multi_group", classes, checked_form, metric, tuple(values), groups)
 
 
 def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overrides, root: Path) -> Competition:
@@ -271,6 +308,7 @@ def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overri
         test_encoding_errors=None
         if not files.test or files.test.encoding_errors == first.encoding_errors
         else files.test.encoding_errors,
+        label_groups=answer.label_groups,
     )
 
 

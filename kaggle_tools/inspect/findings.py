@@ -8,6 +8,7 @@ import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.inspect.files import File
+from kaggle_tools.label_groups import join_columns
 
 
 def find(competition: Competition, train: File | None, test: File | None, sample: File | None) -> tuple[str, ...]:
@@ -29,13 +30,18 @@ def find(competition: Competition, train: File | None, test: File | None, sample
 
 
 def _of_labels(competition: Competition, train: File) -> Iterator[str]:
-    assert competition.label_column is not None  # concluded with every train file
-    labels = train.frame[competition.label_column]
+    if competition.label_groups:
+        labels = join_columns(train.frame, competition.label_columns)
+    else:
+        assert competition.label_column is not None  # concluded with every train file
+        labels = train.frame[competition.label_column]
     if labels.null_count():
         yield f"{labels.null_count():,} rows of train have no label"
     values = labels.drop_nulls()
-    if competition.task == "multi_label":
+    if competition.task in ("multi_label", "multi_group"):
         values = values.str.split("|").explode()
+    if competition.task == "token":
+        values = values.str.split(" ").explode().replace("", None).drop_nulls()
     counts = dict(values.alias("label").value_counts(sort=True).iter_rows())
     known = sorted((name for name in competition.classes if name in counts), key=lambda name: -counts[name])
     shown = " · ".join(f"{name} {counts[name]:,}" for name in known[:10])

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.metrics.entities import Tags, count_entities
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -65,7 +67,49 @@ def classification_report(
         classes: C names.
         several: Whether a row may have several labels; if not there is no average over samples.
     """
-    hits, guessed, actual = ((part.sum(0).astype(np.float64)) for part in (truth & predicted, predicted, truth))
+    lines, averages = _summary(
+        classes, *(part.sum(0).astype(np.float64) for part in (truth & predicted, predicted, truth))
+    )
+    if several:
+        rows = ((part.sum(1).astype(np.float64)) for part in (truth & predicted, predicted, truth))
+        averages["samples"] = _line(*_rates(*rows), int(truth.sum()))
+    return ClassificationReport(
+        classes=lines,
+        averages=averages,
+        exact_match=float((truth == predicted).all(1).mean()),
+        hamming_loss=float((truth != predicted).mean()),
+        n_rows=len(truth),
+        labels_a_row=float(truth.sum(1).mean()),
+        predicted_a_row=float(predicted.sum(1).mean()),
+    )
+
+
+def entity_report(truth: Tags, predicted: Tags) -> ClassificationReport:
+    """The same of BIO tags: a line an entity type, strictly judged; ``exact_match`` is the share of rows with all tags
+    right, ``hamming_loss`` that of words with a wrong one, and a row's labels are its entities.
+
+    Raises:
+        UserError: As `metrics.entities.count_entities`.
+    """
+    counts = count_entities(truth, predicted)
+    columns = ([getattr(one, name) for one in counts.values()] for name in ("hits", "predicted", "true"))
+    lines, averages = _summary(list(counts), *(np.array(column, np.float64) for column in columns))
+    wrong = [sum(a != b for a, b in zip(*rows, strict=True)) for rows in zip(truth, predicted, strict=True)]
+    return ClassificationReport(
+        classes=lines,
+        averages=averages,
+        exact_match=float(np.mean([not n for n in wrong])),
+        hamming_loss=float(sum(wrong) / max(1, sum(map(len, truth)))),
+        n_rows=len(truth),
+        labels_a_row=sum(one.true for one in counts.values()) / len(truth),
+        predicted_a_row=sum(one.predicted for one in counts.values()) / len(truth),
+    )
+
+
+def _summary(
+    classes: Sequence[str], hits: Floats, guessed: Floats, actual: Floats
+) -> tuple[dict[str, Line], dict[str, Line]]:
+    """A line a class, and the micro, macro and weighted averages."""
     precision, recall, f1 = _rates(hits, guessed, actual)
     support = int(actual.sum())
     shares = actual / actual.sum() if support else np.zeros(len(classes))
@@ -76,21 +120,11 @@ def classification_report(
         "macro": _line(precision, recall, f1, support),
         "weighted": Line(float(precision @ shares), float(recall @ shares), float(f1 @ shares), support),
     }
-    if several:
-        rows = ((part.sum(1).astype(np.float64)) for part in (truth & predicted, predicted, truth))
-        averages["samples"] = _line(*_rates(*rows), support)
-    return ClassificationReport(
-        classes={
-            name: Line(float(precision[i]), float(recall[i]), float(f1[i]), int(actual[i]))
-            for i, name in enumerate(classes)
-        },
-        averages=averages,
-        exact_match=float((truth == predicted).all(1).mean()),
-        hamming_loss=float((truth != predicted).mean()),
-        n_rows=len(truth),
-        labels_a_row=float(truth.sum(1).mean()),
-        predicted_a_row=float(predicted.sum(1).mean()),
-    )
+    lines = {
+        name: Line(float(precision[i]), float(recall[i]), float(f1[i]), int(actual[i]))
+        for i, name in enumerate(classes)
+    }
+    return lines, averages
 
 
 def _rates(hits: Floats, guessed: Floats, actual: Floats) -> tuple[Floats, Floats, Floats]:
@@ -102,4 +136,6 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 def _line(precision: Floats, recall: Floats, f1: Floats, support: int) -> Line:
+    if not len(f1):
+        return Line(0.0, 0.0, 0.0, support)
     return Line(float(precision.mean()), float(recall.mean()), float(f1.mean()), support)

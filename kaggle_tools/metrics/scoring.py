@@ -10,22 +10,48 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.label_groups import encode_groups, group_slices, split_probs
 from kaggle_tools.metrics.checks import checked_probs, checked_weights
+from kaggle_tools.metrics.other_tasks import accuracy_by_group, evaluate_groups, evaluate_tags
 from kaggle_tools.metrics.registry import metric_for
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.tag_predictions import TagPredictions
 
 
-def score(name: str, predictions: Predictions) -> float:
+def score(name: str, predictions: Predictions | TagPredictions) -> float:
     """A metric of predictions that carry their true labels.
 
     Raises:
         UserError: No labels, a label that is not a class, or as `evaluate`.
     """
-    if predictions.task == "multi_label":
+    if isinstance(predictions, TagPredictions):
         if predictions.labels is None:
+            raise UserError("these predictions carry no tags", next="OOF predictions do: runs/<run>/oof.parquet")
+        return evaluate_tags(name, predictions.labels.to_list(), predictions.tags)
+    labels, classes, probs = predictions.labels, predictions.classes, predictions.probs
+    if predictions.task in ("multi_label", "multi_group"):
+        if labels is None:
             raise UserError("these predictions carry no labels", next="OOF predictions do: runs/<run>/oof.parquet")
-        return evaluate(name, encode_label_sets(predictions.labels, predictions.classes), predictions.probs)
+        if predictions.task == "multi_group":
+            return evaluate_groups(name, encode_groups(labels, classes), split_probs(probs, classes))
+        return evaluate(name, encode_label_sets(labels, classes), probs)
     return evaluate(name, predictions.label_codes, predictions.probs)
+
+
+def group_scores(predictions: Predictions) -> dict[str, float]:
+    """Of label groups: each group's accuracy, their mean, ``exact_match`` and, for two groups, ``top_2_hit``.
+
+    Raises:
+        UserError: As `score`.
+    """
+    classes = predictions.classes
+    if predictions.labels is None:
+        raise UserError("these predictions carry no labels", next="OOF predictions do: runs/<run>/oof.parquet")
+    codes, probs = encode_groups(predictions.labels, classes), split_probs(predictions.probs, classes)
+    names = tuple(group_slices(classes))
+    found = dict(zip(names, map(float, accuracy_by_group(codes, probs)), strict=True))
+    wanted = ("group_accuracy", "exact_match", *(("top_2_hit",) if len(names) == 2 else ()))
+    return found | {name: evaluate_groups(name, codes, probs) for name in wanted}
 
 
 def evaluate(name: str, codes: ArrayLike, probs: ArrayLike, *, weights: ArrayLike | None = None) -> float:

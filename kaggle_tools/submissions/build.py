@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.label_groups import class_name, group_slices
 from kaggle_tools.predictions import SEPARATOR, Predictions
 from kaggle_tools.submissions.layout import Layout, read_sample, trimmed
+from kaggle_tools.tag_predictions import TagPredictions
 
 
-def build_submission(predictions: Predictions, sample: Path | None, competition: Competition) -> pl.DataFrame:
+def build_submission(
+    predictions: Predictions | TagPredictions, sample: Path | None, competition: Competition
+) -> pl.DataFrame:
     """The submission of these predictions.
 
     With a sample, columns, their order, the rows' order and the ids' spelling are the sample's; ids are compared
     without the blanks around them. Without one, rows are in the order of the predictions. Labels are the class with the
-    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``. Two
-    classes and a single probability column mean the second class.
+    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``;
+    label groups have a column of labels each; tags are joined by blanks. Two classes and a single probability column
+    mean the second class.
 
     Returns:
         The id column and labels as String, probabilities as Float32.
@@ -49,10 +55,13 @@ def count_classes(predictions: Predictions) -> dict[str, int]:
     return {name: found.get(name, 0) for name in predictions.classes}
 
 
-def _own_layout(predictions: Predictions, competition: Competition) -> Layout:
+def _own_layout(predictions: Predictions | TagPredictions, competition: Competition) -> Layout:
     id_column = competition.submission_id or predictions.ids.name
     named = competition.submission_columns
-    if competition.submission_format == "labels":
+    if competition.submission_format == "labels" and competition.label_groups:
+        groups = {group: group for group in competition.label_columns}
+        return Layout((id_column, *groups), id_column, "labels", {}, groups)
+    if competition.submission_format == "labels" or competition.task == "token":
         column = named[0] if named else competition.label_column or "label"
         return Layout((id_column, column), id_column, "labels", {})
     if len(named) == 1 and len(competition.classes) == 2:
@@ -63,7 +72,9 @@ def _own_layout(predictions: Predictions, competition: Competition) -> Layout:
     )
 
 
-def _in_order_of(predictions: Predictions, ids: pl.Series, sample: Path) -> Predictions:
+def _in_order_of(
+    predictions: Predictions | TagPredictions, ids: pl.Series, sample: Path
+) -> Predictions | TagPredictions:
     ours, theirs = trimmed(predictions.ids), trimmed(ids)
     if ours.n_unique() != len(ours):
         raise UserError("ids of the predictions differ only by the blanks around them", where=f"column '{ours.name}'")
@@ -81,10 +92,21 @@ def _in_order_of(predictions: Predictions, ids: pl.Series, sample: Path) -> Pred
     return dataclasses.replace(predictions, ids=ours).align(theirs)
 
 
-def _fill(predictions: Predictions, layout: Layout, ids: pl.Series) -> pl.DataFrame:
+def _fill(predictions: Predictions | TagPredictions, layout: Layout, ids: pl.Series) -> pl.DataFrame:
     filled = {layout.id_column: ids}
     for name, column in layout.classes.items():
         filled[column] = pl.Series(predictions.probs[:, predictions.classes.index(name)], dtype=pl.Float32)
-    if layout.format == "labels":
+    if layout.groups:
+        filled |= _group_labels(predictions, layout.groups)
+    elif layout.format == "labels":
         filled[layout.values[0]] = predictions.predicted
     return pl.DataFrame({column: filled[column] for column in layout.columns})
+
+
+def _group_labels(predictions: Predictions | TagPredictions, groups: Mapping[str, str]) -> dict[str, pl.Series]:
+    """Column → the most probable class of its group, without the group's name."""
+    filled = {}
+    for group, place in group_slices(predictions.classes).items():
+        names = pl.Series([class_name(name) for name in predictions.classes[place]], dtype=pl.String)
+        filled[groups[group]] = names.gather(predictions.probs[:, place].argmax(axis=1))
+    return filled

@@ -138,7 +138,7 @@ def _check_spelling_and_order(sheet: Sheet, ids: pl.Series, wanted: pl.Series) -
 def check_values(sheet: Sheet) -> list[Problem]:
     """Values that are empty, no label of the competition or no probability."""
     present = [column for column in sheet.layout.values if column in sheet.table.columns]
-    several = sheet.competition is not None and sheet.competition.task == "multi_label"
+    several = sheet.competition is not None and sheet.competition.task in ("multi_label", "token")
     problems: list[Problem] = []
     if sheet.layout.format == "probabilities" or not several:  # A row may well have none of several labels.
         problems += [problem for column in present for problem in _check_filled(sheet, column)]
@@ -167,11 +167,11 @@ def _check_labels(sheet: Sheet, column: str) -> Iterator[Problem]:
     allowed = _allowed(sheet, column)
     if allowed is None:
         return
-    single = sheet.competition is None or sheet.competition.task == "single_label"
-    if single:
+    separator = {"multi_label": SEPARATOR, "token": " "}.get(sheet.competition.task) if sheet.competition else None
+    if separator is None:
         bad = ~labels.is_in(allowed.implode())
     else:
-        bad = ~labels.str.split(SEPARATOR).list.eval(pl.element().is_in(allowed.implode())).list.all()
+        bad = ~labels.str.split(separator).list.eval(pl.element().is_in(allowed.implode())).list.all()
     bad = bad & ~_empty(labels)
     if bad.any():
         value = labels[bad.arg_max() or 0]
@@ -209,6 +209,9 @@ def _check_fractions(sheet: Sheet, column: str) -> Iterator[Problem]:
 
 def _allowed(sheet: Sheet, column: str) -> pl.Series | None:
     """Labels that may be used; None where nobody knows, since the sample has the same one everywhere."""
+    for group, own in sheet.layout.groups.items():
+        if own == column and sheet.competition is not None:
+            return pl.Series(sheet.competition.label_groups[group], dtype=pl.String)
     if sheet.competition is not None:
         return pl.Series(sheet.competition.classes, dtype=pl.String)
     used = sheet.sample.table[column].drop_nulls().unique().sort()

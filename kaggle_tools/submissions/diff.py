@@ -117,12 +117,13 @@ class Difference:
     def biggest(self, n: int | None = None) -> NDArray[np.int64]:
         """Places in [0, N) of the changed rows, flips first, then by how far they moved; ties in the order of `a`."""
         places = np.flatnonzero(self.changed)
-        size = np.zeros(len(places)) if self.moved is None else self.moved[places].astype(np.float64)
-        size += 2.0 * self.flipped[places]
+        moved = np.zeros(len(places)) if self.moved is None else self.moved[places].astype(np.float64)
+        flipped = self.flipped[places]
         if n is not None and n < len(places):
-            enough = np.partition(size, len(size) - n)[len(size) - n] if n else np.inf
-            places, size = places[size >= enough], size[size >= enough]
-        return places[np.lexsort((places, -size))[:n]]
+            size = moved + 2.0 * flipped  # rounded: what is cut off is smaller for certain
+            enough = size >= (np.partition(size, len(size) - n)[len(size) - n] if n else np.inf)
+            places, moved, flipped = places[enough], moved[enough], flipped[enough]
+        return places[np.lexsort((places, -moved, ~flipped))[:n]]
 
     def label(self, side: str, place: int) -> str:
         """The decision of side ``a`` or ``b`` for a row, in words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class Layout:
         format: ``labels``, or ``probabilities``.
         classes: Class → its probability column; empty for ``labels``. With two classes and one probability column only
             the second class, the positive one, is here.
+        groups: Label group → its column of labels, for ``multi_group``.
     """
 
     columns: tuple[str, ...]
     id_column: str
     format: SubmissionFormat
     classes: dict[str, str]
+    groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> list[str]:
@@ -106,7 +108,17 @@ def _layout(
         numeric = _are_fractions(table.select(values))
         matched = {column: column for column in values} if numeric else {}
         return Layout(columns, id_column, "probabilities" if numeric else "labels", matched)
-    if competition.submission_format == "labels":
+    if competition.submission_format == "labels" and competition.label_groups:
+        groups = match_class_columns(values, competition.label_columns)
+        if len(groups) == len(values):
+            return Layout(columns, id_column, "labels", {}, groups)
+        raise UserError(
+            "the sample submission has columns that are no label group",
+            where=path,
+            found=", ".join(values),
+            expected=", ".join(competition.label_columns),
+        )
+    if competition.submission_format == "labels" or competition.task == "token":
         if len(values) > 1:
             raise UserError(
                 f"the sample submission has {len(values)} columns beside the id, but labels need one",

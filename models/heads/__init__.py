@@ -3,7 +3,7 @@
 A head is a function from a `HeadShape` and keyword options (its section of the recipe) to a module with
 
     all_layers: bool                                    # whether it wants every layer's hidden states
-    forward(hidden, mask) -> logits                     # (B, C)
+    forward(hidden, mask) -> logits                     # (B, C); of a head for tags (B, T, C)
 
     hidden   tuple of (B, T, D): the embeddings and each layer's output if `all_layers`, else the last layer's alone, so
              that ``hidden[-1]`` always is the last layer
@@ -11,6 +11,7 @@ A head is a function from a `HeadShape` and keyword options (its section of the 
 
 Heads of `models.heads.entities` are also told which tokens are the entities; those of `models.heads.pairs` get 2B rows,
 the first texts of B pairs and then the second ones.
+A head that has `takes_targets` is called with the batch's targets besides, in training.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import nn
 
 from models.heads.convolutional import conv, rnn_conv, textcnn
 from models.heads.entities import entity_spans, entity_starts
+from models.heads.linked import linked
 from models.heads.pairs import cosine, siamese
 from models.heads.pooled import (
     HeadShape,
@@ -35,8 +37,9 @@ from models.heads.pooled import (
     weighted_layers,
 )
 from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
+from models.heads.tagging import crf, tags
 
-__all__ = ["ENTITY_HEADS", "HEADS", "PAIR_HEADS", "HeadShape"]
+__all__ = ["ENTITY_HEADS", "HEADS", "ONLY_FOR", "PAIR_HEADS", "HeadShape"]
 
 
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
@@ -49,6 +52,9 @@ def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
         dropout: Before the classifier; None: as the configuration says.
     """
 
+
+# Heads for one kind of task only; all others give a vector of logits for a text.
+ONLY_FOR = {"linked": "multi_group", "tags": "token", "crf": "token"}
 
 HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "stock": stock,
@@ -73,6 +79,9 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "entity_spans": entity_spans,
     "cosine": cosine,
     "siamese": siamese,
+    "linked": linked,
+    "tags": tags,
+    "crf": crf,
 }
 
 # What is made of texts in a form of their own; every other head takes any form but "apart".

@@ -23,12 +23,16 @@ class HeadShape:
         layers: Of the encoder, embeddings not counted; 0 for embeddings alone.
         classes: C.
         dropout_samples: Draws of dropout in training whose logits are averaged (multi-sample dropout, Inoue 2019).
+        groups: (G,) classes of each label group, which stand side by side in the logits; empty for other tasks.
+        names: C class names, or tags.
     """
 
     hidden: int
     layers: int
     classes: int
     dropout_samples: int = 1
+    groups: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 Pool = Callable[..., Tensor]  # (hidden, mask) -> (B, width); (hidden, mask, segments) for heads that read these

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.inference.scorer import Scorer
+from models.label_groups import group_sizes
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class GateReport:
     Attributes:
         precision: The format that was tried.
         rows: Rows in the sample.
-        flips: Share of rows whose most probable class differs from float32.
+        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32.
         difference: Largest difference of a probability.
         passed: Whether both stayed within the bounds.
     """
@@ -54,9 +56,17 @@ def try_precision(scorer: Scorer, precision: str, sample: Sequence[str | None], 
     exact = scorer.score(sample)
     scorer.set_precision(precision)
     fast = scorer.score(sample)
-    flips = max(float(np.mean(exact[r].argmax(1) != fast[r].argmax(1))) for r in exact)
+    flips = max(float(np.mean(_decisions(exact[r], scorer) != _decisions(fast[r], scorer))) for r in exact)
     difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)
     passed = flips <= bounds.flips and difference <= bounds.difference
     if not passed:
         scorer.set_precision("fp32")
     return GateReport(precision, len(sample), flips, difference, passed)
+
+
+def _decisions(probs: NDArray[np.float32], scorer: Scorer) -> NDArray[np.int64]:
+    """(N,) most probable class of each row, or (N, G) of each label group."""
+    if scorer.task != "multi_group":
+        return np.asarray(probs.argmax(1))
+    ends = np.cumsum(group_sizes(scorer.classes))[:-1]
+    return np.stack([part.argmax(1) for part in np.split(probs, ends, axis=1)], axis=1)

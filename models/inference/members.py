@@ -7,8 +7,9 @@ batches; linear models with the same vectorizer form a `LinearGroup` and see the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.checkpoint import CheckpointSpec
-from models.classifier import load_classifier
+from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.tokens import TextTokenizer, Tokens
+from models.label_groups import to_probabilities
 from models.linear import LinearModel
+from models.tagging import WordRows, align_words, tag_rows
 
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
@@ -48,7 +51,11 @@ class NetworkGroup:
     def __init__(self, members: Sequence[Member]) -> None:
         self.cleaning = members[0].spec.cleaning
         self.form = members[0].spec.form
-        self.featurise = TextTokenizer(members[0].tokenizer, members[0].max_length, self.form)
+        self.featurise: Callable[[Sequence[str]], Tokens | WordRows] = (
+            partial(align_words, members[0].tokenizer, max_length=members[0].max_length)
+            if members[0].spec.task == "token"
+            else TextTokenizer(members[0].tokenizer, members[0].max_length, self.form)
+        )
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
@@ -63,8 +70,28 @@ class NetworkGroup:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
         outputs = []
         for member, own in zip(self.members, logits, strict=True):
-            probs = own.softmax(-1) if member.spec.task == "single_label" else own.sigmoid()
+            probs = to_probabilities(own, member.spec.task, member.spec.classes)
             outputs.append(probs[:, _order(member.spec.classes, classes)])
+        return outputs
+
+    def tag(
+        self,
+        words: WordRows,
+        classes: Sequence[str],
+        device: torch.device,
+        batch_size: int,
+        tick: Callable[[float], None],
+    ) -> list[NDArray[np.float32]]:
+        """For each member (W, C) float32 probabilities of the words' tags, in the order of `classes`."""
+        share = 1.0 / max(1, len(words.first) * len(self.networks))
+        outputs = []
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            found = tag_rows(
+                network, words, member.spec.classes, device, batch_size=batch_size,
+                on_batch=lambda _, rows: tick(len(rows) * share),
+            )  # fmt: skip
+            outputs.append(found.probs[:, _order(member.spec.classes, classes)])
         return outputs
 
 
@@ -89,7 +116,7 @@ class LinearGroup:
 
 
 Group = NetworkGroup | LinearGroup
-Features = Tokens | csr_matrix
+Features = Tokens | WordRows | csr_matrix
 
 
 def load_member(run: str, source: str, max_length: int | None = None) -> Member:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.hub import checkpoints_of
 from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
-from models.inference.forward import TokenBudget, run_networks
+from models.inference.forward import TokenBudget, is_out_of_memory, run_networks
 from models.inference.members import (
     Features,
     Group,
@@ -35,6 +35,7 @@ from models.inference.members import (
     load_member,
 )
 from models.inference.tokens import Tokens, UnusableTexts
+from models.tagging import WordRows
 from models.text.cleaning import clean
 from models.text.pairs import Text, are_pairs, as_series
 
@@ -100,10 +101,13 @@ class Scored:
     Attributes:
         probs: For each run (N, C) float32 probabilities, the mean over its folds; columns as `Scorer.classes`.
         stats: What it took.
+        offsets: Where words have tags, (N + 1,) int64: row i has the words ``offsets[i]:offsets[i + 1]`` of the (W, C)
+            probabilities; None for other tasks.
     """
 
     probs: dict[str, NDArray[np.float32]]
     stats: ShardStats = field(default_factory=ShardStats)
+    offsets: NDArray[np.int64] | None = None
 
 
 class NonFinite(ModelError):
@@ -182,7 +186,8 @@ class Scorer:
     def score(self, texts: Sequence[Text] | pl.Series) -> dict[str, NDArray[np.float32]]:
         """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text.
 
-        Pairs are given as tuples, or as `models.text.pairs` joins them.
+        Pairs are given as tuples, or as `models.text.pairs` joins them. Where words have tags, (W, C) of the words of
+        all texts, one text after the other.
 
         Raises:
             UnusableTexts: Pairs where one text is read or the reverse, or entities that are not marked.
@@ -212,6 +217,8 @@ class Scorer:
         """
         began = time.perf_counter()
         stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
+        if self.task == "token":
+            return self._infer_tags(prepared, stats, tick, began)
         if prepared.n_rows == 0:
             return Scored({run: np.empty((0, len(self.classes)), dtype=np.float32) for run in self.runs}, stats)
         stats.scored = max(len(d.texts) for d in prepared.distinct.values())
@@ -270,6 +277,50 @@ class Scorer:
             exc.rows = np.flatnonzero(np.isin(distinct.inverse, exc.rows)).tolist()
             raise
 
+    def _infer_tags(
+        self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float
+    ) -> Scored:
+        """`infer` where words have tags: (W, C) for the words of all rows, one row after the other."""
+        stats.scored = max((len(d.texts) for d in prepared.distinct.values()), default=0)
+        sums: dict[str, NDArray[np.float32]] = {}
+        offsets = np.zeros(1, np.int64)
+        for group, words in zip(self.groups, prepared.features, strict=True):
+            assert isinstance(group, NetworkGroup)
+            assert isinstance(words, WordRows)
+            inverse = prepared.distinct[group.cleaning].inverse
+            offsets, places = _repeat(words.offsets, inverse)
+            outputs = self._tag_group(group, words, _scaled(tick, 1.0 / len(self.groups)))
+            for run, probs in _sum_by_run(group.runs, outputs).items():
+                sums[run] = sums[run] + probs[places] if run in sums else probs[places]
+            lengths = words.rows.lengths
+            stats.tokens += int(lengths.sum())
+            stats.computed_tokens += int(lengths.sum()) * len(group.networks)
+            stats.truncated += sum(bool((row < 0).any()) for row in words.first)
+            stats.lost += sum(int((row < 0).sum()) for row in words.first)
+            stats.flop += float(lengths.sum()) * group.flop_per_token
+        for run, total in sums.items():
+            total /= np.float32(self._folds[run])
+            if not np.isfinite(total).all():
+                bad = np.flatnonzero(~np.isfinite(total).all(axis=1))
+                raise NonFinite(run, np.unique(np.searchsorted(offsets, bad, side="right") - 1).tolist())
+        stats.infer_s = time.perf_counter() - began
+        return Scored({run: sums[run] for run in self.runs}, stats, offsets)
+
+    def _tag_group(
+        self, group: NetworkGroup, words: WordRows, tick: Callable[[float], None]
+    ) -> list[NDArray[np.float32]]:
+        """`NetworkGroup.tag` with batches that fit into memory."""
+        longest = int(words.rows.lengths.max(initial=1))
+        while True:
+            try:
+                return group.tag(words, self.classes, self.device, max(1, self.budget.tokens // longest), tick)
+            except (torch.OutOfMemoryError, RuntimeError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.budget.halve(longest)
+
     def _shares(self, features: Sequence[Features]) -> list[float]:
         """Each group's share of the work; a linear model counts as a hundredth of all of it."""
         cost = [
@@ -300,6 +351,14 @@ def _distinct(texts: pl.Series) -> DistinctTexts:
     numbered = pl.DataFrame({"text": unique, "n": np.arange(len(unique))})
     joined = pl.DataFrame({"text": texts}).join(numbered, on="text", how="left", maintain_order="left")
     return DistinctTexts(unique, joined["n"].to_numpy())
+
+
+def _repeat(offsets: NDArray[np.int64], inverse: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N + 1,) offsets of rows that repeat distinct ones, and (W,) where each of their words is among the distinct."""
+    lengths = np.diff(offsets)[inverse]
+    repeated = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(repeated[-1]) - np.repeat(repeated[:-1], lengths) + np.repeat(offsets[:-1][inverse], lengths)
+    return repeated, places
 
 
 def _scaled(tick: Callable[[float], None] | None, share: float) -> Callable[[float], None]:

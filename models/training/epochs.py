@@ -18,14 +18,17 @@ from torch.nn.utils import clip_grad_norm_
 
 from models.depth import Thaw
 from models.errors import ModelError
+from models.label_groups import to_probabilities
 from models.recipe import TrainingOptions
+from models.tagged import Tagged
 from models.training.batches import Rows, network_inputs, random_batches, sorted_batches
 from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
 from models.training.step import Adversary, GradientSource, NoNumber, autocast, put_gradient
 
-Metric = Callable[[NDArray[np.float32], NDArray[Any]], float]
+Metric = Callable[[Any, NDArray[Any]], float]
+Tagger = Callable[[], tuple[Tagged, float]]
 
 _ADVICE = "lower learning_rate, lengthen warmup, or set precision = 'fp32' under [training]"
 _NAMED = 8  # rows named in an error
@@ -41,13 +44,14 @@ class Loop:
         weights: (N,) of the sampler; None: each row once an epoch.
         row_names: (N,) names of the training rows, for errors.
         valid: Validation rows.
-        valid_labels: (V,) or (V, C).
+        valid_labels: (V,), (V, C) or (V, G).
         adversary: From epoch `adversary_start` on; None: none.
         generator: Source of the order of rows.
         fold: Told in progress and errors.
         on_progress: Called after each step and each validation.
         metric: None: the validation loss decides.
         sign: 1 where a greater metric is better, else -1.
+        tag: For token tasks: tags of the validation rows and the loss over them; None for other tasks.
     """
 
     options: TrainingOptions
@@ -63,6 +67,7 @@ class Loop:
     on_progress: OnProgress
     metric: Metric | None
     sign: float
+    tag: Tagger | None = None
 
     @property
     def n_batches(self) -> int:
@@ -77,12 +82,12 @@ class Trained:
     Attributes:
         history: All epochs that ran to their end.
         kept: Number of the epoch that is kept, from 1.
-        probs: (V, C) float32 probabilities of the validation rows by it.
+        probs: (V, C) float32 probabilities of the validation rows by it; for token tasks their tags.
     """
 
     history: tuple[Epoch, ...]
     kept: int
-    probs: NDArray[np.float32]
+    probs: NDArray[np.float32] | Tagged
 
 
 class Diverged(ModelError):
@@ -106,7 +111,7 @@ class _Best:
     epoch: int = 0
     value: float = -np.inf
     score: float | None = None
-    probs: NDArray[np.float32] | None = None
+    probs: NDArray[np.float32] | Tagged | None = None
     weights: dict[str, Tensor] | None = None
 
 
@@ -158,7 +163,7 @@ def _run_epoch(loop: Loop, epoch: int, tools: _Tools, best: _Best) -> Epoch:
     began = time.perf_counter()
     train_loss = _train_epoch(loop, epoch, tools)
     with tools.ema.applied():
-        probs, valid_loss = _validate(loop, epoch)
+        probs, valid_loss = _validate(loop, epoch) if loop.tag is None else _validate_tags(loop, loop.tag, epoch)
         score = None if loop.metric is None else loop.metric(probs, loop.valid_labels)
         value = -valid_loss if score is None else loop.sign * score
         if value > best.value or best.epoch == 0 or options.keep == "last":
@@ -211,8 +216,16 @@ def _validate(loop: Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
     if not torch.isfinite(logits).all():
         raise Diverged(f"the network gives values that are no numbers after epoch {epoch} of fold {loop.fold}")
     loss = float(source.loss(logits, torch.from_numpy(loop.valid_labels).to(source.device)))
-    probs = logits.softmax(-1) if source.task == "single_label" else logits.sigmoid()
+    probs = to_probabilities(logits, source.task, source.classes)
     return probs.cpu().numpy(), loss
+
+
+def _validate_tags(loop: Loop, tag: Tagger, epoch: int) -> tuple[Tagged, float]:
+    loop.source.network.eval()
+    tagged, loss = tag()
+    if not np.isfinite(tagged.probs).all():
+        raise Diverged(f"the network gives values that are no numbers after epoch {epoch} of fold {loop.fold}")
+    return tagged, loss
 
 
 def _diverged(loop: Loop, exc: NoNumber, step: int, epoch: int) -> Diverged:

@@ -19,23 +19,27 @@ from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
+from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
+from models.label_groups import group_sizes
 from models.losses import balanced_weights, make_loss
 from models.pretrained import load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
+from models.tagging import align_words, tag_loss
 from models.text.augmentation import augment, read_synonyms
 from models.text.entities import add_marks, without_marks
 from models.text.forms import ENTITY_FORMS
 from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
-from models.training.batches import tokenise
+from models.training.batches import Rows, tokenise
 from models.training.contrast import make_contrast
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.step import Adversary, GradientSource, MicroBatch
+from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 
 
@@ -80,6 +84,7 @@ def train_fold(
     metric: Metric | None = None,
     greater_is_better: bool = True,
     device: str = "auto",
+    task: str | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -90,7 +95,8 @@ def train_fold(
         recipe: What to build and how to train it.
         classes: C class names.
         train_texts: Cleaned texts, those with pseudo-labels among them.
-        train_labels: (N,) int64 classes for single_label, (N, C) of 0 and 1 for multi_label.
+        train_labels: (N,) int64 classes for single_label, (N, C) of 0 and 1 for multi_label, (N, G) int64 classes of
+            each group for multi_group, (N, W) int64 tags of the words, -100 after a row's last, for token.
         valid_texts: Cleaned texts of the rows that the model does not see.
         valid_labels: As `train_labels`.
         tokenizer: As `make_tokenizer` gives it.
@@ -101,6 +107,7 @@ def train_fold(
         metric: (probs (N, C), labels) to a score; without one the validation loss decides which epoch is best.
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
+        task: None: single_label or multi_label, by the shape of the labels.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -108,25 +115,30 @@ def train_fold(
     """
     began = time.perf_counter()
     where = resolve_device(device)
-    task = "single_label" if train_labels.ndim == 1 else "multi_label"
+    task = task or ("single_label" if train_labels.ndim == 1 else "multi_label")
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
-    pair = SEPARATOR in train_texts[0]
+    pair = len(train_texts) > 0 and SEPARATOR in train_texts[0]
     rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task)
         if recipe.contrast.generate:
-            words = network.body.get_input_embeddings()
-            network.generator = Generator(words.embedding_dim, words.num_embeddings)
+            embeddings = network.body.get_input_embeddings()
+            network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
         network.to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
+        source = _source(recipe, network, tokenizer, rows, task, tuple(classes), where)
+        tag = None
+        if task == "token":
+            words = align_words(tokenizer, valid_texts, recipe.data.max_length)
+            tag = partial(tag_and_judge, source, words, valid_labels, min(recipe.training.batch_size, 64))
         loop = Loop(
             options=recipe.training,
-            source=_source(recipe, network, tokenizer, rows, task, classes, where),
-            weights=SAMPLERS[recipe.sampler.name](rows.labels, **recipe.sampler.options),
+            source=source,
+            weights=SAMPLERS[recipe.sampler.name](_marked(rows.labels, task, classes), **recipe.sampler.options),
             row_names=rows.names,
-            valid=tokenise(tokenizer, valid_texts, recipe.data.max_length, recipe.data.form),
+            valid=tokenise(tokenizer, [] if tag else valid_texts, recipe.data.max_length, recipe.data.form),
             valid_labels=valid_labels,
             adversary=_adversary(recipe),
             adversary_start=recipe.adversary.start_epoch,
@@ -135,6 +147,7 @@ def train_fold(
             on_progress=on_progress or (lambda _: None),
             metric=metric,
             sign=1.0 if greater_is_better else -1.0,
+            tag=tag,
         )
         try:
             trained = train_epochs(loop)
@@ -177,18 +190,21 @@ def _source(
     tokenizer: Any,
     rows: _TrainingRows,
     task: str,
-    classes: Sequence[str],
+    classes: tuple[str, ...],
     device: torch.device,
 ) -> GradientSource:
+    tokenised, targets = _tokenised(recipe, tokenizer, rows, task)
     weights = None
     if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(balanced_weights(rows.labels, len(classes))).to(device)
+        weights = torch.from_numpy(_class_weights(rows.labels, task, classes)).to(device)
+    loss = make_loss(recipe.loss, task, weights, classes)
     return GradientSource(
         network=network,
-        rows=tokenise(tokenizer, rows.texts, recipe.data.max_length, recipe.data.form),
-        targets=torch.from_numpy(rows.labels).to(device),
-        loss=make_loss(recipe.loss, task, weights),
+        rows=tokenised,
+        targets=torch.from_numpy(targets).to(device),
+        loss=tag_loss(network, loss) if task == "token" else loss,
         task=task,
+        classes=classes,
         device=device,
         bf16=_use_bf16(recipe.training.precision, device),
         r_drop=recipe.training.r_drop,
@@ -199,6 +215,34 @@ def _source(
             recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
         ),
     )
+
+
+def _tokenised(recipe: Recipe, tokenizer: Any, rows: _TrainingRows, task: str) -> tuple[Rows, NDArray[Any]]:
+    """Token ids, and what the loss compares with."""
+    if task != "token":
+        return tokenise(tokenizer, rows.texts, recipe.data.max_length, recipe.data.form), rows.labels
+    words = align_words(tokenizer, rows.texts, recipe.data.max_length)
+    return words.rows, words.targets(rows.labels)
+
+
+def _class_weights(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
+    """(C,) balanced within each label group, where there are groups; of tags over all words."""
+    if task == "token":
+        return balanced_weights(labels[labels != NO_WORD], len(classes))
+    if task != "multi_group":
+        return balanced_weights(labels, len(classes))
+    sizes = group_sizes(classes)
+    return np.concatenate([balanced_weights(column, size) for column, size in zip(labels.T, sizes, strict=True)])
+
+
+def _marked(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[Any]:
+    """Labels as samplers read them: of groups and tags (N, C) of 0 and 1, so that a row's rarest class counts."""
+    if task == "token":
+        return np.stack([(labels == tag).any(axis=1) for tag in range(len(classes))], axis=1).astype(np.float32)
+    if task != "multi_group":
+        return labels
+    marks = [column[:, None] == np.arange(n) for column, n in zip(labels.T, group_sizes(classes), strict=True)]
+    return np.concatenate(marks, axis=1).astype(np.float32)
 
 
 def _adversary(recipe: Recipe) -> Adversary | None:

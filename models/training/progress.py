@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tagged import Tagged
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -51,7 +53,8 @@ class FoldResult:
     """What training a fold gave.
 
     Attributes:
-        valid_probs: (N, C) float32 probabilities of the validation rows, by the epoch that was kept.
+        valid_probs: (N, C) float32 probabilities of the validation rows, by the epoch that was kept; for token tasks
+            their tags.
         history: All epochs that ran.
         kept: Number of the epoch that was kept, from 1.
         score: Its validation score, where there is a metric.
@@ -60,7 +63,7 @@ class FoldResult:
         halvings: How often it was halved because the device ran out of memory.
     """
 
-    valid_probs: NDArray[np.float32]
+    valid_probs: NDArray[np.float32] | Tagged
     history: tuple[Epoch, ...]
     kept: int
     score: float | None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.classifier import TextClassifier
+from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
@@ -70,9 +71,10 @@ class GradientSource:
     Attributes:
         network: In train mode; receives them.
         rows: Training rows.
-        targets: (N,) or (N, C), on `device`.
+        targets: (N,), (N, C), (N, G) or, of tags, (N, T), on `device`.
         loss: Of logits and targets, the mean over a batch.
-        task: ``single_label`` or ``multi_label``.
+        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
+        classes: C class names, which tell the label groups of ``multi_group``.
         device: Where the network is.
         bf16: Autocast.
         r_drop: Weight of the divergence between two passes; 0: one pass.
@@ -85,6 +87,7 @@ class GradientSource:
     targets: Tensor
     loss: Loss
     task: str
+    classes: tuple[str, ...]
     device: torch.device
     bf16: bool
     r_drop: float
@@ -154,12 +157,17 @@ def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
     if source.contrast is not None:
         return _loss_with_contrast(source, source.contrast, inputs, rows, targets)
-    logits = _logits(source, inputs)
+    if source.task == "token":
+        targets = targets[:, : inputs[0].shape[1]]
+    logits = _logits(source, inputs, targets)
     if source.r_drop == 0:
         return source.loss(logits, targets)
-    again = _logits(source, inputs)  # under another draw of dropout
+    again = _logits(source, inputs, targets)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
-    return loss + source.r_drop * symmetric_kl(logits, again, source.task)
+    if source.task == "token":
+        words = targets != NO_WORD
+        return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
+    return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 
 
 def _loss_with_contrast(
@@ -185,9 +193,9 @@ def _loss_with_contrast(
     return loss + options.generate * written
 
 
-def _logits(source: GradientSource, inputs: tuple[Tensor | None, ...]) -> Tensor:
+def _logits(source: GradientSource, inputs: tuple[Tensor, Tensor | None, Tensor | None], targets: Tensor) -> Tensor:
     with autocast(source.device, source.bf16):
-        return source.network(*inputs)  # type: ignore[no-any-return]
+        return source.network(*inputs, targets=targets)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

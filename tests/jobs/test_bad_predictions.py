@@ -206,7 +206,7 @@ def test_a_study_of_another_problem_in_the_storage_is_told_before_the_search(wor
         (("rescale", "weakk"), "did you mean 'weak'"),
         (("rescale", "weak", "--metric", "log_loss"), "class weights cannot improve log_loss"),
         (("rescale", "weak", "--metric", "makro_f1"), "did you mean"),
-        (("rescale", "weak", "--metric", "binary_f1"), "binary_f1 is for 2 classes, these are 3"),
+        (("rescale", "weak", "--metric", "binary_f1"), "metric 'binary_f1' is for 2 classes, these are 3"),
         (("rescale", "weak", "--bags", "-1"), "--bags -1 cannot be negative"),
         (("rescale", "weak", "--name", "a/b"), "'a/b' cannot be a name of a recipe"),
         (("vote", "--rule", "bst"), "did you mean 'best'"),

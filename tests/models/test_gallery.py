@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.heads import ONLY_FOR
 from models.inference.scorer import Scorer
 from models.recipe import DataOptions, EncoderOptions, load_recipe
 from models.text.forms import ENTITY_FORMS
@@ -44,13 +45,21 @@ def test_the_recipe_trains_and_its_checkpoint_scores_as_it_validated(
     recipe = scaled_down(load_recipe(path), tiny_recipe)
     texts, labels, classes = in_form(recipe, *coloured)
     tokenizer = make_tokenizer(recipe, texts) if recipe.data.form in ENTITY_FORMS else tiny_tokenizer
+    task = None
+    if recipe.loss.group_weights or recipe.head.name == "linked":
+        classes, task = ("warm:no", "warm:yes", "c:red", "c:green", "c:blue"), "multi_group"
+        labels = np.stack([(labels == 0).astype(np.int64), labels], axis=1)
+    elif ONLY_FOR.get(recipe.head.name) == "token":
+        classes, task = ("B-C", "I-C", "O"), "token"
+        labels = np.repeat(labels[:, None], len(texts[0].split(" ")), axis=1)
     result = train_fold(
         recipe, classes, texts, labels, texts[::3], labels[::3], tokenizer,
-        folder=tmp_path / "fold0", device="cpu",
+        folder=tmp_path / "fold0", device="cpu", task=task,
     )  # fmt: skip
     assert len(result.history) == 2
     scored = Scorer({"r": [str(tmp_path / "fold0")]}, device="cpu", precision="fp32").score(texts[::3])["r"]
-    np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
+    validated = result.valid_probs.probs if task == "token" else result.valid_probs
+    np.testing.assert_allclose(validated, scored, atol=1e-5)
 
 
 def test_the_documentation_names_every_recipe():

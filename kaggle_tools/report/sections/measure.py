@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import confusion, encode_label_sets, evaluate
+from kaggle_tools.label_groups import encode_groups, group_slices, split_probs
+from kaggle_tools.metrics import confusion, encode_label_sets, evaluate, evaluate_groups
 from kaggle_tools.predictions import THRESHOLD, Predictions
 
 Floats = NDArray[np.float64]
+Judge = Callable[[str, NDArray[np.int64], Floats], float]
 _BINS = 10
 _Z = 1.96
 
@@ -80,6 +84,7 @@ def measure(
     """
     probs = oof.probs.astype(np.float64)
     notes: list[str] = []
+    judge: Judge = evaluate
     if oof.task == "multi_label":
         if oof.labels is None:
             raise UserError("these predictions carry no labels", next="OOF predictions do: runs/<run>/oof.parquet")
@@ -87,6 +92,16 @@ def measure(
         codes: NDArray[np.int64] = truth.astype(np.int64)
         matrix, f1 = None, _f1_of_sets(truth, oof.probs >= THRESHOLD)
         calibration = _calibrate(oof.probs.ravel(), truth.ravel())
+    elif oof.task == "multi_group":
+        if oof.labels is None:
+            raise UserError("these predictions carry no labels", next="OOF predictions do: runs/<run>/oof.parquet")
+        codes, parts = encode_groups(oof.labels, oof.classes), split_probs(oof.probs, oof.classes)
+        decided = np.stack([part.argmax(axis=1) for part in parts], axis=1)
+        truth = encode_label_sets(oof.labels, oof.classes)
+        matrix, f1 = None, _f1_of_sets(truth, encode_label_sets(oof.predicted, oof.classes))
+        surest = np.stack([part.max(axis=1) for part in parts], axis=1)
+        calibration = _calibrate(surest.ravel(), (decided == codes).ravel())
+        judge = partial(_of_groups, oof.classes)
     else:
         codes = oof.label_codes
         predicted = oof.probs.argmax(axis=1)
@@ -96,9 +111,9 @@ def measure(
     return Measured(
         name=name,
         kind=kind,
-        score=_score(metric, codes, probs, notes),
+        score=_score(judge, metric, codes, probs, notes),
         n_rows=len(oof),
-        fold_scores=_fold_scores(metric, codes, probs, oof.folds),
+        fold_scores=_fold_scores(judge, metric, codes, probs, oof.folds),
         class_f1=f1,
         matrix=matrix,
         calibration=calibration,
@@ -108,22 +123,26 @@ def measure(
     )
 
 
-def _score(metric: str, codes: NDArray[np.int64], probs: Floats, notes: list[str]) -> float | None:
+def _of_groups(classes: Sequence[str], metric: str, codes: NDArray[np.int64], probs: Floats) -> float:
+    return evaluate_groups(metric, codes, [probs[:, place] for place in group_slices(classes).values()])
+
+
+def _score(judge: Judge, metric: str, codes: NDArray[np.int64], probs: Floats, notes: list[str]) -> float | None:
     try:
-        return evaluate(metric, codes, probs)
+        return judge(metric, codes, probs)
     except UserError as exc:
         notes.append(exc.summary)
         return None
 
 
 def _fold_scores(
-    metric: str, codes: NDArray[np.int64], probs: Floats, folds: NDArray[np.int16] | None
+    judge: Judge, metric: str, codes: NDArray[np.int64], probs: Floats, folds: NDArray[np.int16] | None
 ) -> tuple[float, ...]:
     """Empty where folds are unknown or the metric is undefined on one of them."""
     if folds is None:
         return ()
     try:
-        return tuple(evaluate(metric, codes[folds == f], probs[folds == f]) for f in np.unique(folds))
+        return tuple(judge(metric, codes[folds == f], probs[folds == f]) for f in np.unique(folds))
     except UserError:
         return ()
 

@@ -1,0 +1,85 @@
+"""`cli conll`: CoNLL files as a table that every other command reads, and the other way round from predictions.
+
+cli conll train.conll.gz --output train.csv
+cli conll weibo/test.conll --word-position --output test.csv
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_tools.bio import count_illegal, entities
+from kaggle_tools.conll import read_conll, to_table
+from kaggle_tools.errors import UserError
+from kaggle_tools.files import write_atomically
+
+
+@dataclass(frozen=True)
+class ConllOptions:
+    """What to convert.
+
+    Attributes:
+        files: CoNLL files, one sentence after the other.
+        output: ``.csv`` or ``.parquet``.
+        word_position: The last character of each word is its place in the word; leave it out.
+        encoding: Of the files.
+        force: Replace the output.
+    """
+
+    files: tuple[Path, ...]
+    output: Path
+    word_position: bool = False
+    encoding: str = "utf-8"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class ConllResult:
+    """What was written.
+
+    Attributes:
+        output: The table: columns id, text and, where there are any, tags.
+        n_rows: Sentences.
+        n_words: Words.
+        longest: Words of the longest sentence.
+        entities: Entity type → how many.
+        n_illegal: Illegal tags, which are kept as they are; training repairs or rejects them.
+    """
+
+    output: Path
+    n_rows: int
+    n_words: int
+    longest: int
+    entities: Mapping[str, int]
+    n_illegal: int
+
+
+def run(options: ConllOptions) -> ConllResult:
+    """Read, join, write.
+
+    Raises:
+        UserError: A file that cannot be read, files with and without tags, an output that exists. Nothing is written.
+    """
+    if options.output.suffix not in (".csv", ".parquet"):
+        raise UserError(f"cannot write '{options.output.suffix}' files", expected=".csv or .parquet")
+    if options.output.exists() and not options.force:
+        raise UserError("the output exists", where=options.output, next="name another, or replace it with --force")
+    sentences = [
+        sentence
+        for path in options.files
+        for sentence in read_conll(path, encoding=options.encoding, word_position=options.word_position)
+    ]
+    if len({sentence.tags is None for sentence in sentences}) > 1:
+        raise UserError("some files have tags and some have none", next="convert them one by one")
+    table = to_table(sentences, prefix=f"{options.files[0].name.split('.')[0]}-")
+    with write_atomically(options.output) as temporary:
+        table.write_csv(temporary) if options.output.suffix == ".csv" else table.write_parquet(temporary)
+    tags = [sentence.tags or () for sentence in sentences]
+    kinds = Counter(kind for row in tags for kind, _, _ in entities(row))
+    lengths = [len(sentence.words) for sentence in sentences]
+    return ConllResult(
+        options.output, len(table), sum(lengths), max(lengths), dict(sorted(kinds.items())), count_illegal(tags)
+    )
