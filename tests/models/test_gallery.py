@@ -51,7 +51,7 @@ def test_the_recipe_trains_and_its_checkpoint_scores_as_it_validated(
         labels = np.stack([(labels == 0).astype(np.int64), labels], axis=1)
     elif ONLY_FOR.get(recipe.head.name) == "token":
         classes, task = ("B-C", "I-C", "O"), "token"
-        labels = np.repeat(labels[:, None], len(texts[0].split(" ")), axis=1)
+        labels = np.repeat(labels[:, None], max(len(text.split(" ")) for text in texts), axis=1)
     result = train_fold(
         recipe, classes, texts, labels, texts[::3], labels[::3], tokenizer,
         folder=tmp_path / "fold0", device="cpu", task=task,
