@@ -1,9 +1,10 @@
-"""Which commands serve which tasks, told in one error before anything is read."""
+"""Which commands and switches serve which tasks, told in one error before anything is read."""
 
 from __future__ import annotations
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from models.recipe import Recipe
 
 _INSTEAD = {
     "multi_group": "`cli score` averages runs, `cli decode RUN` decides the groups jointly, `cli evaluate RUN` reports",
@@ -24,3 +25,15 @@ def require_plain(competition: Competition | None, command: str) -> None:
             expected="a competition with one label column (single_label or multi_label)",
             next=_INSTEAD[competition.task],
         )
+
+
+def refuse_for_tags(recipe: Recipe) -> None:
+    """Refuse switches that would move words away from their tags. Raises `UserError`."""
+    asked = {
+        "[data] cleaning": bool(recipe.data.cleaning),
+        "[augmentation] copies": recipe.augmentation.copies > 0,
+        "[pseudo_labels] run": recipe.pseudo_labels.run is not None,
+    }
+    for name, given in asked.items():
+        if given:
+            raise UserError(f"{name} is not for token tasks: words and tags would part", next="leave it out")

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
+from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import Answers, RunFolder
+from jobs.tasks import refuse_for_tags
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -30,12 +30,9 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
 from kaggle_tools.metrics import Metric, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.tag_predictions import TagPredictions
-from kaggle_tools.tag_rows import split_words
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
-from models.tagged import Tagged
 from models.text.augmentation import read_synonyms
 from models.training.progress import OnProgress
 
@@ -206,24 +203,12 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
     if competition.task == "token":
-        _refuse_for_tags(recipe)
+        refuse_for_tags(recipe)
     if recipe.kind == "transformer":
         from models.inference.device import resolve_device  # imports torch, which a linear run does without
 
         resolve_device(device)
     return metric
-
-
-def _refuse_for_tags(recipe: Recipe) -> None:
-    """What would move words away from their tags, or has no meaning for them."""
-    asked = {
-        "[data] cleaning": bool(recipe.data.cleaning),
-        "[augmentation] copies": recipe.augmentation.copies > 0,
-        "[pseudo_labels] run": recipe.pseudo_labels.run is not None,
-    }
-    for name, given in asked.items():
-        if given:
-            raise UserError(f"{name} is not for token tasks: words and tags would part", next="leave it out")
 
 
 def _fingerprint(recipe: Recipe) -> str:
@@ -259,22 +244,7 @@ def _train_fold(
         "n_pseudo": trained.n_pseudo,
     }
     meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
-    folder.finish_fold(fold, _piece(rows, inside, trained.probs, competition, meta))
-
-
-def _piece(
-    rows: TrainingRows,
-    inside: NDArray[np.int64],
-    found: NDArray[np.float32] | Tagged,
-    competition: Competition,
-    meta: dict[str, str],
-) -> Answers:
-    """A fold's validation rows with what was predicted of them."""
-    ids, labels, folds = rows.ids.gather(inside), rows.labels.gather(inside), rows.folds[inside]
-    if isinstance(found, Tagged):
-        tags = pl.Series("label", split_words(labels), dtype=pl.List(pl.String))
-        return TagPredictions(ids, competition.classes, found.offsets, found.probs, found.codes, tags, folds, meta)
-    return Predictions(ids, competition.classes, found, labels, folds, competition.task, meta)
+    folder.finish_fold(fold, fold_piece(rows, inside, trained.probs, competition, meta))
 
 
 def _conclude(

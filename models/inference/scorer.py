@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.hub import checkpoints_of
 from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
-from models.inference.forward import TokenBudget, is_out_of_memory, run_networks
+from models.inference.forward import TokenBudget, run_networks
 from models.inference.members import (
     Features,
     Group,
@@ -34,6 +34,7 @@ from models.inference.members import (
     group_members,
     load_member,
 )
+from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
 from models.tagging import WordRows
 from models.text.cleaning import clean
@@ -288,16 +289,18 @@ class Scorer:
             assert isinstance(group, NetworkGroup)
             assert isinstance(words, WordRows)
             inverse = prepared.distinct[group.cleaning].inverse
-            offsets, places = _repeat(words.offsets, inverse)
-            outputs = self._tag_group(group, words, _scaled(tick, 1.0 / len(self.groups)))
+            offsets, places = repeat_words(words.offsets, inverse)
+            outputs = tag_group(
+                group, words, self.classes, self.device, self.budget, _scaled(tick, 1 / len(self.groups))
+            )
             for run, probs in _sum_by_run(group.runs, outputs).items():
                 sums[run] = sums[run] + probs[places] if run in sums else probs[places]
-            lengths = words.rows.lengths
-            stats.tokens += int(lengths.sum())
-            stats.computed_tokens += int(lengths.sum()) * len(group.networks)
-            stats.truncated += sum(bool((row < 0).any()) for row in words.first)
-            stats.lost += sum(int((row < 0).sum()) for row in words.first)
-            stats.flop += float(lengths.sum()) * group.flop_per_token
+            n_tokens, unseen = int(words.rows.lengths.sum()), [int((row < 0).sum()) for row in words.first]
+            stats.tokens += n_tokens
+            stats.computed_tokens += n_tokens * len(group.networks)
+            stats.truncated += sum(n > 0 for n in unseen)
+            stats.lost += sum(unseen)
+            stats.flop += n_tokens * group.flop_per_token
         for run, total in sums.items():
             total /= np.float32(self._folds[run])
             if not np.isfinite(total).all():
@@ -305,21 +308,6 @@ class Scorer:
                 raise NonFinite(run, np.unique(np.searchsorted(offsets, bad, side="right") - 1).tolist())
         stats.infer_s = time.perf_counter() - began
         return Scored({run: sums[run] for run in self.runs}, stats, offsets)
-
-    def _tag_group(
-        self, group: NetworkGroup, words: WordRows, tick: Callable[[float], None]
-    ) -> list[NDArray[np.float32]]:
-        """`NetworkGroup.tag` with batches that fit into memory."""
-        longest = int(words.rows.lengths.max(initial=1))
-        while True:
-            try:
-                return group.tag(words, self.classes, self.device, max(1, self.budget.tokens // longest), tick)
-            except (torch.OutOfMemoryError, RuntimeError) as exc:
-                if not is_out_of_memory(exc):
-                    raise
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.budget.halve(longest)
 
     def _shares(self, features: Sequence[Features]) -> list[float]:
         """Each group's share of the work; a linear model counts as a hundredth of all of it."""
@@ -351,14 +339,6 @@ def _distinct(texts: pl.Series) -> DistinctTexts:
     numbered = pl.DataFrame({"text": unique, "n": np.arange(len(unique))})
     joined = pl.DataFrame({"text": texts}).join(numbered, on="text", how="left", maintain_order="left")
     return DistinctTexts(unique, joined["n"].to_numpy())
-
-
-def _repeat(offsets: NDArray[np.int64], inverse: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N + 1,) offsets of rows that repeat distinct ones, and (W,) where each of their words is among the distinct."""
-    lengths = np.diff(offsets)[inverse]
-    repeated = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    places = np.arange(repeated[-1]) - np.repeat(repeated[:-1], lengths) + np.repeat(offsets[:-1][inverse], lengths)
-    return repeated, places
 
 
 def _scaled(tick: Callable[[float], None] | None, share: float) -> Callable[[float], None]:
