@@ -195,7 +195,7 @@ def _loss_with_contrast(
 
 def _logits(source: GradientSource, inputs: tuple[Tensor, Tensor | None, Tensor | None], targets: Tensor) -> Tensor:
     with autocast(source.device, source.bf16):
-        return source.network(*inputs, targets=targets)  # type: ignore[no-any-return]
+        return source.network(*inputs, targets)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
