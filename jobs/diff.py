@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
@@ -298,9 +299,11 @@ def read_texts(competition: Competition | None) -> Texts | None:
     if competition is None or path is None or not path.is_file() or competition.test_id is None:
         return None
     encoding, errors = competition.encoding_of(path)
+    texts = [name for name in (competition.test_text, competition.test_pair) if name is not None]
     try:
         fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-        table = read_table(path, fmt=fmt, columns=[competition.test_id, competition.test_text])
+        table = read_table(path, fmt=fmt, columns=list(dict.fromkeys([competition.test_id, *texts])))
     except UserError:
         return None
-    return Texts(table[competition.test_id], table[competition.test_text].fill_null(""))
+    shown = table.select(pl.concat_str(pl.col(texts).fill_null(""), separator=" ¦ ")).to_series()
+    return Texts(table[competition.test_id], shown)

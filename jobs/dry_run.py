@@ -10,6 +10,7 @@ import polars as pl
 import psutil
 
 from jobs.resolve import Inputs
+from jobs.runner.local import read_texts
 from kaggle_tools.tables import index_file, read_sample
 from models.inference.device import peak_memory
 from models.inference.scorer import Scorer
@@ -54,7 +55,9 @@ def forecast(inputs: Inputs, scorer: Scorer, limit: int | None) -> Forecast:
     indexes = [index_file(Path(f.path), f.format, shard_rows=_MAX_ROWS) for f in inputs.files]
     n_rows = sum(index.n_rows for index in indexes)
     n_rows = n_rows if limit is None else min(limit, n_rows)
-    texts = read_sample(indexes[0].shards[0], inputs.files[0].format, inputs.text_column).head(n_rows)
+    columns = [c for c in (inputs.text_column, inputs.pair_column) if c is not None]
+    frame = read_sample(indexes[0].shards[0], inputs.files[0].format, columns)
+    texts = read_texts(frame, columns)[0].head(n_rows)
     scorer.score(texts.head(_FIRST_ROWS))  # warm-up: memory pools, kernels
     rows = min(_FIRST_ROWS, len(texts))
     while True:

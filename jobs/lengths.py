@@ -20,6 +20,8 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import Recipe, load_recipe
 from models.text.cleaning import clean
+from models.text.forms import Form
+from models.text.pairs import join_texts, split_text
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _STEP = 8  # tensor cores like multiples of it
@@ -132,13 +134,17 @@ def _read(options: LengthsOptions) -> pl.Series:
 
 def _read_column(path: Path, column: str | None, competition: Competition | None) -> pl.Series:
     encoding, errors = competition.encoding_of(path) if competition is not None else ("utf-8", "strict")
+    pair = None
     if column is None:
         if competition is None:
             raise UserError("which column holds the texts?", where=path, next="name it with --text")
         is_test = path.resolve() == competition.path(competition.test)
         column = competition.test_text if is_test else competition.text_column
+        pair = competition.test_pair if is_test else competition.pair_column
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-    return read_table(path, columns=[column], fmt=fmt)[column].fill_null("").alias("text")
+    table = read_table(path, columns=[name for name in (column, pair) if name is not None], fmt=fmt)
+    texts = table[column].fill_null("") if pair is None else join_texts(table[column], table[pair])
+    return texts.alias("text")
 
 
 def _tokens(
@@ -158,7 +164,11 @@ def _tokens(
         tokenizer = make_tokenizer(recipe, texts)
     scratch = encoder is None and recipe is not None and recipe.encoder.scratch is not None
     limit = None if scratch or tokenizer.model_max_length > 10**9 else int(tokenizer.model_max_length)
-    return TextTokenizer(tokenizer, max_length=1 << 30)(texts).lengths, limit
+    # Texts that go through the encoder apart are cut apart: each is measured by itself.
+    apart = recipe is not None and recipe.data.form == "apart"
+    form: Form = "joined" if recipe is None or encoder is not None or apart else recipe.data.form
+    texts = [side for text in texts for side in split_text(text)] if apart else texts
+    return TextTokenizer(tokenizer, max_length=1 << 30, form=form)(texts).lengths, limit
 
 
 def _quantile(lengths: NDArray[np.int64], share: float) -> int:

@@ -29,6 +29,7 @@ from kaggle_tools.tables import read_table, sniff_format
 from models.hub import fingerprint
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
+from models.text.pairs import join_texts
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,13 @@ def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:
     is_test = path == competition.path(competition.test)
     text = competition.test_text if is_test else competition.text_column
     id_column = competition.test_id if is_test else competition.id_column
-    columns = [text] if id_column is None else [id_column, text]
+    pair = competition.test_pair if is_test else competition.pair_column
+    columns = [name for name in (id_column, text, pair) if name is not None]
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
     table = read_table(path, columns=columns, fmt=fmt, id_column=id_column)
     ids = pl.col(id_column) if id_column is not None else pl.int_range(pl.len()).cast(pl.String)
-    return table.select(ids.alias("id"), pl.col(text).fill_null("").alias("text"))
+    texts = table[text].fill_null("") if pair is None else join_texts(table[text], table[pair])
+    return table.select(ids.alias("id"), texts.alias("text"))
 
 
 def labeller(teacher: Teacher | None) -> Callable[[int], PseudoRows | None]:

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import polars as pl
+
 from jobs import status
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
@@ -59,12 +61,18 @@ def _read_texts(competition: Competition, name: str, path: Path) -> Texts:
     if path.is_file() and path.stat().st_size > LARGEST_TABLE:
         raise UserError(f"has {path.stat().st_size / 1e6:,.0f} MB, too many to read them all for a report")
     encoding, errors = competition.encoding_of(path)
-    text = competition.test_text if name == "test" else competition.text_column
+    text, pair = competition.text_column, competition.pair_column
+    if name == "test":
+        text, pair = competition.test_text, competition.test_pair
     label = competition.label_column if name == "train" else None
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-    columns = list(dict.fromkeys([text, *([label] if label else [])]))
+    columns = list(dict.fromkeys(column for column in (text, pair, label) if column is not None))
     table = read_table(path, columns=columns, fmt=fmt, on_bad_row="set-aside")
-    return Texts(name, table[text], table[label] if label else None)
+    texts = table[text]
+    if pair is not None:
+        both = pl.concat_str(pl.col(text, pair).fill_null(""), separator=" ¦ ")
+        texts = table.select(both.alias(text)).to_series()
+    return Texts(name, texts, table[label] if label else None)
 
 
 def read_runs(workspace: Workspace, competition: Competition) -> RunsFound:

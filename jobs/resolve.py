@@ -35,6 +35,7 @@ class InputOptions:
         encoding_errors: ``strict`` or ``replace``.
         separator: Between fields of a CSV.
         quote: Quote character, or ``none``.
+        pair_column: The second text where a row is a pair.
     """
 
     patterns: tuple[str, ...]
@@ -45,6 +46,7 @@ class InputOptions:
     encoding_errors: str | None = None
     separator: str | None = None
     quote: str | None = None
+    pair_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Inputs:
         id_column: None where rows are numbered.
         text_column: What is scored.
         settings: Where each of these came from.
+        pair_column: The second text of a row; None where a row is one text.
     """
 
     files: tuple[InputFile, ...]
     id_column: str | None
     text_column: str
     settings: tuple[Setting, ...]
+    pair_column: str | None = None
 
 
 def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
@@ -126,19 +130,24 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
     text = _choose("text column", asked.text_column, _first(texts, columns), _only_text(columns))
     if text is None:
         raise UserError("which column is the text?", where=paths[0], found=", ".join(columns), next="say --text COLUMN")
+    pairs = (competition.test_pair, competition.pair_column) if competition else ()
+    # A second column that the file lacks is named all the same: the check below says so.
+    pair = _choose("second text column", asked.pair_column, _first(pairs, columns) or next(iter(pairs), None), None)
     ids = (competition.test_id, competition.id_column) if competition else ()
     id_column = _choose("id column", asked.id_column, _first(ids, columns), _first(("id",), columns))
     chosen_id = id_column.value if id_column is not None and not asked.no_id else None
     if chosen_id is None:
         id_column = Setting("id column", "row numbers", "flag" if asked.no_id else "default")
-    for column in (text.value, chosen_id):
+    pair_column = pair.value if pair is not None else None
+    for column in (text.value, pair_column, chosen_id):
         if column is not None and column not in columns:
             raise missing_column(paths[0], column, columns)
     return Inputs(
         files=tuple(InputFile.look(path, fmt) for path, fmt in zip(paths, formats, strict=True)),
         id_column=chosen_id,
         text_column=text.value,
-        settings=tuple(setting for setting in (encoding, errors, text, id_column) if setting is not None),
+        settings=tuple(setting for setting in (encoding, errors, text, pair, id_column) if setting is not None),
+        pair_column=pair_column,
     )
 
 

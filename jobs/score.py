@@ -24,7 +24,7 @@ from jobs.outputs import write_run_predictions, write_submission
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
-from jobs.runner.local import Watch, run_shards
+from jobs.runner.local import Watch, read_texts, run_shards
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
@@ -192,6 +192,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         token_budget=options.token_budget,
         limit=options.limit,
         on_bad_row=options.on_bad_row,
+        pair_column=inputs.pair_column,
     )
     return inputs, scorer, request
 
@@ -247,7 +248,8 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
     gate = None
     if wanted != "fp32" and scorer.flop_per_token > 0:
         request = job.plan.request
-        sample = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_column)
+        frame = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
+        sample, _ = read_texts(frame, request.text_columns)
         if len(sample):  # all rows of the first shard may be set aside: then float32 it is
             sample = sample.gather(_spread(len(sample), scorer.device.type))
             gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)

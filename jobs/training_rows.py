@@ -23,6 +23,9 @@ from kaggle_tools.tables import read_table, sniff_format
 from kaggle_tools.tag_rows import encode_tags, kinds_of_entities, read_tags
 from models.recipe import Recipe
 from models.text.cleaning import clean
+from models.text.entities import find_fault
+from models.text.forms import ENTITY_FORMS
+from models.text.pairs import join_texts
 
 FOLD_FILE = "folds.parquet"
 
@@ -33,7 +36,7 @@ class TrainingRows:
 
     Attributes:
         ids: (N,) String.
-        texts: (N,) String, cleaned.
+        texts: (N,) String, cleaned; pairs as `models.text.pairs` joins them.
         labels: (N,) String as in the file; empty for a multi-label row without labels; for multi_group the groups'
             labels ``<group>:<class>`` joined by ``|``.
         targets: (N,) int64 classes for single_label, (N, C) float32 of 0 and 1 for multi_label, (N, G) int64 classes
@@ -86,7 +89,8 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
-    raw = table["text"].gather(keep)
+    raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
+    _check_entities(recipe, ids, all_texts)
     ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]
     return TrainingRows(
         ids=ids,
@@ -95,14 +99,14 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         targets=targets,
         folds=folds,
         all_texts=all_texts,
-        n_null_texts=raw.null_count(),
+        n_null_texts=n_null,
         n_repaired=n_repaired,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 
 
 def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
-    """Columns ``id``, ``text``, ``label`` and, where folds need it, ``group``."""
+    """Columns ``id``, ``text``, ``is_null`` (of the text), ``label`` and, where folds need it, ``group``."""
     path = competition.path(competition.train)
     if path is None or not competition.label_columns:
         what = "training table" if path is None else "label column"
@@ -112,6 +116,8 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
             next="write it with `cli init --train … --force`",
         )
     columns = {"text": competition.text_column, **{f"label:{name}": name for name in competition.label_columns}}
+    if competition.pair_column is not None:
+        columns["pair"] = competition.pair_column
     if competition.id_column is not None:
         columns["id"] = competition.id_column
     if recipe.folds.group_column is not None:
@@ -121,12 +127,30 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
     if table.is_empty():
         raise UserError("the training table has no rows", where=path)
     table = table.select(pl.col(name).alias(key) for key, name in columns.items())
+    texts = [key for key in ("text", "pair") if key in columns]
+    table = table.with_columns(is_null=pl.any_horizontal(pl.col(texts).is_null()))
+    if competition.pair_column is not None:
+        table = table.with_columns(text=join_texts(table["text"], table["pair"]))
     table = _with_labels(table, competition)
     if competition.task in ("multi_label", "token"):
         table = table.with_columns(pl.col("label").fill_null(""))
     if competition.id_column is None:
         table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
     return table
+
+
+def _check_entities(recipe: Recipe, ids: pl.Series, texts: pl.Series) -> None:
+    """Refuse texts of which the recipe's form cannot tell the entities, with their ids."""
+    if recipe.kind != "transformer" or recipe.data.form not in ENTITY_FORMS:
+        return
+    faults = [(row, fault) for row, text in zip(ids, texts, strict=True) if (fault := find_fault(text)) is not None]
+    if faults:
+        raise UserError(
+            f"{len(faults):,} of {len(ids):,} texts do not mark two entities",
+            first=", ".join(f"{row} ({fault})" for row, fault in faults[:5]),
+            expected="… <e1>…</e1> … <e2>…</e2> … in each, after cleaning",
+            next="mend the table, or set form = 'joined' under [data]",
+        )
 
 
 def _with_labels(table: pl.DataFrame, competition: Competition) -> pl.DataFrame:

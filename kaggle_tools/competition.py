@@ -58,6 +58,8 @@ class Competition:
         encoding_errors: ``strict``, or ``replace`` where the files have bytes outside their encoding.
         test_id_column: Id column of test where it is called otherwise than in train; read `test_id`.
         test_text_column: Text column of test where it is called otherwise than in train; read `test_text`.
+        pair_column: The second text column where a row is a pair of texts; None where it is one text.
+        test_pair_column: That of test where it is called otherwise than in train; read `test_pair`.
         test_encoding: Encoding of test where it is another than that of train; read `encoding_of`.
         test_encoding_errors: The same for `encoding_errors`.
         label_groups: Label column of train → its classes in order; for ``multi_group``, in the file a section
@@ -83,6 +85,8 @@ class Competition:
     encoding_errors: EncodingErrors = "strict"
     test_id_column: str | None = None
     test_text_column: str | None = None
+    pair_column: str | None = None
+    test_pair_column: str | None = None
     test_encoding: str | None = None
     test_encoding_errors: EncodingErrors | None = None
     label_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -101,6 +105,11 @@ class Competition:
     def test_text(self) -> str:
         """Text column of test."""
         return self.test_text_column or self.text_column
+
+    @property
+    def test_pair(self) -> str | None:
+        """Second text column of test; None where a row is one text."""
+        return self.test_pair_column or self.pair_column
 
     def encoding_of(self, path: Path) -> tuple[str, EncodingErrors]:
         """Encoding and how bytes outside it are met, for a file of the competition; any other is read like train."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelError
+from models.text.forms import Form
 
 FILE_NAME = "kaggle_jobs.json"
 VERSION = 1
@@ -35,6 +36,8 @@ class CheckpointSpec:
         head: Name in `models.heads.HEADS`; ``stock`` is the architecture's own classification head.
         head_options: Keyword arguments of that head.
         score: The fold's validation metric, where known.
+        form: Name in `models.text.forms.FORMS`: how a row's text reaches the network.
+        pair: Whether rows are pairs of texts; None where that is not known.
     """
 
     kind: str
@@ -45,6 +48,8 @@ class CheckpointSpec:
     head: str = "stock"
     head_options: dict[str, Any] = field(default_factory=dict)
     score: float | None = None
+    form: Form = "joined"
+    pair: bool | None = None
 
     def save(self, folder: Path) -> None:
         """Write `kaggle_jobs.json` into a checkpoint directory."""

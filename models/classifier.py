@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from models.checkpoint import CheckpointSpec
 from models.depth import reinitialise_top_layers
+from models.enlarge import N_SEGMENTS, make_room_for_entities
 from models.errors import ModelError, did_you_mean
 from models.folders import whole_folder
 from models.heads import HEADS, ONLY_FOR, HeadShape
@@ -30,6 +32,7 @@ from models.label_groups import group_sizes
 from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
 from models.recipe import Recipe, ScratchOptions
 from models.scratch import scratch_config
+from models.text.forms import ENTITY_FORMS
 
 HEAD_FILE = "head.safetensors"
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
@@ -48,13 +51,16 @@ class TextClassifier(nn.Module):
     Args:
         body: A transformers model: with its classification head if `head` is None, else the bare encoder.
         head: A module as `models.heads` describes.
+        form: Of the rows (`models.text.forms`): what token types tell, and to whom.
     """
 
-    def __init__(self, body: Any, head: Any = None) -> None:
+    def __init__(self, body: Any, head: Any = None, form: str = "joined") -> None:
         super().__init__()
         self.body = body
         self.head = head
-        self._takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+        self.form = form
+        self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
+        self.takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
 
     @property
     def encoder(self) -> nn.Module:
@@ -78,21 +84,64 @@ class TextClassifier(nn.Module):
         Args:
             input_ids: (B, T) int64.
             attention_mask: (B, T), nonzero where a token is real; None where all are.
-            token_type_ids: (B, T) int64; None for all zero. Ignored by architectures that have none.
+            token_type_ids: (B, T) int64: as the form of the rows says, types of a pair's texts, the texts that a row
+                has one behind the other, or entities; None for all zero.
             targets: Of the batch, for a head that is shown them in training; others do without.
 
         Returns:
             (B, C), or (B, T, C) with a head for tags.
         """
+        if self.form == "apart":
+            return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
+        types = self._types_of_body(token_type_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self._takes_types and token_type_ids is not None:
-            inputs["token_type_ids"] = token_type_ids
+        if types is not None:
+            inputs["token_type_ids"] = types
         if self.head is None:
             return self.body(**inputs).logits  # type: ignore[no-any-return]
         output = self.body(**inputs, output_hidden_states=self.head.all_layers)
         earlier = output.hidden_states[:-1] if self.head.all_layers else ()
-        shown = {"targets": targets} if self.takes_targets else {}
+        shown: dict[str, Any] = {"targets": targets} if self.takes_targets else {}
+        if getattr(self.head, "reads_segments", False):
+            shown["segments"] = token_type_ids
         return self.head((*earlier, output.last_hidden_state), attention_mask, **shown)  # type: ignore[no-any-return]
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """Vectors of B pairs' texts, in form ``apart``: (2B, D) float32, the first texts first; see `forward`."""
+        assert token_type_ids is not None  # rows of two texts always tell which is which
+        ids, mask = split_pairs(input_ids, attention_mask, token_type_ids, self.body.config.pad_token_id or 0)
+        output = self.body(input_ids=ids, attention_mask=mask)
+        return self.head.embed((output.last_hidden_state,), mask)  # type: ignore[no-any-return]
+
+    def _types_of_body(self, types: Tensor | None) -> Tensor | None:
+        """What of the token types is for the encoder; the rest is for the head."""
+        if types is None or not self.takes_types or self.form in ("marked", "plain"):
+            return None
+        return types
+
+
+def split_pairs(ids: Tensor, mask: Tensor | None, types: Tensor, pad_id: int) -> tuple[Tensor, Tensor | None]:
+    """Rows of two sequences, one behind the other, as twice as many rows of one.
+
+    Args:
+        ids: (B, T) int64.
+        mask: (B, T), nonzero where a token is real; None where all are.
+        types: (B, T): 0 for the tokens of a row's first sequence, 1 for those of its second.
+        pad_id: Fills short rows.
+
+    Returns:
+        (2B, W) ids, first all first sequences, and their (2B, W) int64 mask; None where all are of one length.
+    """
+    real = torch.ones_like(ids) if mask is None else (mask != 0).long()
+    n_second = (types * real).sum(1)
+    n_first = real.sum(1) - n_second
+    lengths = torch.cat([n_first, n_second]).unsqueeze(1)  # (2B, 1)
+    starts = torch.cat([torch.zeros_like(n_first), n_first]).unsqueeze(1)
+    columns = torch.arange(int(lengths.max()), device=ids.device)
+    inside = columns < lengths
+    places = torch.where(inside, starts + columns, 0)
+    split = torch.where(inside, torch.cat([ids, ids]).gather(1, places), pad_id)
+    return split, None if bool(inside.all()) else inside.long()
 
 
 @dataclass(frozen=True)
@@ -127,7 +176,7 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
     else:
         body, head = load_body(AutoModel, folder, config, new_head=False), _load_head(folder, spec, config)
     spec = spec or _conclude_spec(body, tokenizer)
-    return LoadedClassifier(TextClassifier(body, head).eval(), tokenizer, spec)
+    return LoadedClassifier(TextClassifier(body, head, spec.form).eval(), tokenizer, spec)
 
 
 def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, spec: CheckpointSpec) -> None:
@@ -160,14 +209,22 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     config.label2id = {name: i for i, name in enumerate(classes)}
     if task in ("single_label", "multi_label"):  # others transformers does not know
         config.problem_type = f"{task}_classification"
+    if recipe.contrast.generate and scratch is not None:
+        config.max_position_embeddings = 2 * recipe.data.max_length
     _set_dropout(config, recipe.training.dropout, _DROPOUTS)
     if recipe.head.name == "stock":
         _set_dropout(config, recipe.head.options.get("dropout"), _HEAD_DROPOUTS)
         auto: Any = AutoModelForSequenceClassification
     else:
         auto = AutoModel
+    if recipe.data.form == "embedded" and scratch is not None:
+        config.type_vocab_size = N_SEGMENTS
     body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
+    if recipe.data.form in ENTITY_FORMS:
+        make_room_for_entities(body, tokenizer, recipe.data.form)
     limit = position_limit(body)
+    if recipe.contrast.generate:
+        _check_generation(recipe, config, limit)
     if limit is not None and recipe.data.max_length > limit:
         raise ModelError(
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
@@ -176,7 +233,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     head = _make_head(recipe.head.name, recipe.head.options, config, classes, task, recipe.head.dropout_samples)
     if head is not None:
         _hand_over_pooler(body, head)
-    classifier = TextClassifier(body, head)
+    classifier = TextClassifier(body, head, recipe.data.form)
     reinitialise_top_layers(classifier, recipe.encoder.reinit_layers)
     return classifier
 
@@ -212,6 +269,17 @@ def _make_head(
         names=tuple(classes),
     )
     return HEADS[name](shape, **options)
+
+
+def _check_generation(recipe: Recipe, config: Any, limit: int | None) -> None:
+    """Refuse what cannot write one text of a pair from the other, both standing in one sequence."""
+    if config.model_type.startswith("deberta"):
+        raise ModelError("[contrast] generate needs masks that DeBERTa does not take", next="generate = 0")
+    if limit is not None and 2 * recipe.data.max_length > limit:
+        raise ModelError(
+            f"[contrast] generate puts two texts of max_length = {recipe.data.max_length} tokens in one sequence, but "
+            f"the encoder takes {limit} tokens", next=f"max_length = {limit // 2} at most under [data]",
+        )  # fmt: skip
 
 
 def _hand_over_pooler(body: Any, head: nn.Module) -> None:

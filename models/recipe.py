@@ -19,6 +19,7 @@ from models.recipe_options import (
     TRANSFORMER_SECTIONS,
     AdversaryOptions,
     AugmentationOptions,
+    ContrastOptions,
     DataOptions,
     EncoderOptions,
     FoldOptions,
@@ -33,10 +34,12 @@ from models.recipe_options import (
 from models.schema import Place, check_options, read_table
 from models.text.augmentation import AUGMENTATIONS
 from models.text.cleaning import check_steps
+from models.text.forms import ENTITY_FORMS
 
 __all__ = [
     "AdversaryOptions",
     "AugmentationOptions",
+    "ContrastOptions",
     "DataOptions",
     "EncoderOptions",
     "FoldOptions",
@@ -94,6 +97,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
@@ -107,6 +111,36 @@ def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_form(recipe: Recipe, place: Place) -> None:
+    """Whether the form of a row's text, the head and the training that is asked for go together."""
+    from models.heads import ENTITY_HEADS, PAIR_HEADS
+
+    form, head = recipe.data.form, recipe.head.name
+    if (head in PAIR_HEADS) != (form == "apart"):
+        wanted = f"one of {', '.join(PAIR_HEADS)}" if form == "apart" else "form = 'apart' under [data]"
+        raise place.inside("head").error(f"head '{head}' does not go with form = '{form}'", expected=wanted)
+    if head in ENTITY_HEADS and form not in ENTITY_FORMS:
+        raise place.inside("head").error(
+            f"head '{head}' needs to know the entities",
+            expected=f"form = one of {', '.join(ENTITY_FORMS)} under [data]",
+        )
+    if form == "plain" and head not in ENTITY_HEADS:
+        raise place.inside("data").error(
+            f"form = 'plain' hides the entities from head '{head}'", next="form = 'marked', or a head for entities"
+        )
+    if form in ENTITY_FORMS and recipe.augmentation.copies:
+        raise place.inside("augmentation").error("it would tear the marks of entities", next="leave it out")
+    contrast = place.inside("contrast")
+    if recipe.contrast.weight and form != "apart":
+        raise contrast.error("it compares texts that go through the encoder apart", expected="form = 'apart'")
+    if recipe.contrast.generate and not recipe.contrast.weight:
+        raise contrast.error("generate goes with the contrast, whose weight = 0", next="set a weight")
+    if recipe.contrast.alone and not recipe.contrast.weight:
+        raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
+    if recipe.contrast.weight and recipe.training.r_drop:
+        raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
 
 
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from models.schema import Between, to_toml
+from models.text.forms import Form
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class DataOptions:
         max_length: Tokens a row at most, special tokens included.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
         limit: Train on so many rows, drawn at random by `seed`; None for all.
+        form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
         illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
             ``reject`` stops and tells where.
     """
@@ -67,6 +69,7 @@ class DataOptions:
     max_length: Annotated[int, Between(4)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
+    form: Form = "joined"
     illegal_tags: Literal["repair", "reject"] = "repair"
 
 
@@ -117,6 +120,25 @@ class LossOptions:
     class_weights: Literal["none", "balanced"] = "none"
     options: dict[str, Any] = field(default_factory=dict)
     group_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContrastOptions:
+    """`[contrast]`: texts that say the same are drawn together, all others of a batch apart; for heads that compare.
+
+    Attributes:
+        weight: Of this loss beside that of the labels; 0: none.
+        scale: Cosines are multiplied by it before the softmax.
+        positive: Class of the pairs that say the same; None: the last class.
+        alone: Only this loss trains the encoder; that of the labels the head alone, as in SimBERT.
+        generate: Weight of writing each text of such a pair from the other, the rest of SimBERT; 0: none.
+    """
+
+    weight: Annotated[float, Between(0.0)] = 0.0
+    scale: Annotated[float, Between(0.1)] = 30.0
+    positive: str | None = None
+    alone: bool = False
+    generate: Annotated[float, Between(0.0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -230,7 +252,7 @@ class TrainingOptions:
 
 
 # Sections that only one kind of run has.
-TRANSFORMER_SECTIONS = ("encoder", "head", "loss", "sampler", "adversary", "augmentation", "training")
+TRANSFORMER_SECTIONS = ("encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "training")
 LINEAR_SECTIONS = ("linear",)
 
 
@@ -242,7 +264,7 @@ class Recipe:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout.
-        encoder, head, loss, sampler, adversary, augmentation, training: For ``transformer``.
+        encoder, head, loss, contrast, sampler, adversary, augmentation, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -255,6 +277,7 @@ class Recipe:
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
     loss: LossOptions = LossOptions()
+    contrast: ContrastOptions = ContrastOptions()
     sampler: SamplerOptions = SamplerOptions()
     adversary: AdversaryOptions = AdversaryOptions()
     augmentation: AugmentationOptions = AugmentationOptions()

@@ -23,11 +23,13 @@ def init(
     name: Annotated[str | None, option("--name", help="Of the competition; default: the folder's name.")] = None,
     slug: Annotated[str | None, option("--slug", help="Its name in its Kaggle address.")] = None,
     task: Annotated[
-        Literal["single_label", "multi_label", "multi_group", "token"] | None, option("--task", help="Labels a row.")
+        Literal["single_label", "multi_label", "multi_group", "token", "pair", "relation"] | None,
+        option("--task", help="What is asked of a row."),
     ] = None,
     metric: Annotated[str | None, option("--metric", help="What answers are scored by, such as macro_f1.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
     text: Annotated[str | None, option("--text", help="Column that is classified.")] = None,
+    pair: Annotated[str | None, option("--pair", help="Column of the second text, where rows are pairs.")] = None,
     label: Annotated[
         list[str] | None,
         option("--label", help="Column of labels in the training table; again for linked label groups."),
@@ -49,7 +51,9 @@ def init(
 
     names = tuple(classes.split(",")) if classes else ()
     one, several = (label[0], ()) if label and len(label) == 1 else (None, tuple(label or ()))
-    overrides = Overrides(name, slug, task, metric, id_column, text, one, names, encoding, submission_format, several)
+    overrides = Overrides(
+        name, slug, task, metric, id_column, text, one, names, encoding, submission_format, several, pair
+    )
     options = command.InitOptions(train, test, sample, overrides, force=force)
     emit(command.run(options), render_init, as_json=as_json, quiet=quiet)
 

@@ -34,6 +34,7 @@ def score(
         ),
     ] = None,
     text: Annotated[str | None, option("--text", help="Column that is scored.")] = None,
+    pair: Annotated[str | None, option("--pair", help="Column of the second text, where rows are pairs.")] = None,
     id_column: Annotated[str | None, option("--id", help="Column of ids.")] = None,
     no_id: Annotated[bool, option("--no-id", help="Number the rows, from 0, instead.")] = False,
     encoding: Annotated[str | None, option("--encoding", help="Of the input, such as gb18030.")] = None,
@@ -82,7 +83,7 @@ def score(
     from models.inference.gate import GateBounds
 
     options = command.ScoreOptions(
-        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote),
+        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair),
         models=tuple(model or ()),
         output=output,
         on_bad_row=on_bad_row,

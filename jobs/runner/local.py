@@ -10,12 +10,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -29,6 +29,8 @@ from kaggle_tools.tables import BadRow, ShardReader
 from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
 from models.inference.scorer import NonFinite, Prepared, Scored, Scorer, ShardStats
+from models.inference.tokens import UnusableTexts
+from models.text.pairs import join_texts
 
 TEXT = "text"  # second column of a part whose words have tags, so that entities can be shown
 
@@ -111,7 +113,7 @@ class _Reader:
         if self._reader is None or task.file != self._file:
             if self._reader is not None:
                 self._reader.close()  # of thousands of files only one is open
-            columns = list(dict.fromkeys(c for c in (request.id_column, request.text_column) if c is not None))
+            columns = list(dict.fromkeys(c for c in (request.id_column, *request.text_columns) if c is not None))
             self._reader = self._stack.enter_context(
                 ShardReader(
                     request.inputs[task.file].format,
@@ -128,14 +130,26 @@ class _Reader:
             ids = pl.Series("row", self._first_rows[task.index] + positions).cast(pl.String)
         else:
             ids = frame[request.id_column]
-        texts = frame[request.text_column]
-        shard = _Shard(task, ids, texts, table.bad_rows, texts.null_count(), table.n_replaced)
+        texts, n_null = read_texts(frame, request.text_columns)
+        shard = _Shard(task, ids, texts, table.bad_rows, n_null, table.n_replaced)
         shard.seconds["read"] = time.perf_counter() - began
         return shard
 
 
+def read_texts(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.Series, int]:
+    """(N,) texts, or pairs joined to one column, and how many rows have a null among theirs."""
+    n_null = int(frame.select(pl.any_horizontal(pl.col(list(columns)).is_null()).sum()).item())
+    first = frame[columns[0]]
+    return (first if len(columns) == 1 else join_texts(first, frame[columns[1]])), n_null
+
+
 def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
-    shard.prepared = scorer.prepare(shard.texts)
+    try:
+        shard.prepared = scorer.prepare(shard.texts)
+    except UnusableTexts as exc:
+        ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
+        details: dict[str, Any] = {**exc.details, "where": shard.task.shard.path}
+        raise UserError(f"{exc.summary}: rows {ids}", **details) from exc
     shard.seconds["prepare"] = shard.prepared.seconds
     return shard
 

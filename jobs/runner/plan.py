@@ -50,6 +50,7 @@ class Request:
         token_budget: Tokens in a batch, or None for the device's default.
         limit: Rows at most, or None for all.
         on_bad_row: ``fail`` or ``set-aside``.
+        pair_column: The second text of a row; None where a row is one text.
     """
 
     inputs: tuple[InputFile, ...]
@@ -62,6 +63,12 @@ class Request:
     token_budget: int | None
     limit: int | None
     on_bad_row: Literal["fail", "set-aside"]
+    pair_column: str | None = None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The column of texts, or both of pairs."""
+        return (self.text_column,) if self.pair_column is None else (self.text_column, self.pair_column)
 
     @property
     def stem(self) -> str:
@@ -72,7 +79,7 @@ class Request:
     @property
     def key(self) -> str:
         """Digest of what was asked, without the state of inputs and models: the same for a job and its successor."""
-        return digest([f.path for f in self.inputs], self.id_column, self.text_column, sorted(self.models), self.limit)
+        return digest([f.path for f in self.inputs], self.id_column, self.text_columns, sorted(self.models), self.limit)
 
     def job_id(self, salt: str = "") -> str:
         """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""

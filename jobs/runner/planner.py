@@ -118,7 +118,7 @@ def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[s
 def _index(request: Request, number: int, shard_rows: int) -> FileIndex:
     file = request.inputs[number]
     index = index_file(Path(file.path), file.format, shard_rows=shard_rows)
-    require_columns(index, [c for c in (request.id_column, request.text_column) if c is not None])
+    require_columns(index, [c for c in (request.id_column, *request.text_columns) if c is not None])
     require_rows(index)
     if request.on_bad_row == "fail":
         require_even_rows(index)

@@ -32,6 +32,8 @@ def render_score(result: ScoreResult, console: Console) -> None:
             "tokens", f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
         )
         grid.add_row("truncated", f"{int(totals['truncated']):,} texts lost {count(totals['lost'])} tokens")
+    if totals.get("rescued"):
+        grid.add_row("entities", f"{int(totals['rescued']):,} texts were cut around their entities, which kept them")
     grid.add_row("stage seconds", f"prepare {totals['prepare_s']:.1f}, infer {totals['infer_s']:.1f}")
     if totals["null_texts"]:
         grid.add_row("empty", f"{int(totals['null_texts']):,} rows without text were scored as empty text")

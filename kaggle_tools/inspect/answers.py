@@ -14,14 +14,19 @@ from kaggle_tools.inspect.files import File
 from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import metric_for
 
+# Tasks by what is read; what is answered is one label a row.
+ONE_LABEL = {"pair": "one label a pair of texts", "relation": "one label a text that marks two entities"}
+
 _IMBALANCED = 1.5
 _MOST_NUMBERS = 50
 
 
 def conclude_task(labels: pl.Series | None, asked: str | None) -> tuple[Task, str]:
     """``multi_label`` where labels are joined by ``|``."""
+    if asked in ONE_LABEL:
+        return "single_label", f"asked for: {ONE_LABEL[asked]}"
     if asked is not None:
-        return _one_of(asked, TASKS, "task"), "asked for"  # type: ignore[return-value]
+        return _one_of(asked, (*TASKS, *ONE_LABEL), "task"), "asked for"  # type: ignore[return-value]
     n_joined = 0 if labels is None else int(labels.str.contains("|", literal=True).sum())
     if labels is None:
         return "single_label", "no train file to tell; --task multi_label otherwise"

@@ -25,6 +25,8 @@ TEXT_NAMES = (
     "文本",
     "正文",
 )
+PAIR_STEMS = ("sentence", "sent", "question", "text", "query", "title", "phrase", "string", "s", "q")
+PAIR_NAMES = (("premise", "hypothesis"), ("sentence", "question"), ("question", "sentence"), ("query", "title"))
 SURE_LABEL_NAMES = ("label", "labels", "target", "y")
 LABEL_NAMES = (
     *("class", "classes", "category", "sentiment", "emotion", "author", "group", "tag", "tags", "topic", "rating"),
@@ -168,6 +170,29 @@ def text_column(file: File, skip: set[str], asked: str | None) -> Choice:
         raise _several(file, "text", ranked, "--text")
     name = "called like text" if exactly or called else "the longest values"
     return Choice(ranked[0], f"{name}, {mean:,.0f} characters on average")
+
+
+def pair_columns(files: Sequence[File], skip: set[str]) -> tuple[str, str] | None:
+    """Two columns that all files have and that are called like the two texts of a pair; None where there are none.
+
+    Such as sentence1 and sentence2, question_1 and question_2, text_a and text_b.
+    """
+    common = [name for name in files[0].columns if name not in skip and all(name in f.columns for f in files)]
+    lower = {name.lower(): name for name in common}
+    for first in lower:
+        for one, other in (("1", "2"), ("a", "b")):
+            stem = first.removesuffix(one).rstrip("_ ")
+            second = first.removesuffix(one) + other
+            if first.endswith(one) and stem in PAIR_STEMS and second in lower:
+                return lower[first], lower[second]
+    return next(((lower[a], lower[b]) for a, b in PAIR_NAMES if a in lower and b in lower), None)
+
+
+def asked_pair(files: Sequence[File], column: str) -> str:
+    """The second text column that was asked for; all files must have it. Raises `UserError`."""
+    for file in files:
+        _asked_column(file, column, "--pair")
+    return column
 
 
 def _several(file: File, what: str, candidates: Sequence[str], flag: str) -> UserError:

@@ -23,7 +23,8 @@ class Overrides:
     Attributes:
         name: Of the competition; default: the folder's name.
         slug: Its name in its Kaggle address.
-        task: ``single_label``, ``multi_label`` or ``multi_group``.
+        task: ``single_label``, ``multi_label`` or ``multi_group``, or what has one label a row as well: ``pair``,
+            ``relation``.
         metric: A name or alias in `kaggle_tools.metrics`.
         id_column: Of test, or of train where there is no test.
         text_column: Of train and test.
@@ -32,6 +33,7 @@ class Overrides:
         encoding: Of the files that are not UTF-8.
         submission_format: ``labels`` or ``probabilities``.
         label_columns: Several of train, a label group each: then the task is ``multi_group``.
+        pair_column: The second text of a row, of train and test.
     """
 
     name: str | None = None
@@ -45,6 +47,7 @@ class Overrides:
     encoding: str | None = None
     submission_format: str | None = None
     label_columns: tuple[str, ...] = ()
+    pair_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class _Columns:
     label: str | None
     train_text: str | None
     test_text: str | None
+    pair: str | None
 
 
 def conclude(
@@ -154,8 +158,34 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
         choice = columns.label_column(files.train, files.test, answers_asked, ids | texts, asked.label_column)
         label = choice.column
         reasons.append(Reason("label_column", _shown(label), choice.why))
-    train_text, test_text = _find_texts(files, ids | labels | ({label} if label else set()), asked, reasons)
-    return _Columns(train_id, test_id, submission_id, label, train_text, test_text)
+    others = ids | labels | ({label} if label else set())
+    pair = _find_pair(files, others, asked, reasons)
+    if pair is not None and asked.text_column is None and pair[0] is not None:
+        reasons.append(Reason("text_column", pair[0], "called like the first text of a pair"))
+        train_text: str | None = pair[0]
+        test_text: str | None = pair[0]
+    else:
+        train_text, test_text = _find_texts(files, others | ({pair[1]} if pair else set()), asked, reasons)
+    return _Columns(train_id, test_id, submission_id, label, train_text, test_text, pair[1] if pair else None)
+
+
+def _find_pair(files: _Files, skip: set[str], asked: Overrides, reasons: list[Reason]) -> tuple[str | None, str] | None:
+    """Both text columns where a row is a pair of texts; of these the first is None where it is still to be found."""
+    given = [file for file in (files.train, files.test) if file is not None]
+    if asked.pair_column is not None:
+        reasons.append(Reason("pair_column", columns.asked_pair(given, asked.pair_column), "asked for"))
+        return asked.text_column, asked.pair_column
+    found = columns.pair_columns(given, skip) if asked.text_column is None else None
+    if found is not None:
+        reasons.append(
+            Reason("pair_column", found[1], f"a second text beside '{found[0]}'; --text alone says otherwise")
+        )
+    elif asked.task == "pair":
+        raise UserError(
+            "no two columns are called like the two texts of a pair", found=", ".join(given[0].columns),
+            next="name both: --text COLUMN --pair COLUMN",
+        )  # fmt: skip
+    return found
 
 
 def _find_ids(files: _Files, asked: Overrides, reasons: list[Reason]) -> tuple[str | None, str | None, str | None]:
@@ -208,6 +238,8 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
     if asked.label_columns:
         return _find_groups(files, values, asked, reasons)
     task, why_task = answers.conclude_task(labels, asked.task)
+    if found.pair is not None:
+        why_task += ", for each pair of texts"
     classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
     if task == "token":
         answers.check_bio(classes)
@@ -260,6 +292,7 @@ def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overri
         id_column=id_column,
         text_column=text,
         label_column=found.label,
+        pair_column=found.pair,
         classes=answer.classes,
         train=_relative(files.train, root),
         test=_relative(files.test, root),

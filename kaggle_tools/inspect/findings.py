@@ -16,14 +16,14 @@ def find(competition: Competition, train: File | None, test: File | None, sample
     found: list[str] = []
     if train is not None:
         found += _of_labels(competition, train)
-        found += _of_rows("train", train, competition.text_column, competition.id_column)
+        found += _of_rows("train", train, competition.text_column, competition.pair_column, competition.id_column)
     if test is not None:
-        found += _of_rows("test", test, competition.test_text, competition.test_id)
+        found += _of_rows("test", test, competition.test_text, competition.test_pair, competition.test_id)
     if train is not None and test is not None:
-        seen = train.frame[competition.text_column].drop_nulls().implode()
-        n_seen = int(test.frame[competition.test_text].is_in(seen).sum())
+        seen = _texts(train, competition.text_column, competition.pair_column).drop_nulls().implode()
+        n_seen = int(_texts(test, competition.test_text, competition.test_pair).is_in(seen).sum())
         if n_seen:
-            found.append(f"{n_seen:,} texts of test are in train too")
+            found.append(f"{n_seen:,} {_what(competition.pair_column)} of test are in train too")
     if test and sample and competition.test_id in test.columns and competition.submission_id in sample.columns:
         found += _of_ids(test.frame[competition.test_id], sample.frame[competition.submission_id])
     return tuple(found)
@@ -56,23 +56,54 @@ def _of_labels(competition: Competition, train: File) -> Iterator[str]:
         yield f"{sum(foreign.values()):,} labels of train are no class: {first}"
 
 
-def _of_rows(role: str, file: File, text_column: str, id_column: str | None) -> Iterator[str]:
-    text = file.frame[text_column]
+def _texts(file: File, text_column: str, pair_column: str | None) -> pl.Series:
+    """(N,) texts; of pairs both as one, null where neither is there."""
+    if pair_column is None:
+        return file.frame[text_column]
+    both = pl.concat_str(text_column, pair_column, separator="\n", ignore_nulls=True)
+    neither = pl.col(text_column).is_null() & pl.col(pair_column).is_null()
+    return file.frame.select(pl.when(neither).then(None).otherwise(both).alias("pair")).to_series()
+
+
+def _what(pair_column: str | None) -> str:
+    return "texts" if pair_column is None else "pairs"
+
+
+def _marks_two_entities(text: pl.Series) -> bool:
+    marks = [text.str.contains(mark, literal=True) for mark in ("<e1>", "</e1>", "<e2>", "</e2>")]
+    return bool(len(text)) and all(bool(found.all()) for found in marks)
+
+
+def _of_rows(role: str, file: File, text_column: str, pair_column: str | None, id_column: str | None) -> Iterator[str]:
+    text, what = _texts(file, text_column, pair_column), _what(pair_column)
     yield f"{role}: {len(text):,} rows"
     if file.bad_rows:
         row = file.bad_rows[0]
         yield f"{len(file.bad_rows):,} rows of {role} cannot be read; the first is in line {row.line:,}: {row.reason}"
     empty = int((text.fill_null("").str.strip_chars() == "").sum())
     if empty:
-        yield f"{empty:,} texts of {role} are empty"
+        yield f"{empty:,} {what} of {role} are empty"
     full = text.drop_nulls()
     again = len(full) - full.n_unique()
     if again:
-        yield f"{again:,} texts of {role} repeat an earlier one"
+        yield f"{again:,} {what} of {role} repeat an earlier one"
+    if pair_column is not None:
+        yield from _of_pairs(role, file.frame[text_column], file.frame[pair_column])
+    elif _marks_two_entities(full):
+        yield f"each text of {role} marks two entities: recipes/relation-*.toml read them"
     if id_column in file.columns:  # rows of test may be numbered where those of train have ids
         ids = file.frame[id_column].fill_null("").str.strip_chars()
         if ids.n_unique() != len(ids):
             yield f"{len(ids) - ids.n_unique():,} ids of {role} repeat an earlier one"
+
+
+def _of_pairs(role: str, first: pl.Series, second: pl.Series) -> Iterator[str]:
+    one_empty = sum(int((side.fill_null("").str.strip_chars() == "").sum()) for side in (first, second))
+    if one_empty:
+        yield f"{one_empty:,} texts in pairs of {role} are empty"
+    alike = int((first == second).sum())
+    if alike:
+        yield f"{alike:,} pairs of {role} are one text twice"
 
 
 def _of_ids(test: pl.Series, sample: pl.Series) -> Iterator[str]:

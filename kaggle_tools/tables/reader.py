@@ -136,10 +136,10 @@ def read_table(
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
 
-def read_sample(shard: Shard, fmt: TableFormat, column: str) -> pl.Series:
-    """One column of a shard, String, bad rows left out: rows to measure on, where it does not matter which."""
-    with ShardReader(fmt, [column], id_column=None, on_bad_row="set-aside") as reader:
-        return reader.read(shard).frame[column]
+def read_sample(shard: Shard, fmt: TableFormat, columns: Sequence[str]) -> pl.DataFrame:
+    """Columns of a shard, String, bad rows left out: rows to measure on, where it does not matter which."""
+    with ShardReader(fmt, list(columns), id_column=None, on_bad_row="set-aside") as reader:
+        return reader.read(shard).frame.select(columns)
 
 
 def read_columns(path: Path, fmt: TableFormat) -> tuple[str, ...]:

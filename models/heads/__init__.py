@@ -9,6 +9,8 @@ A head is a function from a `HeadShape` and keyword options (its section of the 
              that ``hidden[-1]`` always is the last layer
     mask     (B, T), nonzero where a token is real; None where all are. Real tokens come first in a row
 
+Heads of `models.heads.entities` are also told which tokens are the entities; those of `models.heads.pairs` get 2B rows,
+the first texts of B pairs and then the second ones.
 A head that has `takes_targets` is called with the batch's targets besides, in training.
 """
 
@@ -19,7 +21,9 @@ from collections.abc import Callable
 from torch import nn
 
 from models.heads.convolutional import conv, rnn_conv, textcnn
+from models.heads.entities import entity_spans, entity_starts
 from models.heads.linked import linked
+from models.heads.pairs import cosine, siamese
 from models.heads.pooled import (
     HeadShape,
     attention,
@@ -35,7 +39,7 @@ from models.heads.pooled import (
 from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
 from models.heads.tagging import crf, tags
 
-__all__ = ["HEADS", "ONLY_FOR", "HeadShape"]
+__all__ = ["ENTITY_HEADS", "HEADS", "ONLY_FOR", "PAIR_HEADS", "HeadShape"]
 
 
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
@@ -71,7 +75,15 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "textcnn": textcnn,
     "conv": conv,
     "rnn_conv": rnn_conv,
+    "entity_starts": entity_starts,
+    "entity_spans": entity_spans,
+    "cosine": cosine,
+    "siamese": siamese,
     "linked": linked,
     "tags": tags,
     "crf": crf,
 }
+
+# What is made of texts in a form of their own; every other head takes any form but "apart".
+PAIR_HEADS = ("cosine", "siamese")
+ENTITY_HEADS = ("entity_starts", "entity_spans")

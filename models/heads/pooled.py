@@ -35,7 +35,7 @@ class HeadShape:
     names: tuple[str, ...] = ()
 
 
-Pool = Callable[[tuple[Tensor, ...], Tensor | None], Tensor]
+Pool = Callable[..., Tensor]  # (hidden, mask) -> (B, width); (hidden, mask, segments) for heads that read these
 
 
 class PooledHead(nn.Module):
@@ -47,9 +47,21 @@ class PooledHead(nn.Module):
         width: Of what `pool` gives.
         dropout: On the pooled vector.
         all_layers: Whether `pool` reads more than the last layer.
+        reads_segments: Whether `pool` is told which token belongs to which entity (`models.heads.entities`).
     """
 
-    def __init__(self, pool: Pool, shape: HeadShape, *, width: int, dropout: float, all_layers: bool = False) -> None:
+    apart = False
+
+    def __init__(
+        self,
+        pool: Pool,
+        shape: HeadShape,
+        *,
+        width: int,
+        dropout: float,
+        all_layers: bool = False,
+        reads_segments: bool = False,
+    ) -> None:
         super().__init__()
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
@@ -57,11 +69,13 @@ class PooledHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
         self.all_layers = all_layers
+        self.reads_segments = reads_segments
         self.samples = shape.dropout_samples
 
-    def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None, segments: Tensor | None = None) -> Tensor:
         """(B, C) logits."""
-        pooled = self.pool(hidden, mask).to(self.classifier.weight.dtype)  # (B, width)
+        extra = (segments,) if self.reads_segments else ()
+        pooled = self.pool(hidden, mask, *extra).to(self.classifier.weight.dtype)  # (B, width)
         if not self.training or self.samples == 1:
             logits: Tensor = self.classifier(self.dropout(pooled))
             return logits

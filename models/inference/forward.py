@@ -54,7 +54,7 @@ def run_networks(
     """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
 
     Args:
-        networks: M modules with ``forward(input_ids, attention_mask) -> logits (B, C)``, on `device`.
+        networks: M modules with ``forward(input_ids, attention_mask[, token_type_ids]) -> logits (B, C)``, on `device`.
         tokens: Token ids of the rows.
         device: Where the networks are.
         budget: Batch size; halved and remembered when memory runs out.
@@ -94,10 +94,14 @@ def _run(
     with torch.inference_mode():
         # The whole shard goes over once; batches are gathered from it there, so the loop below never waits.
         ids, offsets = _send(tokens.ids, device), _send(tokens.offsets, device)
+        types = None if tokens.types is None else _send(tokens.types, device)
         for batch in batches:
             rows = _send(batch.rows, device)
             input_ids, mask = _gather(ids, offsets, rows, batch, tokens.pad_id)
-            logits = [network(input_ids=input_ids, attention_mask=mask).float() for network in networks]  # M x (B, C)
+            inputs = {"input_ids": input_ids, "attention_mask": mask}
+            if types is not None:
+                inputs["token_type_ids"] = _gather(types, offsets, rows, batch, 0)[0]
+            logits = [network(**inputs).float() for network in networks]  # M x (B, C)
             if not outputs:
                 outputs = [torch.empty(n, part.shape[1], device=device) for part in logits]
             for output, part in zip(outputs, logits, strict=True):

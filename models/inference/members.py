@@ -1,7 +1,7 @@
 """The models of a job: one member a checkpoint, grouped by what they can share.
 
-Members with the same cleaning, tokenizer and maximum length form a `NetworkGroup` and see the same batches; linear
-models with the same vectorizer form a `LinearGroup` and see the same TF-IDF rows.
+Members with the same cleaning, tokenizer, maximum length and form of a row make a `NetworkGroup` and see the same
+batches; linear models with the same vectorizer form a `LinearGroup` and see the same TF-IDF rows.
 """
 
 from __future__ import annotations
@@ -46,20 +46,21 @@ class Member:
 
 
 class NetworkGroup:
-    """Networks that share cleaning, tokenizer and maximum length."""
+    """Networks that share cleaning, tokenizer, maximum length and the form of a row."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.cleaning = members[0].spec.cleaning
+        self.form = members[0].spec.form
         self.featurise: Callable[[Sequence[str]], Tokens | WordRows] = (
             partial(align_words, members[0].tokenizer, max_length=members[0].max_length)
             if members[0].spec.task == "token"
-            else TextTokenizer(members[0].tokenizer, members[0].max_length)
+            else TextTokenizer(members[0].tokenizer, members[0].max_length, self.form)
         )
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
         length = min(_FLOP_LENGTH, members[0].max_length)
-        self.flop_per_token = sum(_flop_per_token(network, length) for network in self.networks)
+        self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
     def reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits."""
@@ -183,13 +184,16 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
         identity = hashlib.blake2b(member.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     else:
         identity = member.source
-    return ("network", member.spec.cleaning, identity, member.max_length)
+    return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
 
 
-def _flop_per_token(network: nn.Module, length: int) -> float:
+def _flop_per_token(network: nn.Module, length: int, form: str) -> float:
     """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
     ids = torch.ones(1, length, dtype=torch.long)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        network(input_ids=ids, attention_mask=None)
+        if form == "apart":  # two sequences of half the length
+            network(input_ids=ids, attention_mask=None, token_type_ids=torch.arange(length)[None] * 2 // length)
+        else:
+            network(input_ids=ids, attention_mask=None)
     return counter.get_total_flops() / length

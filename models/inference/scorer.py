@@ -35,9 +35,10 @@ from models.inference.members import (
     load_member,
 )
 from models.inference.tag_shard import repeat_words, tag_group
-from models.inference.tokens import Tokens
+from models.inference.tokens import Tokens, UnusableTexts
 from models.tagging import WordRows
 from models.text.cleaning import clean
+from models.text.pairs import Text, are_pairs, as_series
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ShardStats:
         padding: Tokens of these that were padding.
         truncated: Rows longer than a tokenizer's limit.
         lost: Tokens that these rows lost.
+        rescued: Rows of which a cut at the end would have lost an entity.
         flop: Floating-point operations of the networks.
         prepare_s: Seconds of cleaning, finding distinct texts, tokenising.
         infer_s: Seconds of inference.
@@ -87,6 +89,7 @@ class ShardStats:
     padding: int = 0
     truncated: int = 0
     lost: int = 0
+    rescued: int = 0
     flop: float = 0.0
     prepare_s: float = 0.0
     infer_s: float = 0.0
@@ -181,19 +184,24 @@ class Scorer:
         self.precision = name
         self._place(PRECISIONS[name])
 
-    def score(self, texts: Sequence[str | None] | pl.Series) -> dict[str, NDArray[np.float32]]:
+    def score(self, texts: Sequence[Text] | pl.Series) -> dict[str, NDArray[np.float32]]:
         """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text.
 
-        Where words have tags, (W, C) of the words of all texts, one text after the other.
+        Pairs are given as tuples, or as `models.text.pairs` joins them. Where words have tags, (W, C) of the words of
+        all texts, one text after the other.
+
+        Raises:
+            UnusableTexts: Pairs where one text is read or the reverse, or entities that are not marked.
         """
         return self.infer(self.prepare(texts)).probs
 
-    def prepare(self, texts: Sequence[str | None] | pl.Series) -> Prepared:
-        """The part that needs no device: clean, find distinct texts, tokenise."""
+    def prepare(self, texts: Sequence[Text] | pl.Series) -> Prepared:
+        """The part that needs no device: clean, find distinct texts, tokenise. Raises as `score`."""
         began = time.perf_counter()
-        series = pl.Series("text", texts, dtype=pl.String).fill_null("")
+        series = as_series(texts)
+        self._check_pairs(series)
         distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
-        features = [group.featurise(distinct[group.cleaning].texts.to_list()) for group in self.groups]
+        features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
         return Prepared(len(series), distinct, features, time.perf_counter() - began)
 
     def infer(self, prepared: Prepared, tick: Callable[[float], None] | None = None) -> Scored:
@@ -245,10 +253,30 @@ class Scorer:
         stats.padding += (computed - features.ids.size) * len(group.networks)
         stats.truncated += features.n_truncated
         stats.lost += features.n_lost
+        stats.rescued += features.n_rescued
         stats.flop += computed * group.flop_per_token
         sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
         synchronise(self.device)
         return {run: total.cpu().numpy() for run, total in sums.items()}
+
+    def _check_pairs(self, texts: pl.Series) -> None:
+        """Refuse pairs for models of one text, and the reverse."""
+        pairs = are_pairs(texts)
+        for group in self.groups:
+            for member in group.members:
+                if len(texts) and member.spec.pair not in (None, pairs):
+                    wanted = "pairs of texts" if member.spec.pair else "one text a row"
+                    raise UnusableTexts(
+                        f"run '{member.run}' reads {wanted}", list(range(len(texts))), where=member.source,
+                        next="a second text column is named with --pair, or in competition.toml: pair_column",
+                    )  # fmt: skip
+
+    def _featurise(self, group: Group, distinct: DistinctTexts) -> Features:
+        try:
+            return group.featurise(distinct.texts.to_list())
+        except UnusableTexts as exc:
+            exc.rows = np.flatnonzero(np.isin(distinct.inverse, exc.rows)).tolist()
+            raise
 
     def _infer_tags(
         self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float

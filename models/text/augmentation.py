@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ModelError
+from models.text.pairs import SEPARATOR, split_text
 
 Units = list[str]
 Synonyms = Mapping[str, Sequence[str]]
@@ -74,7 +75,7 @@ def augment(
     generator: np.random.Generator,
     synonyms: Synonyms | None = None,
 ) -> list[str]:
-    """Each text once, changed by one of the steps, drawn at random.
+    """Each text once, changed by one of the steps, drawn at random; of a pair each of the two texts.
 
     Args:
         texts: Cleaned texts.
@@ -83,7 +84,10 @@ def augment(
         generator: Source of all choices.
         synonyms: Words and what may stand in their place.
     """
-    return [_augment(text, steps, rate, generator, synonyms or {}) for text in texts]
+    return [
+        SEPARATOR.join(_augment(part, steps, rate, generator, synonyms or {}) for part in split_text(text))
+        for text in texts
+    ]
 
 
 def read_synonyms(path: Path) -> dict[str, tuple[str, ...]]:

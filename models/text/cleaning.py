@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from models.errors import ModelError, did_you_mean
+from models.text.pairs import are_pairs, join_texts, split_texts
 
 PLACEHOLDER = "[empty]"
 
@@ -125,10 +126,10 @@ def check_steps(steps: Sequence[str]) -> None:
 
 
 def clean(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
-    """Apply steps in order.
+    """Apply steps in order; to each text of a pair by itself.
 
     Args:
-        texts: (N,) String; null counts as empty.
+        texts: (N,) String; null counts as empty. Pairs as `models.text.pairs` joins them.
         steps: Names in `STEPS`.
 
     Returns:
@@ -138,6 +139,13 @@ def clean(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
         ModelError: Unknown step.
     """
     check_steps(steps)
+    if are_pairs(texts):
+        first, second = (_cleaned(side, steps) for side in split_texts(texts))
+        return join_texts(first, second).alias(texts.name)
+    return _cleaned(texts, steps)
+
+
+def _cleaned(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     text = pl.col("text").fill_null("")
     for step in steps:
         text = STEPS[step](text)

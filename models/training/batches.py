@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ModelError
+from models.inference.tokens import TextTokenizer
+from models.text.forms import Form
 from models.training.samplers import draw
 
 # Rows are shuffled, then sorted by length within windows of so many batches: long enough that padding nearly vanishes,
@@ -27,28 +30,32 @@ class Rows:
         ids: N arrays of int64 token ids, special tokens included.
         lengths: (N,) int64.
         pad_id: Fills short rows of a batch; the mask hides it.
+        types: N arrays like `ids`: which text or entity a token belongs to; None for plain texts.
     """
 
     ids: list[NDArray[np.int64]]
     lengths: NDArray[np.int64]
     pad_id: int
+    types: list[NDArray[np.int64]] | None = None
 
 
-def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Rows:
-    """Token ids of texts, cut at `max_length`.
+def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int, form: Form = "joined") -> Rows:
+    """Token ids of texts, cut at `max_length`, in the form that the network reads.
 
     Raises:
-        ModelError: The tokenizer has no padding token.
+        ModelError: The tokenizer has no padding token, or texts are not of that form.
     """
     if tokenizer.pad_token_id is None:
         raise ModelError("the tokenizer has no padding token", next="choose another encoder")
     if not texts:
         return Rows([], np.zeros(0, np.int64), tokenizer.pad_token_id)
-    encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
-    )
-    ids = [np.asarray(row, np.int64) for row in encoded["input_ids"]]
-    return Rows(ids, np.asarray([len(row) for row in ids], np.int64), tokenizer.pad_token_id)
+    tokens = TextTokenizer(tokenizer, max_length, form)(texts)
+    types = None if tokens.types is None else _rows_of(tokens.types, tokens.offsets)
+    return Rows(_rows_of(tokens.ids, tokens.offsets), tokens.lengths, tokens.pad_id, types)
+
+
+def _rows_of(flat: NDArray[Any], offsets: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [flat[start:end].astype(np.int64) for start, end in itertools.pairwise(offsets)]
 
 
 def random_batches(
@@ -88,10 +95,25 @@ def padded(rows: Rows, batch: NDArray[np.int64], device: torch.device) -> tuple[
     """(B, T) int64 ids of a batch on `device` and their (B, T) int64 mask; None where all rows have the same length."""
     lengths = rows.lengths[batch]
     longest = int(lengths.max())
-    ids = np.full((len(batch), longest), rows.pad_id, np.int64)
-    for i, row in enumerate(batch):
-        ids[i, : lengths[i]] = rows.ids[row]
+    ids = _filled(rows.ids, batch, longest, rows.pad_id)
     mask = None
     if int(lengths.min()) < longest:
         mask = torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64)).to(device)
     return torch.from_numpy(ids).to(device), mask
+
+
+def network_inputs(
+    rows: Rows, batch: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What a network takes: ids and mask as `padded` gives them, and (B, T) int64 types; None for plain texts."""
+    ids, mask = padded(rows, batch, device)
+    if rows.types is None:
+        return ids, mask, None
+    return ids, mask, torch.from_numpy(_filled(rows.types, batch, ids.shape[1], 0)).to(device)
+
+
+def _filled(rows: list[NDArray[np.int64]], batch: NDArray[np.int64], longest: int, filling: int) -> NDArray[np.int64]:
+    filled = np.full((len(batch), longest), filling, np.int64)
+    for i, row in enumerate(batch):
+        filled[i, : len(rows[row])] = rows[row]
+    return filled

@@ -21,7 +21,7 @@ from models.errors import ModelError
 from models.label_groups import to_probabilities
 from models.recipe import TrainingOptions
 from models.tagged import Tagged
-from models.training.batches import Rows, padded, random_batches, sorted_batches
+from models.training.batches import Rows, network_inputs, random_batches, sorted_batches
 from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
@@ -210,7 +210,7 @@ def _validate(loop: Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
     batches = sorted_batches(loop.valid.lengths, min(loop.options.batch_size, source.micro.size))
     for batch in batches:
         with autocast(source.device, source.bf16):
-            outputs.append(source.network(*padded(loop.valid, batch, source.device)).float())
+            outputs.append(source.network(*network_inputs(loop.valid, batch, source.device)).float())
     order = np.concatenate(batches)
     logits = torch.cat(outputs)[torch.from_numpy(np.argsort(order)).to(source.device)]  # (V, C)
     if not torch.isfinite(logits).all():

@@ -29,13 +29,18 @@ from models.recipe import Recipe
 from models.scratch import train_tokenizer
 from models.tagging import align_words, tag_loss
 from models.text.augmentation import augment, read_synonyms
+from models.text.entities import add_marks, without_marks
+from models.text.forms import ENTITY_FORMS
+from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import Rows, tokenise
+from models.training.contrast import make_contrast
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.step import Adversary, GradientSource, MicroBatch
 from models.training.tags import tag_and_judge
+from models.training.unilm import Generator
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -51,9 +56,16 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
     Raises:
         ModelError: The encoder has no tokenizer.
     """
+    entities = recipe.data.form in ENTITY_FORMS
     if recipe.encoder.scratch is not None:
-        return train_tokenizer(texts, recipe.encoder.scratch, recipe.data.max_length)
-    return load_tokenizer(str(recipe.encoder.path))
+        bare = [without_marks(text) for text in texts] if entities else texts
+        sides = [side for text in bare for side in split_text(text)]
+        tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
+    else:
+        tokenizer = load_tokenizer(str(recipe.encoder.path))
+    if entities:
+        add_marks(tokenizer)
+    return tokenizer
 
 
 def train_fold(
@@ -105,10 +117,15 @@ def train_fold(
     where = resolve_device(device)
     task = task or ("single_label" if train_labels.ndim == 1 else "multi_label")
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
+    pair = len(train_texts) > 0 and SEPARATOR in train_texts[0]
     rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        network = build_classifier(recipe, classes, tokenizer, task).to(where)
+        network = build_classifier(recipe, classes, tokenizer, task)
+        if recipe.contrast.generate:
+            embeddings = network.body.get_input_embeddings()
+            network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
+        network.to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
         source = _source(recipe, network, tokenizer, rows, task, tuple(classes), where)
@@ -121,7 +138,7 @@ def train_fold(
             source=source,
             weights=SAMPLERS[recipe.sampler.name](_marked(rows.labels, task, classes), **recipe.sampler.options),
             row_names=rows.names,
-            valid=tokenise(tokenizer, [] if tag else valid_texts, recipe.data.max_length),
+            valid=tokenise(tokenizer, [] if tag else valid_texts, recipe.data.max_length, recipe.data.form),
             valid_labels=valid_labels,
             adversary=_adversary(recipe),
             adversary_start=recipe.adversary.start_epoch,
@@ -136,11 +153,11 @@ def train_fold(
             trained = train_epochs(loop)
         except Diverged as exc:
             if exc.kept:
-                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score))
+                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
     score = trained.history[trained.kept - 1].score
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score))
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
     return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
@@ -194,13 +211,16 @@ def _source(
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
         ),
+        contrast=make_contrast(
+            recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
+        ),
     )
 
 
 def _tokenised(recipe: Recipe, tokenizer: Any, rows: _TrainingRows, task: str) -> tuple[Rows, NDArray[Any]]:
     """Token ids, and what the loss compares with."""
     if task != "token":
-        return tokenise(tokenizer, rows.texts, recipe.data.max_length), rows.labels
+        return tokenise(tokenizer, rows.texts, recipe.data.max_length, recipe.data.form), rows.labels
     words = align_words(tokenizer, rows.texts, recipe.data.max_length)
     return words.rows, words.targets(rows.labels)
 
@@ -230,7 +250,7 @@ def _adversary(recipe: Recipe) -> Adversary | None:
     return None if options.name == "none" else partial(ADVERSARIES[options.name], **options.options)
 
 
-def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None) -> CheckpointSpec:
+def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None, pair: bool) -> CheckpointSpec:
     return CheckpointSpec(
         kind="transformer",
         classes=tuple(classes),
@@ -240,6 +260,8 @@ def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None
         head=recipe.head.name,
         head_options=recipe.head.options,
         score=score,
+        form=recipe.data.form,
+        pair=pair,
     )
 
 

@@ -21,7 +21,9 @@ from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
-from models.training.batches import Rows, padded
+from models.training.batches import Rows, network_inputs
+from models.training.contrast import Contrast, contrastive_loss
+from models.training.unilm import generation_loss
 
 Adversary = Callable[[TextClassifier, Callable[[], object]], None]
 
@@ -77,6 +79,7 @@ class GradientSource:
         bf16: Autocast.
         r_drop: Weight of the divergence between two passes; 0: one pass.
         micro: Rows at once; changes when memory runs out.
+        contrast: Added to the loss; a micro-batch's texts find their partners in it alone.
     """
 
     network: TextClassifier
@@ -89,6 +92,7 @@ class GradientSource:
     r_drop: float
     micro: MicroBatch
     classes: tuple[str, ...] = ()
+    contrast: Contrast | None = None
 
 
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -149,14 +153,16 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 
 
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
-    ids, mask = padded(source.rows, rows, source.device)
+    inputs = network_inputs(source.rows, rows, source.device)
     targets = source.targets[torch.from_numpy(rows).to(source.device)]
+    if source.contrast is not None:
+        return _loss_with_contrast(source, source.contrast, inputs, rows, targets)
     if source.task == "token":
-        targets = targets[:, : ids.shape[1]]
-    logits = _logits(source, ids, mask, targets)
+        targets = targets[:, : inputs[0].shape[1]]
+    logits = _logits(source, inputs, targets)
     if source.r_drop == 0:
         return source.loss(logits, targets)
-    again = _logits(source, ids, mask, targets)  # under another draw of dropout
+    again = _logits(source, inputs, targets)  # under another draw of dropout
     loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
     if source.task == "token":
         words = targets != NO_WORD
@@ -164,10 +170,33 @@ def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 
 
-def _logits(source: GradientSource, ids: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
+def _loss_with_contrast(
+    source: GradientSource,
+    contrast: Contrast,
+    inputs: tuple[Tensor, Tensor | None, Tensor | None],
+    rows: NDArray[np.int64],
+    targets: Tensor,
+) -> Tensor:
+    options, places = contrast.options, torch.from_numpy(rows).to(source.device)
+    with autocast(source.device, source.bf16):
+        vectors = source.network.embed(*inputs)  # (2B, D)
+        logits = source.network.head.decide(vectors.detach() if options.alone else vectors)
+    groups = contrast.groups[places].T.flatten()
+    apart = contrastive_loss(vectors, groups, contrast.positive[places], options.scale)
+    loss = source.loss(logits, targets) + options.weight * apart
+    if options.generate == 0:
+        return loss
+    ids, mask, types = inputs
+    assert types is not None  # rows of two texts always tell which is which
+    with autocast(source.device, source.bf16):
+        written = generation_loss(source.network, (ids, mask, types), contrast.positive[places], contrast.skip)
+    return loss + options.generate * written
+
+
+def _logits(source: GradientSource, inputs: tuple[Tensor, Tensor | None, Tensor | None], targets: Tensor) -> Tensor:
     shown = {"targets": targets} if getattr(source.network, "takes_targets", False) else {}
     with autocast(source.device, source.bf16):
-        return source.network(ids, mask, **shown)  # type: ignore[no-any-return]
+        return source.network(*inputs, **shown)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

@@ -126,6 +126,7 @@ def test_every_field_but_the_root_is_a_key(tmp_path: Path) -> None:
     competition = Competition(tmp_path, "x", "single_label", "log_loss", "text", ("a",), slug="x", train="a", test="b")
     competition = dataclasses.replace(competition, sample_submission="c", submission_id="id")
     competition = dataclasses.replace(competition, test_id_column="i", test_text_column="t")
+    competition = dataclasses.replace(competition, pair_column="p", test_pair_column="q")
     competition = dataclasses.replace(competition, test_encoding="gb18030", test_encoding_errors="replace")
     competition.save(tmp_path / FILE_NAME)
     raw = tomllib.loads((tmp_path / FILE_NAME).read_text(encoding="utf-8"))

@@ -253,11 +253,56 @@ def test_no_possible_label_is_told(tmp_path: Path) -> None:
         look(tmp_path, rows(12), rows(3))
 
 
-def test_pairs_of_texts_are_not_guessed(tmp_path: Path) -> None:
-    pairs = {"sentence1": [LONG] * 6, "sentence2": [LONG] * 6, "label": ["0", "1"] * 3}
+def test_several_texts_that_are_no_pair_are_not_guessed(tmp_path: Path) -> None:
+    table = {"sentence_before": [LONG] * 6, "sentence_after": [LONG] * 6, "label": ["0", "1"] * 3}
     with pytest.raises(UserError, match="can be the text"):
-        look(tmp_path, pairs)
-    assert look(tmp_path, pairs, text_column="sentence2").competition.text_column == "sentence2"
+        look(tmp_path, table)
+    assert look(tmp_path, table, text_column="sentence_after").competition.text_column == "sentence_after"
+
+
+@pytest.mark.parametrize(
+    "names", [("sentence1", "sentence2"), ("question1", "question2"), ("text_a", "text_b"), ("Premise", "Hypothesis")]
+)
+def test_columns_called_like_two_texts_are_a_pair(tmp_path: Path, names: tuple[str, str]) -> None:
+    pairs = {names[0]: [LONG + str(i) for i in range(6)], names[1]: [LONG] * 6, "label": ["0", "1"] * 3}
+    found = look(tmp_path, pairs, {name: pairs[name] for name in names})
+    assert (found.competition.text_column, found.competition.pair_column) == names
+    assert (found.competition.test_text, found.competition.test_pair) == names
+    assert found.competition.task == "single_label"
+    assert Competition.load(saved(tmp_path, found.competition)) == found.competition
+
+
+def test_one_text_of_a_pair_alone_or_two_of_other_names_can_be_asked_for(tmp_path: Path) -> None:
+    pairs = {"sentence1": [LONG + "a"] * 6, "sentence2": [LONG] * 6, "label": ["0", "1"] * 3}
+    one = look(tmp_path, pairs, text_column="sentence2").competition
+    assert (one.text_column, one.pair_column) == ("sentence2", None)
+    table = {"left": [LONG] * 6, "right": [LONG + "a"] * 6, "label": ["0", "1"] * 3}
+    both = look(tmp_path, table, text_column="left", pair_column="right").competition
+    assert (both.text_column, both.pair_column) == ("left", "right")
+    with pytest.raises(UserError, match="has no column 'rigth'"):
+        look(tmp_path, table, text_column="left", pair_column="rigth")
+    with pytest.raises(UserError, match="two texts of a pair"):
+        look(tmp_path, table, task="pair")
+
+
+def test_pairs_are_counted_as_pairs(tmp_path: Path) -> None:
+    pairs = {"text1": ["a", "a", "b", "b"], "text2": ["b", "b", "b", ""], "label": ["0", "1"] * 2}
+    findings = look(tmp_path, pairs).findings
+    assert "1 pairs of train repeat an earlier one" in findings
+    assert "1 pairs of train are one text twice" in findings
+    assert "1 texts in pairs of train are empty" in findings
+
+
+def test_marked_entities_are_noticed(tmp_path: Path) -> None:
+    marked = {"text": [f"the <e1>cat</e1> on the <e2>mat</e2> {i}" for i in range(4)], "label": ["on", "by"] * 2}
+    assert any("marks two entities" in finding for finding in look(tmp_path, marked, task="relation").findings)
+    assert look(tmp_path, marked, task="relation").competition.task == "single_label"
+
+
+def saved(folder: Path, competition: Competition) -> Path:
+    path = folder / "competition.toml"
+    competition.save(path)
+    return path
 
 
 def test_longest_column_is_the_text_where_none_is_called_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Robe
 from models.checkpoint import CheckpointSpec
 from models.classifier import build_classifier, load_classifier, position_limit, save_checkpoint
 from models.errors import ModelError
-from models.heads import HEADS, ONLY_FOR
+from models.heads import HEADS, ONLY_FOR, PAIR_HEADS
 from models.recipe import DataOptions, EncoderOptions, HeadOptions
 
 CLASSES = ("red", "green", "blue")
@@ -46,7 +46,7 @@ def foreign(checkpoint):
     return checkpoint
 
 
-@pytest.mark.parametrize("head", [name for name in HEADS if name not in ONLY_FOR])
+@pytest.mark.parametrize("head", [name for name in HEADS if name not in (*PAIR_HEADS, *ONLY_FOR)])
 @torch.inference_mode()
 def test_a_saved_checkpoint_loads_back_with_identical_logits(tmp_path, tiny_recipe, tiny_tokenizer, head):
     classifier = build(tiny_recipe, tiny_tokenizer, head)
@@ -59,7 +59,7 @@ def test_a_saved_checkpoint_loads_back_with_identical_logits(tmp_path, tiny_reci
     assert (tmp_path / "fold0" / "head.safetensors").exists() == (head != "stock")
 
 
-@pytest.mark.parametrize("head", [name for name in HEADS if name not in ONLY_FOR])
+@pytest.mark.parametrize("head", [name for name in HEADS if name not in (*PAIR_HEADS, *ONLY_FOR)])
 @torch.inference_mode()
 def test_padding_and_a_mask_of_ones_change_no_logits(tiny_recipe, tiny_tokenizer, head):
     classifier, ids = build(tiny_recipe, tiny_tokenizer, head), some_ids(tiny_tokenizer)

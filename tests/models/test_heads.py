@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.errors import ModelError
-from models.heads import HEADS, ONLY_FOR, HeadShape
+from models.heads import HEADS, ONLY_FOR, PAIR_HEADS, HeadShape
 
 SHAPE = HeadShape(hidden=8, layers=3, classes=4)
-OWN = [name for name in HEADS if name != "stock" and name not in ONLY_FOR]
+OWN = [name for name in HEADS if name != "stock" and name not in (*PAIR_HEADS, *ONLY_FOR)]
 
 
 def make(name, **options):

@@ -32,6 +32,7 @@ def source(tiny_recipe, tiny_tokenizer, coloured):
         targets=torch.from_numpy(labels),
         loss=make_loss(LossOptions(), "single_label"),
         task="single_label",
+        classes=CLASSES,
         device=torch.device("cpu"),
         bf16=False,
         r_drop=0.0,

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 from models.classifier import TextClassifier, build_classifier, load_classifier
 from models.errors import ModelError
-from models.heads import HEADS, ONLY_FOR
+from models.heads import HEADS, ONLY_FOR, PAIR_HEADS
 from models.inference.device import has_fast_bf16
 from models.inference.scorer import Scorer
 from models.recipe import (
@@ -185,7 +185,7 @@ def test_a_moving_average_is_what_is_validated_and_saved(tmp_path, tiny_recipe, 
     np.testing.assert_allclose(result.valid_probs, scored, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", [name for name in HEADS if name not in ONLY_FOR])
+@pytest.mark.parametrize("head", [name for name in HEADS if name not in (*PAIR_HEADS, *ONLY_FOR)])
 def test_the_scorer_gives_what_validation_gave_with_every_head(tmp_path, tiny_recipe, tiny_tokenizer, coloured, head):
     result = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=1, head=HeadOptions(head))
     scored = Scorer({"f": [str(tmp_path / "f")]}, device="cpu", precision="fp32").score(coloured[0][::3])["f"]
@@ -269,7 +269,7 @@ def test_multi_label_rows_train_with_sigmoids(tmp_path, tiny_recipe, tiny_tokeni
         {"gradient_checkpointing": True},
         {"schedule": "constant", "warmup": 0.0},
         {"dropout": 0.0, "head_learning_rate": 1e-2},
-        {"loss": LossOptions("focal", "balanced", {"gamma": 1.0})},
+        {"loss": LossOptions("focal", "balanced", options={"gamma": 1.0})},
         {"loss": LossOptions("cross_entropy", options={"label_smoothing": 0.1})},
         {"loss": LossOptions("smooth_f1")},
         {"loss": LossOptions("mse", options={"pull": 0.2})},

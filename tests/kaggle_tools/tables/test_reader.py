@@ -203,7 +203,7 @@ def test_columns_and_a_sample_are_read_from_any_kind_of_file(tmp_path: Path, nam
     fmt = sniff_format(path)
     assert read_columns(path, fmt) == ("id", "text")
     shard = index_file(path, fmt, shard_rows=5).shards[0]
-    assert read_sample(shard, fmt, "text").to_list() == ["a", None]
+    assert read_sample(shard, fmt, ["text"])["text"].to_list() == ["a", None]
 
 
 json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
