@@ -21,6 +21,7 @@ from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
+from kaggle_tools.seals import check_parquet, seal_parquet
 
 TASK = "token"
 
@@ -95,18 +96,20 @@ class TagPredictions:
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
         with write_atomically(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+            seal_parquet(temporary)
 
     @classmethod
     def load(cls, path: Path) -> TagPredictions:
         """Read a file that `save` wrote, or a part of a scoring job, which has no column ``tag``.
 
         Raises:
-            UserError: No such file, or not predictions of tags.
+            UserError: No such file, not predictions of tags, or damaged.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
+            check_parquet(path)
             table = pq.read_table(path)
         except FileNotFoundError as exc:
             raise UserError("no such predictions file", where=path) from exc
