@@ -10,6 +10,8 @@ import pytest
 from jobs import cli as command_line
 from kaggle_tools.predictions import Predictions
 
+RUNS = {"strong": 1.0, "middling": 1.3, "weak": 2.5}
+
 
 def make_runs(folder, runs, *, classes=("ant", "bee", "cow"), task="single_label", metric="macro_f1", **sizes):
     """A workspace whose runs (name → noise) underrate rare classes, so that class weights and thresholds help."""
@@ -61,7 +63,7 @@ def make_workspace(tmp_path):
 @pytest.fixture
 def workspace(tmp_path):
     """Three runs of three classes."""
-    return make_runs(tmp_path, {"strong": 1.0, "middling": 1.3, "weak": 2.5})
+    return make_runs(tmp_path, RUNS)
 
 
 @pytest.fixture

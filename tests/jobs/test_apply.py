@@ -12,6 +12,7 @@ from jobs.apply import ApplyOptions
 from jobs.explain import ExplainOptions
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import find_version
+from tests.jobs.conftest import RUNS, make_runs
 
 SEARCHES = {
     **{
@@ -21,6 +22,16 @@ SEARCHES = {
     "rescale": lambda start: rescale.run(rescale.RescaleOptions("strong", start=start)),
     "plain vote": lambda start: vote.run(vote.VoteOptions(plain=True, start=start)),
 }
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A workspace with three recipes, to be copied."""
+    folder = make_runs(tmp_path_factory.mktemp("searched"), RUNS)
+    SEARCHES["weights"](folder)
+    blend.run(blend.BlendOptions(start=folder, method="mean", name="w", submission=False))
+    blend.run(blend.BlendOptions(start=folder, method="weights", name="latest-one", submission=False))
+    return folder
 
 
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
@@ -130,10 +141,8 @@ def test_the_commands_show_what_they_did(workspace, call):
         (["latest", "--to", "strong=turned.parquet", "--to", "weak", "--to", "middling"], "in another order"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(workspace, call, words, message):
-    SEARCHES["weights"](workspace)
-    blend.run(blend.BlendOptions(start=workspace, method="mean", name="w", submission=False))
-    blend.run(blend.BlendOptions(start=workspace, method="weights", name="latest-one", submission=False))
+def test_a_mistake_is_told_and_nothing_is_written(searched, tmp_path, call, words, message):
+    workspace = shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     test = Predictions.load(workspace / "runs" / "strong" / "predictions" / "test.parquet")
     turned = np.ascontiguousarray(test.probs[:, ::-1])
     Predictions(test.ids, test.classes, test.probs).save(workspace / "which.parquet")

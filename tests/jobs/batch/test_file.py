@@ -150,9 +150,9 @@ def test_a_value_with_a_space_stays_one_word_and_parameters_can_be_changed(tmp_p
         expand(batch, {"z": "2"})
 
 
-def test_the_batch_in_the_readme_is_one(tmp_path):
+def test_the_batch_in_the_documentation_is_one(tmp_path):
     (block,) = re.findall(
-        r"```toml\n# jobs.toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+        r"```toml\n# jobs.toml\n(.*?)```", (ROOT / "docs" / "batch.md").read_text(encoding="utf-8"), re.DOTALL
     )
     (tmp_path / "jobs.toml").write_text(block)
     names = [task.name for task in tasks_of(tmp_path / "jobs.toml")]

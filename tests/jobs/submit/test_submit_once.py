@@ -174,6 +174,7 @@ def test_process_killed_between_submission_and_answer_sends_once(workspace, kagg
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "submit", "2"],
         env=process_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not kaggle.submissions and time.monotonic() < deadline:
