@@ -88,7 +88,7 @@ def validate(submission: Path, sample: Path, competition: Competition | None = N
         encoding=raw.encoding,
         line_ends=raw.line_ends,
         n_rows=n_rows,
-        notes=_notes(raw, read_raw(sample)),
+        notes=() if raw.problem else _notes(raw, read_raw(sample)),
     )
 
 
