@@ -49,10 +49,11 @@ def keep_stdin(asked: InputOptions, folder: Path, stream: BinaryIO | None = None
     return dataclasses.replace(asked, patterns=(str(_keep(source, folder)),))
 
 
-def forget_stdin(asked: InputOptions, kept: InputOptions) -> None:
-    """Delete the file of `keep_stdin`, once its job is complete."""
-    if asked is not kept:
-        Path(kept.patterns[0]).unlink(missing_ok=True)
+def forget_stdin(asked: InputOptions, folder: Path) -> None:
+    """Delete a file that `keep_stdin` made in `folder`, once its job is complete; other inputs are left alone."""
+    for path in map(Path, asked.patterns):
+        if path.parent == folder:
+            path.unlink(missing_ok=True)
 
 
 def send(path: Path, stream: BinaryIO | None = None) -> None:
@@ -71,10 +72,11 @@ def _keep(source: BinaryIO, folder: Path) -> Path:
         if not temporary.stat().st_size:
             raise UserError("nothing came from stdin", expected="a table: CSV, TSV, JSON Lines or Parquet")
         kept = folder / f"stdin-{content.hexdigest()}"
-        kept.unlink(missing_ok=True)
-        try:
-            kept.hardlink_to(temporary)
-        except OSError:  # a file system without links
-            shutil.copyfile(temporary, kept)
+        if not kept.exists():  # else a job may be reading it
+            try:
+                kept.hardlink_to(temporary)
+            except OSError:  # a file system without links
+                with write_atomically(kept) as copy:
+                    shutil.copyfile(temporary, copy)
     (folder / "arriving").unlink(missing_ok=True)  # another pipe's, perhaps: its content has a name by then as well
     return kept

@@ -121,7 +121,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
-    forget_stdin(options.input, asked)
+    forget_stdin(asked, workspace.jobs / "stdin")
     return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
 
 
@@ -163,7 +163,7 @@ def predict(options: ScoreOptions) -> Forecast:
     if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
         scorer.set_precision(wanted)
     predicted = forecast(inputs, scorer, options.limit)
-    forget_stdin(options.input, asked)
+    forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 
 

@@ -67,14 +67,18 @@ def test_kept_bytes_are_whole_and_can_be_forgotten(tmp_path):
     (path,) = tmp_path.iterdir()
     assert kept.patterns == (str(path),)
     assert path.read_bytes() == TABLE * 100_000
-    forget_stdin(asked, kept)
+    assert keep_stdin(asked, tmp_path, io.BytesIO(TABLE * 100_000)) == kept
+    forget_stdin(kept, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_left_alone(tmp_path):
     asked = InputOptions(("a.csv", "b.csv"))
     assert keep_stdin(asked, tmp_path) is asked
-    forget_stdin(asked, asked)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "a.csv").touch()
+    forget_stdin(InputOptions((str(tmp_path / "deeper" / "a.csv"),)), tmp_path)
+    assert (tmp_path / "deeper" / "a.csv").exists()
 
 
 @pytest.mark.parametrize(
