@@ -11,12 +11,10 @@ and batches, every network sees them (`models.inference`), folds are averaged, t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
@@ -24,21 +22,21 @@ from jobs.outputs import write_run_predictions, write_submission
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
-from jobs.runner.local import Watch, read_texts, run_shards
+from jobs.runner.engines import Engine, EngineOptions, choose_engine
+from jobs.runner.local import Watch
+from jobs.runner.numerics import Wanted, agree
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
+from jobs.runner.worker import Work
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
-from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import resolve_precision
-from models.inference.gate import GateBounds, GateReport, try_precision
+from models.inference.gate import GateBounds, GateReport
 from models.inference.scorer import Scorer
-
-GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ class ScoreOptions:
     output: Path | None = None
     on_bad_row: Literal["fail", "set-aside"] = "fail"
     device: str = "auto"
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    threads: int | None = None
     precision: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
     max_length: int | None = None
@@ -106,39 +106,43 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     began = time.perf_counter()
     workspace = Workspace.find()
     asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    inputs, scorer, request = _set_up(options, asked, workspace)
-    _tell_of_changed_checkpoints(workspace, request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
-    with open_job(request, workspace.jobs, rows, watch.note) as job:
+    setup = _set_up(options, asked, workspace)
+    _tell_of_changed_checkpoints(workspace, setup.request, watch)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
+    with open_job(setup.request, workspace.jobs, rows, watch.note) as job:
         output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
-            result = _work(options, workspace, scorer, job, output, watch)
+            result = _work(options, workspace, setup, job, output, watch)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
     forget_stdin(asked, workspace.jobs / "stdin")
-    return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
+    return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
 
 
 def _work(
-    options: ScoreOptions, workspace: Workspace, scorer: Scorer, job: Job, output: Path, watch: Watch
+    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Path, watch: Watch
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
-    gate, precision = _agree_on_precision(options, job, scorer, watch)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
-    job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
     with recording(watch, job.store, options.metrics_file) as recorded:
-        run_shards(job.plan, job.store, scorer, recorded)
+        with setup.engine.session():
+            wanted = Wanted(options.precision, options.bounds, options.threads)
+            work = Work(job, setup.models, setup.scorer)
+            numerics = agree(work, wanted, setup.engine, watch)
+            job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
+            setup.engine.run(work, numerics, recorded)
         _tell_of_changed_inputs(job, watch)
-        write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-        predictions = write_run_predictions(job, workspace, scorer, watch)
+        task = setup.scorer.task
+        write_output(job.plan, job.store, output, task=task, each=options.each)
+        predictions = write_run_predictions(job, workspace, watch, task=task, precision=numerics.precision)
     result = {
         "job": job.plan.id,
         "output": str(output),
@@ -147,8 +151,8 @@ def _work(
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),
-        "gate": None if gate is None else vars(gate),
-        "precision": precision,
+        "gate": None if numerics.gate is None else vars(numerics.gate),
+        "precision": numerics.precision,
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))
@@ -159,15 +163,28 @@ def predict(options: ScoreOptions) -> Forecast:
     """`--dry-run`: score a sample and say what the whole job would take. Writes nothing that stays."""
     workspace = Workspace.find()
     asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    inputs, scorer, _ = _set_up(options, asked, workspace)
+    setup = _set_up(options, asked, workspace)
+    scorer = setup.scorer
     if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
         scorer.set_precision(wanted)
-    predicted = forecast(inputs, scorer, options.limit)
+    predicted = forecast(setup.inputs, scorer, options.limit)
     forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 
 
-def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
+@dataclass(frozen=True)
+class _Setup:
+    """What is known before a job is opened."""
+
+    inputs: Inputs
+    models: Mapping[str, Sequence[str]]
+    scorer: Scorer
+    request: Request
+    engine: Engine
+
+
+def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> _Setup:
+    engine = choose_engine(options.engine, options.device)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
     inputs = look_at_inputs(workspace, asked)
@@ -175,7 +192,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
         models,
-        device=options.device,
+        device=engine.own_device,
         precision="fp32",
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
@@ -194,7 +211,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
     )
-    return inputs, scorer, request
+    return _Setup(inputs, models, scorer, request, engine)
 
 
 def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
@@ -228,39 +245,6 @@ def _claim_output(store: JobStore, output: Path, force: bool) -> None:
     store.write("output.json", {"path": str(output)})
 
 
-def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: Watch) -> tuple[GateReport | None, str]:
-    """The number format of this job: as decided when it began, else as the gate finds now.
-
-    Raises:
-        UserError: A format that was asked for by name strays too far from float32.
-    """
-    decided = job.store.read("precision.json")
-    wanted = resolve_precision(options.precision, scorer.device)
-    if decided is not None:
-        if decided["device"] != scorer.device.type:
-            watch.note(f"begun on {decided['device']}, resumed on {scorer.device.type}: last digits may differ")
-        gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        precision = str(decided["precision"])
-        if precision != "fp32":
-            precision = resolve_precision(precision if wanted != "fp32" else wanted, scorer.device)
-            scorer.set_precision(precision)
-        return gate, precision
-    gate = None
-    if wanted != "fp32" and scorer.flop_per_token > 0:
-        request = job.plan.request
-        frame = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
-        sample, _ = read_texts(frame, request.text_columns)
-        if len(sample):  # all rows of the first shard may be set aside: then float32 it is
-            sample = sample.gather(_spread(len(sample), scorer.device.type))
-            gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
-            _judge(gate, options, watch)
-    job.store.write(
-        "precision.json",
-        {"precision": scorer.precision, "device": scorer.device.type, "gate": vars(gate) if gate else None},
-    )
-    return gate, scorer.precision
-
-
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
@@ -269,27 +253,6 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
             watch.note(
                 f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
             )
-
-
-def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
-    measured = f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
-    if gate.passed:
-        return
-    if options.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({measured}): going on in fp32")
-        return
-    raise UserError(
-        f"{gate.precision} strays too far from float32 on this input",
-        found=measured,
-        expected=f"at most {options.bounds.flips:.2%} and {options.bounds.difference:.4f}",
-        next="--precision fp32, or wider bounds with --max-flips and --max-difference",
-    )
-
-
-def _spread(n_rows: int, device: str) -> list[int]:
-    """Positions of the gate's sample, evenly over the first shard."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, GATE_ROWS[device]))
-    return [int(place) for place in places]
 
 
 def _totals(job: Job) -> dict[str, float]:
