@@ -121,7 +121,7 @@ class RayEngine:
                 ray.init(address=self._address, **quiet)
             else:
                 _sweep()
-                self._folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}.", dir=_PLACE)
+                self._folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}.", dir=PLACE)
                 ray.init(
                     address="local",
                     num_cpus=max(self._workers or 1, torch.get_num_threads()),
@@ -301,13 +301,13 @@ def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateRe
 
 
 # Short: sockets lie below it, and their paths may have 107 bytes.
-_PLACE = Path("/tmp")
-_PREFIX = "kaggle-jobs-ray."
+PLACE = Path("/tmp")
+PREFIX = "kaggle-jobs-ray."
 
 
 def _sweep() -> None:
     """Remove the logs of clusters whose job was killed."""
-    for folder in _PLACE.glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).split(".")[0]
+    for folder in PLACE.glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).split(".")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
