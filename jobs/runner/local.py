@@ -128,14 +128,15 @@ def work_through(
         UserError: See `run_shards`. The first task without a part is the one that failed.
         ModelError: Likewise.
     """
-    with ExitStack() as stack:
-        shards = overlapped(tasks, _Reader(plan, stack).read)
+    with ExitStack() as files:
+        shards = overlapped(tasks, _Reader(plan, files).read)
         prepared = overlapped(shards, lambda shard: _prepare(shard, scorer))
         scored = overlapped(prepared, lambda shard: _infer(shard, scorer, tick))
-        # Closed before the reader's file is: the threads end first.
-        for shard in stack.enter_context(closing(overlapped(scored, lambda shard: _commit(shard, plan, store)))):
-            assert shard.scored is not None
-            yield Part(shard.task.index, shard.scored.stats, shard.seconds)
+        # The threads end first, then the file is closed that one of them reads.
+        with closing(overlapped(scored, lambda shard: _commit(shard, plan, store))) as committed:
+            for shard in committed:
+                assert shard.scored is not None
+                yield Part(shard.task.index, shard.scored.stats, shard.seconds)
 
 
 class _Reader:

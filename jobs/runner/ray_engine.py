@@ -19,7 +19,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class RayEngine:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: A device that is for one machine only.
+        UserError: A device that is for one machine only, an address of Ray's client.
     """
 
     own_device = "cpu"  # of a head node, or a laptop: the actors have the devices
@@ -67,6 +67,8 @@ class RayEngine:
     def __init__(self, workers: int | None, address: str | None, device: str) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise UserError(f"--device {device} with --engine ray", expected="auto, cpu or cuda: Ray chooses which")
+        if address is not None and "://" in address:
+            raise UserError(f"--ray-address {address}", expected="auto or HOST:PORT, from a machine of the cluster")
         self._workers = workers
         self._address = address
         self._device = device
@@ -102,14 +104,16 @@ class RayEngine:
     @contextmanager
     def session(self) -> Iterator[None]:
         """At the end of it Ray is left, and a cluster of our own stopped."""
-        try:
-            yield
-        finally:
-            if self._connected:
-                self._connected = False
-                ray.shutdown()
-                if self._address is None:
-                    shutil.rmtree(self._folder, ignore_errors=True)
+        # Ray prints what happens to other processes to stdout, which is for data; what matters of it we say ourselves.
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            try:
+                yield
+            finally:
+                if self._connected:
+                    self._connected = False
+                    ray.shutdown()
+                    if self._address is None:
+                        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _connect(self) -> None:
         if self._connected:
