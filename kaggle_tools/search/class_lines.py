@@ -11,22 +11,17 @@ O(C·N log N) at worst.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 
 from kaggle_tools.compiled import compiled
 from kaggle_tools.search.counts import CountForm
 from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
-from kaggle_tools.search.threads import in_threads
-
-T = TypeVar("T")
 
 WINDOW = 3.0  # of log-weight: most gains are near, and a window spares the sort of rows that are decided
 EVERYWHERE = np.inf
 _BLOCK = 512  # rows whose state stays in the first-level cache
-_TWO_THREADS = 250_000  # rows from which two threads are faster than one
 
 
 class ClassLines:
@@ -61,7 +56,6 @@ class ClassLines:
         self.biases, self.n_lines = biases.copy(), 0
         self._logs, self._codes, self._weights, self._form = logs, codes, weights, form
         n_classes, n = logs.shape
-        self._halves = [(0, n)] if n < _TWO_THREADS else [(0, n // 2), (n // 2, n)]
         self._settled = np.zeros((n_classes, n_classes)) if settled is None else settled
         self._lowest, self._highest = biases - reach, biases + reach
         self._classes = np.empty((2, n), np.int32)  # best and second best of each row
@@ -139,19 +133,12 @@ class ClassLines:
     def _step(self, c: int, window: float) -> bool:
         lo = max(-window, self._lowest[c] - self.biases[c])
         hi = min(window, self._highest[c] - self.biases[c])
-
-        def flips_of(rows: tuple[int, int]) -> tuple[Events, Floats]:
-            change_at_lo = np.zeros_like(self._confusion)
-            events = _flips(
-                self._logs[c], self.biases[c], c, self._classes, self._scores, self._gaps, self._codes, self._weights,
-                lo, hi, *rows, change_at_lo,
-            )  # fmt: skip
-            return Events(*events), change_at_lo
-
-        (events, change_at_lo), *others = self._of_halves(flips_of)
-        for more, change in others:
-            events, change_at_lo = events.and_those_of(more), change_at_lo + change
-        value, step, _ = best_step(events, self._confusion + change_at_lo, self._form, lo, hi)
+        confusion = self._confusion.copy()
+        at, change, mass = _flips(
+            self._logs[c], self.biases[c], c, self._classes, self._scores, self._gaps, self._codes, self._weights,
+            lo, hi, confusion,
+        )  # fmt: skip
+        value, step, _ = best_step(Events(at, change, mass), confusion, self._form, lo, hi)
         self.n_lines += 1
         if value <= self.value + TIE:
             return False
@@ -163,49 +150,25 @@ class ClassLines:
 
     def _move(self, c: int, step: float) -> None:
         self.biases[c] += step
-
-        def move(rows: tuple[int, int]) -> Floats:
-            change = np.zeros_like(self._confusion)
-            _move(
-                self._logs, self.biases, c, self._classes, self._scores, self._codes, self._weights, *rows, change
-            )  # fmt: skip
-            return change
-
-        self._confusion += sum(self._of_halves(move))
+        _move(self._logs, self.biases, c, self._classes, self._scores, self._codes, self._weights, self._confusion)
         self.value = self._form.value(self._confusion)
 
     def _rank(self) -> None:
-        def rank(rows: tuple[int, int]) -> Floats:
-            counts = np.zeros_like(self._confusion)
-            _rank(self._logs, self.biases, self._classes, self._scores, self._codes, self._weights, *rows, counts)
-            return counts
-
-        self._confusion[:] = self._settled + sum(self._of_halves(rank))
+        self._confusion[:] = self._settled
+        _rank(self._logs, self.biases, self._classes, self._scores, self._codes, self._weights, self._confusion)
         self.value = self._form.value(self._confusion)
-
-    def _of_halves(self, function: Callable[[tuple[int, int]], T]) -> list[T]:
-        """What a function of the first and the last row gives for all rows, or for each half of very many."""
-        return [function(self._halves[0])] if len(self._halves) == 1 else in_threads(function, self._halves)
 
 
 @compiled
 def _rank(
-    logs: Singles,
-    biases: Floats,
-    classes: Ints,
-    scores: Singles,
-    codes: Ints,
-    weights: Floats,
-    begin: int,
-    end: int,
-    confusion: Floats,
+    logs: Singles, biases: Floats, classes: Ints, scores: Singles, codes: Ints, weights: Floats, confusion: Floats
 ) -> None:
-    """Find the two best classes of the rows, and count the best into the confusion matrix."""
-    n_classes = len(logs)
+    """Find the two best classes of every row, and count the best into the confusion matrix."""
+    n_classes, n_rows = logs.shape
     first, second = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
     top, next_top = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
-    for start in range(begin, end, _BLOCK):
-        size = min(_BLOCK, end - start)
+    for start in range(0, n_rows, _BLOCK):
+        size = min(_BLOCK, n_rows - start)
         for r in range(size):
             top[r] = next_top[r] = -np.inf
         for c in range(n_classes):
@@ -236,15 +199,14 @@ def _flips(
     weights: Floats,
     lo: float,
     hi: float,
-    begin: int,
-    end: int,
-    change_at_lo: Floats,
+    confusion: Floats,
 ) -> tuple[Singles, Ints, Floats]:
-    """The rows' events of class c within [lo, hi]; adds to `change_at_lo` how the confusion differs at `lo`."""
+    """Events of class c within [lo, hi]; `confusion` becomes the one at `lo`."""
+    n_rows = len(column)
     own_bias, low, high = np.float32(bias), np.float32(lo), np.float32(hi)
     first, second, top, next_top = classes[0], classes[1], scores[0], scores[1]
     n_events = 0
-    for r in range(begin, end):
+    for r in range(n_rows):
         gap = (next_top[r] if first[r] == c else top[r]) - (column[r] + own_bias)
         gaps[r] = gap
         n_events += low <= gap <= high
@@ -252,13 +214,13 @@ def _flips(
     change = np.empty(n_events, np.int32)
     mass = np.empty(n_events, np.float64)
     event = 0
-    for r in range(begin, end):
+    for r in range(n_rows):
         if gaps[r] < low:
             continue
         before = second[r] if first[r] == c else first[r]
         if first[r] == c:  # at the left end it is not yet
-            change_at_lo[codes[r], c] -= weights[r]
-            change_at_lo[codes[r], before] += weights[r]
+            confusion[codes[r], c] -= weights[r]
+            confusion[codes[r], before] += weights[r]
         if gaps[r] <= high:
             at[event], change[event], mass[event] = gaps[r], pack(codes[r], before, c), weights[r]
             event += 1
@@ -274,13 +236,12 @@ def _move(
     scores: Singles,
     codes: Ints,
     weights: Floats,
-    begin: int,
-    end: int,
-    change: Floats,
+    confusion: Floats,
 ) -> None:
-    """Bring the rows' ranks up to date after the bias of class c changed; adds the `change` of the confusion matrix."""
+    """Bring ranks and confusion matrix up to date after the bias of class c changed."""
+    n_rows = logs.shape[1]
     bias = np.float32(biases[c])
-    for r in range(begin, end):
+    for r in range(n_rows):
         own, first = logs[c, r] + bias, classes[0, r]
         if first == c:
             if own > scores[1, r]:
@@ -298,8 +259,8 @@ def _move(
         elif own > scores[1, r]:
             classes[1, r], scores[1, r] = c, own
         if classes[0, r] != first:
-            change[codes[r], first] -= weights[r]
-            change[codes[r], classes[0, r]] += weights[r]
+            confusion[codes[r], first] -= weights[r]
+            confusion[codes[r], classes[0, r]] += weights[r]
 
 
 @compiled

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import METRICS, confusion, evaluate
-from kaggle_tools.search import class_lines, rescale
+from kaggle_tools.search import rescale
 from kaggle_tools.search.counts import KINDS
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
@@ -54,15 +54,6 @@ def test_reported_scores_are_those_of_what_is_applied(name, bags):
     assert found.weights.sum() == pytest.approx(1.0)
     if not bags:
         assert found.score >= found.score_at_argmax
-
-
-@pytest.mark.parametrize("bags", [0, 3])
-def test_two_halves_of_the_rows_give_what_all_at_once_give(monkeypatch, bags):
-    probs, codes = one_model(999, 5)
-    at_once = rescale.fit(codes, probs, "macro_f1", bags=bags)
-    monkeypatch.setattr(class_lines, "_TWO_THREADS", 2)
-    in_halves = rescale.fit(codes, probs, "macro_f1", bags=bags)
-    assert in_halves.weights.tolist() == at_once.weights.tolist()
 
 
 def test_a_recipe_replays_the_same_bits():
