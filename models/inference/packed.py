@@ -21,7 +21,8 @@ from models.classifier import TextClassifier
 from models.heads.pooled import mean_pool
 from models.inference.varlen import packed_attention
 
-_CHECK_LENGTH = 512  # longest row of the check; far beyond every sliding window
+# Longest row of the check. A CPU would take seconds over long ones; any sliding window must still be shorter.
+_CHECK_LENGTH = {"cuda": 512, "cpu": 32}
 # How far packed logits may be from the stock ones, relative to their norm. Rows that see each other are off by more.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -154,17 +155,14 @@ STOCK_HEADS: dict[str, Callable[[Any, Tensor, PackedRows], Tensor]] = {
 
 
 def wants_packing(device: torch.device, dtype: torch.dtype) -> bool:
-    """Where packing is faster than padding: on CUDA, in the formats that its kernel computes in.
-
-    On a CPU it gains nothing over the padding of left-overs alone (decision 0017).
-    """
-    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    """Where packing is faster than padding: on a CPU; on CUDA in the formats that its kernel computes in."""
+    return device.type == "cpu" or (device.type == "cuda" and dtype in (torch.bfloat16, torch.float16))
 
 
 def refusal(network: TextClassifier, max_length: int) -> str | None:
     """Why a network's rows are not to be packed; None where packed logits are those of the stock forward pass.
 
-    Both see the same few rows of random tokens, of two tokens, of `max_length` (at most 512), and between.
+    Both see the same few rows of random tokens, from two to `max_length` of them; on CUDA at most 512, on a CPU fewer.
 
     Args:
         network: On its device, in its number format.
@@ -175,7 +173,7 @@ def refusal(network: TextClassifier, max_length: int) -> str | None:
         return "it reads two texts apart"
     if network.head is None and architecture not in STOCK_HEADS:
         return f"not known for {architecture}"
-    rows, alone = _examples(network, min(max_length, _CHECK_LENGTH))
+    rows, alone = _examples(network, min(max_length, _check_length(network)))
     with torch.inference_mode():
         stock = torch.cat([network(ids, None, types) for ids, types in alone]).float()
         try:
@@ -186,6 +184,11 @@ def refusal(network: TextClassifier, max_length: int) -> str | None:
     if not error <= _TOLERANCE[next(network.parameters()).dtype]:  # NaN is refused, too
         return f"logits of {architecture} were {error:.1e} off those of its stock forward pass"
     return None
+
+
+def _check_length(network: TextClassifier) -> int:
+    window = getattr(network.body.config, "sliding_window", None) or 0
+    return max(_CHECK_LENGTH.get(next(network.parameters()).device.type, 512), 2 * window + 2)
 
 
 def _examples(network: TextClassifier, longest: int) -> tuple[PackedRows, list[tuple[Tensor, Tensor | None]]]:

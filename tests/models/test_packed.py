@@ -187,6 +187,7 @@ def models(tmp_path_factory, save_model):
 
 
 def test_a_scorer_that_packs_gives_the_same_scores_without_padding(models, monkeypatch):
+    monkeypatch.setattr(packed, "wants_packing", lambda device, dtype: False)
     expected = Scorer(models, device="cpu", precision="fp32").score(TEXTS)
     monkeypatch.setattr(packed, "wants_packing", lambda device, dtype: True)
     for budget in (1, 20, 60, 100_000):
@@ -200,6 +201,7 @@ def test_a_scorer_that_packs_gives_the_same_scores_without_padding(models, monke
 
 
 def test_a_network_that_fails_the_check_is_padded_and_named(models, monkeypatch):
+    monkeypatch.setattr(packed, "wants_packing", lambda device, dtype: False)
     expected = Scorer(models, device="cpu", precision="fp32").score(TEXTS)
     monkeypatch.setattr(packed, "wants_packing", lambda device, dtype: True)
     monkeypatch.setitem(varlen.KERNELS, "cpu", lambda q, *_: q)
