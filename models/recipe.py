@@ -50,6 +50,7 @@ __all__ = [
     "SamplerOptions",
     "ScratchOptions",
     "TrainingOptions",
+    "check_encoder",
     "check_recipe",
     "load_recipe",
 ]
@@ -95,7 +96,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     if recipe.kind == "transformer":
-        _check_encoder(recipe.encoder, place.inside("encoder"))
+        check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
@@ -103,7 +104,8 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
 
-def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
+def check_encoder(encoder: EncoderOptions, place: Place) -> None:
+    """Whether the parts of `[encoder]` fit together. Raises `ModelError`."""
     scratch = encoder.scratch
     if (encoder.path is None) == (scratch is None):
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")

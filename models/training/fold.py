@@ -21,7 +21,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.crf import NO_WORD
 from models.errors import ModelError
-from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
+from models.inference.device import resolve_device
 from models.label_groups import group_sizes
 from models.losses import balanced_weights, make_loss
 from models.pretrained import load_tokenizer
@@ -38,7 +38,7 @@ from models.training.contrast import make_contrast
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
-from models.training.step import Adversary, GradientSource, MicroBatch
+from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 
@@ -206,7 +206,7 @@ def _source(
         task=task,
         classes=classes,
         device=device,
-        bf16=_use_bf16(recipe.training.precision, device),
+        bf16=wants_bf16(recipe.training.precision, device),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
@@ -271,10 +271,3 @@ def _checkpoint_activations(network: TextClassifier) -> None:
         raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
     renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
     getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    """``auto`` means bf16 on a GPU with hardware for it: on a CPU, small steps gain too little from it."""
-    if precision == "auto":
-        return device.type == "cuda" and has_fast_bf16(device)
-    return resolve_precision(precision, device) == "bf16"
