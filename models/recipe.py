@@ -111,6 +111,23 @@ def check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
     if scratch is not None and encoder.reinit_layers:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
+    if scratch is None and encoder.vectors.name != "none":
+        raise place.inside("vectors").error(
+            "for encoders from scratch: a pretrained one has its own", next="leave it out"
+        )
+    if encoder.vectors.name != "none":
+        from models.vectors import VECTORS
+
+        if encoder.vectors.name not in VECTORS:
+            known = ["none", *VECTORS]
+            raise place.inside("vectors").error(
+                f"unknown vectors '{encoder.vectors.name}'", next=did_you_mean(encoder.vectors.name, known)
+            )
+        check_options(VECTORS[encoder.vectors.name], encoder.vectors.options, place.inside("vectors"))
+    elif encoder.vectors.options:
+        raise place.inside("vectors").error(
+            f"{', '.join(encoder.vectors.options)} without a name", next='name = "glove"'
+        )
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from models.errors import ModelError
 from models.recipe import check_encoder, load_recipe
-from models.recipe_options import EncoderOptions
+from models.recipe_options import EncoderOptions, VectorOptions
 from models.schema import Between, Place, read_table, to_toml
 from models.text.cleaning import check_steps
 from models.text.segment import Chinese
@@ -139,6 +139,10 @@ def check_pretraining(recipe: Pretraining, place: Place) -> None:
         raise place.inside("encoder.scratch").error(
             "layers = 0 foretells nothing: no token would see its neighbours", next="layers = 1 or more"
         )
+    if recipe.encoder.vectors.name != "none":
+        raise place.inside("encoder.vectors").error(
+            "pretraining learns embeddings of its own", next="leave it out here"
+        )
     if recipe.encoder.reinit_layers:
         raise place.inside("encoder").error("reinit_layers would undo what pretraining gave", next="leave it out here")
     if (recipe.masking.words is not None) != (recipe.masking.chinese == "list"):
@@ -156,7 +160,7 @@ def _of_run(path: Path) -> Pretraining:
     run = load_recipe(path)
     if run.kind != "transformer":
         raise ModelError(f"a {run.kind} recipe has no encoder to pretrain", where=path)
-    encoder = dataclasses.replace(run.encoder, reinit_layers=0)
+    encoder = dataclasses.replace(run.encoder, reinit_layers=0, vectors=VectorOptions())
     data = TextOptions(run.data.max_length, run.data.cleaning, run.data.limit)
     rate = PretrainingOptions.learning_rate if run.encoder.scratch is None else run.training.learning_rate
     training = dataclasses.replace(PretrainingOptions(), learning_rate=rate)

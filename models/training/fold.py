@@ -41,6 +41,7 @@ from models.training.samplers import SAMPLERS
 from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
+from models.vectors.make import place_vectors
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -85,6 +86,7 @@ def train_fold(
     greater_is_better: bool = True,
     device: str = "auto",
     task: str | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -108,6 +110,7 @@ def train_fold(
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         task: None: single_label or multi_label, by the shape of the labels.
+        vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -122,6 +125,7 @@ def train_fold(
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task)
+        place_vectors(network.body, vectors)
         if recipe.contrast.generate:
             embeddings = network.body.get_input_embeddings()
             network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
