@@ -69,6 +69,8 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
     place = Place(str(path))
+    if raw.get("kind") == "pretraining":
+        raise ModelError("this file is for `cli pretrain`, not for a run", where=path, next=f"cli pretrain {path}")
     recipe: Recipe = read_table(Recipe, {"name": path.stem, **raw}, place)
     foreign = [key for key in (LINEAR_SECTIONS if recipe.kind == "transformer" else TRANSFORMER_SECTIONS) if key in raw]
     if foreign:

@@ -29,7 +29,7 @@ from models.pretraining.recipe import MaskingOptions, Pretraining, PretrainingOp
 from models.pretraining.rows import make_rows
 from models.pretraining.train import pretrain, state_file
 from models.pretraining.words import chinese_words
-from models.recipe import EncoderOptions, ScratchOptions
+from models.recipe import EncoderOptions, ScratchOptions, load_recipe
 from models.scratch import train_tokenizer
 from models.text.segment import Lexicon
 
@@ -353,6 +353,12 @@ def test_the_gallery_reads_and_every_value_is_written_back(tmp_path):
         (tmp_path / f"{path.stem}.toml").write_text(asked.to_toml())
         assert load_pretraining(tmp_path / f"{path.stem}.toml") == asked
         assert f"`pretraining/{path.name}`" in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+def test_a_run_is_not_trained_by_a_file_for_pretraining(tmp_path):
+    (tmp_path / "r.toml").write_text(GOOD)
+    with pytest.raises(ModelError, match="for `cli pretrain`"):
+        load_recipe(tmp_path / "r.toml")
 
 
 def test_of_the_recipe_of_a_run_the_encoder_and_its_texts_are_taken(tmp_path):
