@@ -303,6 +303,14 @@ def test_a_model_without_mask_token_or_masked_head_is_refused(tmp_path, save_mod
         run(tmp_path / "out", dataclasses.replace(recipe(), encoder=EncoderOptions(str(tmp_path / "gpt"))))
 
 
+def test_a_model_without_a_vocabulary_is_refused(tmp_path, save_model):
+    source = save_model(tmp_path / "bert", 0)
+    for path in [*(tmp_path / "bert").glob("*token*"), tmp_path / "bert" / "vocab.txt"]:
+        path.unlink()
+    with pytest.raises(ModelError, match="without tokenizer"):
+        run(tmp_path / "out", dataclasses.replace(recipe(), encoder=EncoderOptions(source)))
+
+
 def test_a_classifier_gets_a_new_head_and_says_so(tmp_path, save_model):
     source = save_model(tmp_path / "bert", 0)
     asked = dataclasses.replace(recipe(epochs=1), encoder=EncoderOptions(source))
