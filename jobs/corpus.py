@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from jobs.training_rows import TrainingRows
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import digest
 from kaggle_tools.tables import read_table, sniff_format
+from models.recipe import Recipe
 from models.text.cleaning import clean
 from models.text.entities import without_marks
 from models.text.pairs import join_texts, split_text
@@ -72,6 +76,14 @@ def read_corpus(
         parts.append(clean(sides, cleaning))
     distinct = pl.concat(parts).unique(maintain_order=True)
     return [text for text in distinct if text.strip()]
+
+
+def with_corpus(rows: TrainingRows, competition: Competition, recipe: Recipe) -> TrainingRows:
+    """The rows with the texts of all tables, where the encoder learns from these without labels."""
+    if recipe.kind != "transformer" or not recipe.encoder.reads_all_texts:
+        return rows
+    corpus = tuple(read_corpus(competition, recipe.data.cleaning))
+    return dataclasses.replace(rows, corpus=corpus, fingerprint=digest(rows.fingerprint, corpus))
 
 
 def _read_lines(path: Path) -> pl.Series:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.corpus import read_corpus
+from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
@@ -143,7 +143,7 @@ def run(options: TrainOptions) -> TrainResult:
     metric = _check_request(competition, recipe, options.device)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
-    rows = _with_corpus(rows, competition, recipe)
+    rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows, options.device)
     rows = with_teacher(rows, teacher)
     folder = RunFolder(
@@ -213,14 +213,6 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
 
         resolve_device(device)
     return metric
-
-
-def _with_corpus(rows: TrainingRows, competition: Competition, recipe: Recipe) -> TrainingRows:
-    """The rows with the texts of all tables, where the encoder learns from these without labels."""
-    if recipe.kind != "transformer" or not recipe.encoder.reads_all_texts:
-        return rows
-    corpus = tuple(read_corpus(competition, recipe.data.cleaning))
-    return dataclasses.replace(rows, corpus=corpus, fingerprint=digest(rows.fingerprint, corpus))
 
 
 def _fingerprint(recipe: Recipe) -> str:
