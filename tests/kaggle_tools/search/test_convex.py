@@ -40,6 +40,14 @@ def test_linear_pool_is_the_optimum_that_slsqp_finds_with_a_gap_of_nothing(seed)
     assert found.score >= oracle.fun - 1e-6
 
 
+def test_linear_pool_ends_where_rounding_hides_what_is_left(monkeypatch):
+    codes, probs = problem(5, 2000)
+    monkeypatch.setattr(logloss, "_ENOUGH", -1.0)  # out of reach
+    found = logloss.fit_linear_pool(codes, probs)
+    assert found.n_iterations < 50
+    assert found.gap <= 1e-8
+
+
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_the_gap_bounds_what_any_weights_gain(seed):
