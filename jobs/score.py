@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
@@ -35,10 +33,8 @@ from kaggle_tools.files import file_digest
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import resolve_precision
-from models.inference.gate import GateBounds, GateReport, try_precision
+from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
 from models.inference.scorer import Scorer
-
-GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
 @dataclass(frozen=True)
@@ -251,7 +247,7 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
         frame = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
         sample, _ = read_texts(frame, request.text_columns)
         if len(sample):  # all rows of the first shard may be set aside: then float32 it is
-            sample = sample.gather(_spread(len(sample), scorer.device.type))
+            sample = sample.gather(sample_positions(len(sample), scorer.device.type))
             gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
             _judge(gate, options, watch)
     job.store.write(
@@ -284,12 +280,6 @@ def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
         expected=f"at most {options.bounds.flips:.2%} and {options.bounds.difference:.4f}",
         next="--precision fp32, or wider bounds with --max-flips and --max-difference",
     )
-
-
-def _spread(n_rows: int, device: str) -> list[int]:
-    """Positions of the gate's sample, evenly over the first shard."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, GATE_ROWS[device]))
-    return [int(place) for place in places]
 
 
 def _totals(job: Job) -> dict[str, float]:

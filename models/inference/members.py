@@ -74,6 +74,11 @@ class NetworkGroup:
             outputs.append(probs[:, _order(member.spec.classes, classes)])
         return outputs
 
+    def in_order(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
+        """Member's id → (N, C) float32 logits in the order of `classes`."""
+        pairs = zip(self.members, logits, strict=True)
+        return {id(member): own[:, _order(member.spec.classes, classes)].cpu().numpy() for member, own in pairs}
+
     def tag(
         self,
         words: WordRows,
@@ -113,6 +118,13 @@ class LinearGroup:
             probs = softmax(logits, axis=1) if member.spec.task == "single_label" else expit(logits)
             outputs.append(probs[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False))
         return outputs
+
+    def logits(self, features: csr_matrix, classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
+        """Member's id → (N, C) float32 logits in the order of `classes`."""
+        return {
+            id(member): model.logits(features)[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False)
+            for member, model in zip(self.members, self.models, strict=True)
+        }
 
 
 Group = NetworkGroup | LinearGroup
