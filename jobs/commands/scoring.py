@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,6 +75,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
+    called = time.perf_counter()  # the imports below are counted, too
     from jobs import score as command
     from jobs.pipes import is_pipe, send
     from jobs.resolve import InputOptions
@@ -100,6 +102,7 @@ def score(
         force=force,
         metrics_file=metrics_file,
         argv=tuple(sys.argv[1:]),
+        called=called,
     )
     if verbose:
         show.render_sources(_sources(ctx))
