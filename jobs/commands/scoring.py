@@ -118,14 +118,24 @@ def score(
     emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
 
 
-@app.command(epilog=examples("cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'"))
-def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+@app.command(
+    epilog=examples(
+        "cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'", "cli doctor --measure"
+    )
+)
+def doctor(
+    measure: Annotated[
+        bool, option("--measure", help="Measure what the devices can do at most; kept in the user's cache folder.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Say what machine, devices, libraries and workspace were found, and what is missing. Exit code 1: a problem."""
     from jobs import doctor as command
     from jobs.show.doctor import render_doctor
     from jobs.show.output import emit
 
-    report = command.run(command.DoctorOptions())
+    report = command.run(command.DoctorOptions(measure=measure))
     emit(report, render_doctor, as_json=as_json, quiet=quiet)
     raise typer.Exit(report.exit_code)
 
