@@ -40,6 +40,7 @@ class Performance:
         stage_seconds: Stage → seconds that it worked: start (imports), load (models, input), plan, gate; read, prepare,
             infer and write, which overlap; finish (the output and the runs' predictions).
         bottleneck: The stage that worked longest.
+        cpu_seconds: Processor seconds of this process, all cores together, from the first shard to the end.
         peak_memory: Most resident host memory of this process so far, bytes.
         peak_device_memory: Most device memory, bytes; 0 on a CPU.
     """
@@ -56,6 +57,7 @@ class Performance:
     truncated_share: float
     stage_seconds: Mapping[str, float]
     bottleneck: str
+    cpu_seconds: float
     peak_memory: int
     peak_device_memory: int
 
@@ -68,6 +70,7 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=dict)
     sums: ShardStats = field(default_factory=ShardStats)
     _began: float = 0.0
+    _cpu_began: float = 0.0
     _ended: float = 0.0
 
     def note(self, text: str) -> None:
@@ -77,6 +80,7 @@ class Tally:
     def started(self, n_rows: int, rows_done: int, ceiling: float) -> None:
         """Pass on; the clock runs."""
         self._began = self._ended = time.perf_counter()
+        self._cpu_began = time.process_time()
         self.inner.started(n_rows, rows_done, ceiling)
 
     def advanced(self, rows: float) -> None:
@@ -125,6 +129,7 @@ class Tally:
             truncated_share=_ratio(sums.truncated, sums.scored * n_tokenizers),
             stage_seconds=dict(self.seconds),
             bottleneck=max(self.seconds, key=lambda name: self.seconds[name], default=""),
+            cpu_seconds=time.process_time() - self._cpu_began,
             peak_memory=peak_host_memory(),
             peak_device_memory=peak_device_memory,
         )

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from jobs.ceilings import known
@@ -30,6 +31,7 @@ from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
+from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
@@ -176,14 +178,28 @@ def _work(
     return result
 
 
-def predict(options: ScoreOptions) -> Forecast:
-    """`--dry-run`: score a sample and say what the whole job would take. Writes nothing that stays."""
+def predict(options: ScoreOptions, watch: Watch) -> Forecast:
+    """`--dry-run`: plan the job in a passing folder, try some shards, say what all would take. Nothing of it stays.
+
+    Raises:
+        UserError: What `run` would raise before it scores: bad rows, duplicate ids, a precision that strays.
+    """
+    called = time.perf_counter() if options.called is None else options.called
+    tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    inputs, scorer, _ = _set_up(options, asked, workspace)
-    if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
-        scorer.set_precision(wanted)
-    predicted = forecast(inputs, scorer, options.limit)
+    with tally.stage("load"):
+        asked = keep_stdin(options.input, workspace.jobs / "stdin")
+        _, scorer, request = _set_up(options, asked, workspace)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
+        with tally.stage("plan"):
+            job = stack.enter_context(open_job(request, folder, rows, watch.note))
+        with tally.stage("gate"):
+            _agree_on_precision(options, job, scorer, tally)
+        suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
+        runs = [run.name for run in workspace.runs() if run.name in request.models and options.limit is None]
+        predicted = forecast(job, scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
     forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 

@@ -107,7 +107,9 @@ def score(
     if verbose:
         show.render_sources(_sources(ctx))
     if dry_run:
-        emit(command.predict(options), show.render_forecast, as_json=as_json, quiet=quiet)
+        with watching(quiet) as watch:
+            predicted = command.predict(options, watch)
+        emit(predicted, show.render_forecast, as_json=as_json, quiet=quiet)
         return
     with watching(quiet) as watch:
         result = command.run(options, watch)

@@ -73,8 +73,7 @@ def _add_performance(grid: Table, found: Performance) -> None:
     if found.utilisation is not None:
         rates[-1] += f", {found.utilisation:.0%} of what this device can do"
     grid.add_row("rate", ", ".join(rates))
-    stages = {name: spent for name, spent in found.stage_seconds.items() if spent >= _LEAST_SECONDS}
-    grid.add_row("seconds", ", ".join(f"{name} {spent:.1f}" for name, spent in stages.items()) or "none")
+    grid.add_row("seconds", _seconds(found.stage_seconds))
     grid.add_row("bottleneck", _BOTTLENECKS.get(found.bottleneck, found.bottleneck))
     device = f", {size(found.peak_device_memory)} on the device" if found.peak_device_memory else ""
     grid.add_row("peak memory", size(found.peak_memory) + device)
@@ -96,7 +95,8 @@ def render_forecast(forecast: Forecast, console: Console) -> None:
     """What the job would take."""
     grid = Table.grid(padding=(0, 2))
     grid.add_row("rows", f"{forecast.n_rows:,} (measured on {forecast.sample_rows:,} of them)")
-    grid.add_row("time", f"{duration(forecast.seconds)} at {count(forecast.rows_per_s)} rows/s")
+    grid.add_row("time", f"{duration(forecast.seconds)} at {count(forecast.rows_per_s)} rows/s, {forecast.precision}")
+    grid.add_row("seconds", _seconds(forecast.stage_seconds))
     if forecast.tokens_per_row:
         grid.add_row("tokens", f"{forecast.tokens_per_row:.1f} a text; {forecast.truncated_share:.1%} truncated")
     grid.add_row("distinct texts", f"{forecast.distinct_share:.1%}")
@@ -104,6 +104,11 @@ def render_forecast(forecast: Forecast, console: Console) -> None:
     device = f", {size(forecast.device_bytes)} on the device" if forecast.device_bytes else ""
     grid.add_row("memory", size(forecast.memory_bytes) + device)
     console.print(grid)
+
+
+def _seconds(stages: Mapping[str, float]) -> str:
+    """``load 1.2, infer 30.4``: the stages that took any time worth a word."""
+    return ", ".join(f"{name} {spent:.1f}" for name, spent in stages.items() if spent >= _LEAST_SECONDS) or "none"
 
 
 def _share(part: float, whole: float) -> str:

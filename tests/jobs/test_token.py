@@ -132,6 +132,8 @@ def test_a_notebook_gets_the_lists_of_the_file(place, cli):
     assert_frame_equal(found.drop("label"), file.select(found.drop("label").columns), check_exact=True)
     assert found["label"].str.count_matches(" ").equals(file["label"].str.count_matches(" "))
     assert len(repr(scores).splitlines()) == 7
+    dry = cli("score", "-i", "test.csv", "--dry-run", "--json", "--device", "cpu", cwd=place, check=0)
+    assert json.loads(dry.stdout)["n_rows"] == 32
 
 
 def test_scoring_in_shards_gives_the_same_as_at_once(place, cli):
