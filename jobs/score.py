@@ -37,7 +37,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
-from models.inference.device import peak_memory, resolve_precision
+from models.inference.device import nearest_precision, peak_memory, resolve_precision
 from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
 from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
@@ -118,6 +118,9 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         inputs, scorer, request = _set_up(options, asked, workspace)
         _tell_of_changed_checkpoints(workspace, request, watch)
+    for note in scorer.notes:
+        watch.note(note)
+    scorer.notes = []
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with ExitStack() as stack:
         with tally.stage("plan"):
@@ -272,16 +275,14 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
         UserError: A format that was asked for by name strays too far from float32.
     """
     decided = job.store.read("precision.json")
-    wanted = resolve_precision(options.precision, scorer.device)
     if decided is not None:
+        precision = nearest_precision(str(decided["precision"]), scorer.device)
         if decided["device"] != scorer.device.type:
-            watch.note(f"begun on {decided['device']}, resumed on {scorer.device.type}: last digits may differ")
-        gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        precision = str(decided["precision"])
-        if precision != "fp32":
-            precision = resolve_precision(precision if wanted != "fp32" else wanted, scorer.device)
-            scorer.set_precision(precision)
-        return gate, precision
+            formats = f"begun on {decided['device']} in {decided['precision']}, resumed on {scorer.device.type}"
+            watch.note(f"{formats} in {precision}: last digits may differ")
+        scorer.set_precision(precision)
+        return GateReport(**decided["gate"]) if decided["gate"] else None, precision
+    wanted = resolve_precision(options.precision, scorer.device)
     gate = None
     if wanted != "fp32" and scorer.flop_per_token > 0:
         request = job.plan.request

@@ -14,6 +14,12 @@ from models.inference.batching import Batch, plan_batches
 from models.inference.device import DEFAULTS
 from models.inference.tokens import Tokens
 
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 
 @dataclass
 class TokenBudget:
@@ -50,6 +56,8 @@ def run_networks(
     device: torch.device,
     budget: TokenBudget,
     tick: Callable[[float], None],
+    *,
+    pads: bool = True,
 ) -> tuple[list[torch.Tensor], list[Batch]]:
     """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
 
@@ -59,13 +67,15 @@ def run_networks(
         device: Where the networks are.
         budget: Batch size; halved and remembered when memory runs out.
         tick: Called after each batch with its share of the work.
+        pads: Whether the networks' masks hide padding; where not, no row is ever padded.
 
     Returns:
         M tensors (N, C) float32 logits on `device`, and the batches that were computed.
     """
     lengths = tokens.lengths
     while True:
-        batches = plan_batches(lengths, budget.tokens, budget.pass_cost)
+        # Where one more pass costs nothing, rows of different lengths are never merged.
+        batches = plan_batches(lengths, budget.tokens, budget.pass_cost if pads else 0)
         try:
             return _run(networks, tokens, batches, device, tick), batches
         except (torch.OutOfMemoryError, RuntimeError) as exc:
@@ -78,7 +88,7 @@ def run_networks(
 
 def is_out_of_memory(exc: Exception) -> bool:
     """Whether an error of torch says that a device has no memory left."""
-    return isinstance(exc, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(exc)
+    return isinstance(exc, torch.OutOfMemoryError) or any(sign in str(exc) for sign in _OUT_OF_MEMORY)
 
 
 def _run(

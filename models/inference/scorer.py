@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.hub import Models, by_run
-from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
+from models.inference.device import PRECISIONS, failures_told, resolve_device, resolve_precision, synchronise
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.members import (
     Features,
@@ -33,6 +33,7 @@ from models.inference.members import (
     check_classes,
     group_members,
     load_member,
+    slow_tokenizers,
 )
 from models.inference.notebook import score_stream, score_texts
 from models.inference.scores import Scores
@@ -173,6 +174,7 @@ class Scorer:
         self.task = members[0].spec.task
         check_classes(members, self.classes, self.task)
         self.groups = group_members(members)
+        self.notes = slow_tokenizers(members)  # what a user should know of how the models run
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
         self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
@@ -252,6 +254,7 @@ class Scorer:
 
         Raises:
             NonFinite: A network gave NaN or infinity.
+            DeviceFailed: The device broke down.
             ModelError: Out of memory with a single row.
         """
         began = time.perf_counter()
@@ -259,7 +262,8 @@ class Scorer:
         if self.task == "token":
             if keep_logits:
                 raise ModelError("tags of words come with probabilities alone", next="leave logits out")
-            return self._infer_tags(prepared, stats, tick, began)
+            with failures_told(self.device):
+                return self._infer_tags(prepared, stats, tick, began)
         if prepared.n_rows == 0:
             nothing = np.empty((0, len(self.classes)), dtype=np.float32)
             empty = {run: np.stack([nothing] * folds) for run, folds in self._folds.items()} if keep_logits else None
@@ -269,7 +273,8 @@ class Scorer:
         sums: dict[str, NDArray[np.float32]] = {}
         shares = self._shares(prepared.features)
         for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
-            per_run = self._infer_group(group, features, stats, _scaled(tick, share), kept)
+            with failures_told(self.device):
+                per_run = self._infer_group(group, features, stats, _scaled(tick, share), kept)
             inverse = prepared.distinct[group.cleaning].inverse
             for run, probs in per_run.items():
                 sums[run] = sums[run] + probs[inverse] if run in sums else probs[inverse]
@@ -304,7 +309,7 @@ class Scorer:
             tick(1.0)
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
-        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick)
+        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick, pads=group.pads)
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
         stats.computed_tokens += computed * len(group.networks)
