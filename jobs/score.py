@@ -118,9 +118,6 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         inputs, scorer, request = _set_up(options, asked, workspace)
         _tell_of_changed_checkpoints(workspace, request, watch)
-    for note in scorer.notes:
-        watch.note(note)
-    scorer.notes = []
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with ExitStack() as stack:
         with tally.stage("plan"):
@@ -147,6 +144,8 @@ def _work(
     _claim_output(job.store, output, options.force)
     with tally.stage("gate"):
         gate, precision = _agree_on_precision(options, job, scorer, tally)
+    for note in scorer.notes:
+        tally.note(note)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)

@@ -157,7 +157,7 @@ class _Bench:
         prepare = _sum(preparing.scaled(more), finding.scaled(repeated))
         features = prepared.features[lead]
         lengths = _lengths(features)
-        first, steady, scored = self._infer(sample, lengths)
+        first, steady, scored = self._infer(sample, lengths, scorer.groups[lead])
         columns = len(scorer.runs) * len(scorer.classes)
         return Trial(
             rows=task.n_rows,
@@ -175,10 +175,12 @@ class _Bench:
             n_bytes=_bytes(ids, texts, int(lengths.sum() * more), len(unique) - len(sample), columns),
         )
 
-    def _infer(self, sample: pl.Series, lengths: NDArray[np.int64]) -> tuple[Cost, Cost, Scored]:
+    def _infer(self, sample: pl.Series, lengths: NDArray[np.int64], group: Group) -> tuple[Cost, Cost, Scored]:
         """What the networks take for a shard, at first and once they know its shapes; scores of what was tried."""
         budget = self.scorer.budget
-        batches = [batch.rows for batch in plan_batches(lengths, budget.tokens, budget.pass_cost)]
+        packed = isinstance(group, NetworkGroup) and group.packed
+        plan = plan_batches(lengths, budget.tokens, budget.pass_cost, packed=packed)
+        batches = [batch.rows for batch in plan]
         repeats = 1 if len(self.job.plan.tasks) == 1 else 2
         self._run(sample, lengths, batches[-1:])  # pools of threads and memory
         probe = batches[:: max(1, len(batches) // _PROBE_BATCHES)]  # the longest among them: memory peaks there

@@ -30,7 +30,6 @@ def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
     """See `Scorer.score`."""
     with _positions_told(0):
         series, n_missing = read_given(texts)
-        _tell_notes(scorer)
         _pass_gate(scorer, series)
         return _scores(scorer, scorer.prepare(series), n_missing, 0, logits)
 
@@ -43,7 +42,6 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
         for batch in _batches(texts, rows):
             with _positions_told(start):
                 series, n_missing = read_given(batch)
-                _tell_notes(scorer)
                 _pass_gate(scorer, series)
             following = (tokenise.submit(scorer.prepare, series), n_missing, start)
             start += len(series)
@@ -73,6 +71,7 @@ def _scores(scorer: Scorer, prepared: Prepared, n_missing: int, start: int, logi
         gate=scorer.gate,
         logits=scored.logits,
         offsets=scored.offsets,
+        notes=tuple(scorer.notes),
     )
 
 
@@ -88,13 +87,6 @@ def _batches(texts: Iterable[Any], rows: int) -> Iterator[Any]:
             yield from chain([first], items)
             return
         yield [first, *islice(items, rows - 1)]
-
-
-def _tell_notes(scorer: Scorer) -> None:
-    """Once, what a job would tell its watch."""
-    for note in scorer.notes:
-        warnings.warn(note, stacklevel=4)
-    scorer.notes = []
 
 
 def _pass_gate(scorer: Scorer, texts: pl.Series) -> None:

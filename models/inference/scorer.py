@@ -174,7 +174,6 @@ class Scorer:
         self.task = members[0].spec.task
         check_classes(members, self.classes, self.task)
         self.groups = group_members(members)
-        self.notes = slow_tokenizers(members)  # what a user should know of how the models run
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
         self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
@@ -309,7 +308,9 @@ class Scorer:
             tick(1.0)
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
-        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick, pads=group.pads)
+        logits, batches = run_networks(
+            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed
+        )
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
         stats.computed_tokens += computed * len(group.networks)
@@ -385,10 +386,13 @@ class Scorer:
         return [max(c, least) / total for c in cost]
 
     def _place(self, dtype: torch.dtype) -> None:
+        self.notes = slow_tokenizers(self._members)  # what a user should know of how the models run
         for group in self.groups:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
+                note = group.choose_packing(self.device, dtype)
+                self.notes += [] if note is None else [note]
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

@@ -47,6 +47,7 @@ class Scores:
         logits: Model → (F, N, C) float32: each fold's logits, before softmax or sigmoid; None unless they were asked
             for. The mean over folds of *their probabilities* is `per_model`, not the softmax of their mean.
         offsets: Where words have tags, (N + 1,) int64: text i has the words ``offsets[i]:offsets[i + 1]``.
+        notes: What is worth knowing of how the models ran: a slow tokenizer, rows that are padded.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +61,7 @@ class Scores:
     gate: GateReport | None = None
     logits: Mapping[str, NDArray[np.float32]] | None = None
     offsets: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -122,7 +124,7 @@ class Scores:
             head += f"; {self.n_missing:,} without text"
         if self.stats.truncated:
             head += f"; {self.stats.truncated:,} truncated"
-        return "\n".join([head, *(self._lines() if len(self) else ())])
+        return "\n".join([head, *(self._lines() if len(self) else ()), *(f"note: {note}" for note in self.notes)])
 
     def _lines(self) -> list[str]:
         """The first rows as a small table."""
