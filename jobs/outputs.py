@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.runner.assemble import mean_probabilities, write_predictions
+from jobs.runner.assemble import write_predictions
 from jobs.runner.local import Watch
 from jobs.runner.planner import Job
 from jobs.workspace import Workspace
@@ -19,6 +19,7 @@ from kaggle_tools.submissions import ManifestDraft, build_submission, count_clas
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
 from models.inference.scorer import Scorer
+from models.inference.scores import mean_probabilities
 
 
 def write_run_predictions(job: Job, workspace: Workspace, scorer: Scorer, watch: Watch) -> dict[str, Path]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-
+from jobs.ceilings import known
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
+from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
@@ -29,21 +31,24 @@ from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
+from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
-from models.inference.device import resolve_precision
-from models.inference.gate import GateBounds, GateReport, try_precision
+from models.inference.device import nearest_precision, peak_memory, resolve_precision
+from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
+from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
-
-GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`."""
+    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`.
+
+    `called` is when, by `time.perf_counter`, so that imports are counted; None: when `run` is.
+    """
 
     input: InputOptions
     models: tuple[str, ...] = ()
@@ -62,6 +67,7 @@ class ScoreOptions:
     force: bool = False
     metrics_file: Path | None = None
     argv: tuple[str, ...] = ()
+    called: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class ScoreResult:
         precision: Number format used.
         settings: Where inputs and columns came from.
         seconds: Wall time of this call.
+        performance: How fast the call went that completed the job; None where an older version did.
     """
 
     job: str
@@ -93,6 +100,7 @@ class ScoreResult:
     precision: str
     settings: tuple[Setting, ...]
     seconds: float
+    performance: Performance | None
 
 
 def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
@@ -103,68 +111,97 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         ModelError: Models that cannot be used, a precision that the gate refused.
         Interrupted: The process was asked to stop; calling again resumes.
     """
-    began = time.perf_counter()
+    called = time.perf_counter() if options.called is None else options.called
+    tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    inputs, scorer, request = _set_up(options, asked, workspace)
-    _tell_of_changed_checkpoints(workspace, request, watch)
+    with tally.stage("load"):
+        asked = keep_stdin(options.input, workspace.jobs / "stdin")
+        inputs, scorer, request = _set_up(options, asked, workspace)
+        _tell_of_changed_checkpoints(workspace, request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
-    with open_job(request, workspace.jobs, rows, watch.note) as job:
+    with ExitStack() as stack:
+        with tally.stage("plan"):
+            job = stack.enter_context(open_job(request, workspace.jobs, rows, watch.note))
         output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
-            result = _work(options, workspace, scorer, job, output, watch)
+            result = _work(options, workspace, scorer, job, output, tally)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
     forget_stdin(asked, workspace.jobs / "stdin")
-    return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
+    return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
 
 def _work(
-    options: ScoreOptions, workspace: Workspace, scorer: Scorer, job: Job, output: Path, watch: Watch
+    options: ScoreOptions, workspace: Workspace, scorer: Scorer, job: Job, output: Path, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
-    gate, precision = _agree_on_precision(options, job, scorer, watch)
+    with tally.stage("gate"):
+        gate, precision = _agree_on_precision(options, job, scorer, tally)
     for note in scorer.notes:
-        watch.note(note)
+        tally.note(note)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
-    with recording(watch, job.store, options.metrics_file) as recorded:
-        run_shards(job.plan, job.store, scorer, recorded)
-        _tell_of_changed_inputs(job, watch)
-        write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-        predictions = write_run_predictions(job, workspace, scorer, watch)
+    ceilings = known(scorer.device)
+    ceiling = None if ceilings is None else ceilings.rates.get(precision)
+    with recording(tally, job.store, options.metrics_file) as recorded:
+        run_shards(job.plan, job.store, scorer, recorded, ceiling)
+        _tell_of_changed_inputs(job, tally)
+        with tally.stage("finish"):
+            write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+            predictions = write_run_predictions(job, workspace, scorer, tally)
+            output_digest = file_digest(output)
+    performance = tally.performance(
+        ceiling=ceiling if scorer.flop_per_token else None,
+        n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
+        peak_device_memory=peak_memory(scorer.device),
+    )
     result = {
         "job": job.plan.id,
         "output": str(output),
-        "output_digest": file_digest(output),
+        "output_digest": output_digest,
         "predictions": {name: str(path) for name, path in predictions.items()},
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),
         "gate": None if gate is None else vars(gate),
         "precision": precision,
+        "performance": asdict(performance),
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))
     return result
 
 
-def predict(options: ScoreOptions) -> Forecast:
-    """`--dry-run`: score a sample and say what the whole job would take. Writes nothing that stays."""
+def predict(options: ScoreOptions, watch: Watch) -> Forecast:
+    """`--dry-run`: plan the job in a passing folder, try some shards, say what all would take. Nothing of it stays.
+
+    Raises:
+        UserError: What `run` would raise before it scores: bad rows, duplicate ids, a precision that strays.
+    """
+    called = time.perf_counter() if options.called is None else options.called
+    tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    inputs, scorer, _ = _set_up(options, asked, workspace)
-    if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
-        scorer.set_precision(wanted)
-    predicted = forecast(inputs, scorer, options.limit)
+    with tally.stage("load"):
+        asked = keep_stdin(options.input, workspace.jobs / "stdin")
+        _, scorer, request = _set_up(options, asked, workspace)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
+        with tally.stage("plan"):
+            job = stack.enter_context(open_job(request, folder, rows, watch.note))
+        with tally.stage("gate"):
+            _agree_on_precision(options, job, scorer, tally)
+        suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
+        runs = [run.name for run in workspace.runs() if run.name in request.models and options.limit is None]
+        predicted = forecast(job, scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
     forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 
@@ -237,23 +274,21 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
         UserError: A format that was asked for by name strays too far from float32.
     """
     decided = job.store.read("precision.json")
-    wanted = resolve_precision(options.precision, scorer.device)
     if decided is not None:
+        precision = nearest_precision(str(decided["precision"]), scorer.device)
         if decided["device"] != scorer.device.type:
-            watch.note(f"begun on {decided['device']}, resumed on {scorer.device.type}: last digits may differ")
-        gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        precision = str(decided["precision"])
-        if precision != "fp32":
-            precision = resolve_precision(precision if wanted != "fp32" else wanted, scorer.device)
-            scorer.set_precision(precision)
-        return gate, precision
+            formats = f"begun on {decided['device']} in {decided['precision']}, resumed on {scorer.device.type}"
+            watch.note(f"{formats} in {precision}: last digits may differ")
+        scorer.set_precision(precision)
+        return GateReport(**decided["gate"]) if decided["gate"] else None, precision
+    wanted = resolve_precision(options.precision, scorer.device)
     gate = None
     if wanted != "fp32" and scorer.flop_per_token > 0:
         request = job.plan.request
         frame = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
         sample, _ = read_texts(frame, request.text_columns)
         if len(sample):  # all rows of the first shard may be set aside: then float32 it is
-            sample = sample.gather(_spread(len(sample), scorer.device.type))
+            sample = sample.gather(sample_positions(len(sample), scorer.device.type))
             gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
             _judge(gate, options, watch)
     job.store.write(
@@ -288,12 +323,6 @@ def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
     )
 
 
-def _spread(n_rows: int, device: str) -> list[int]:
-    """Positions of the gate's sample, evenly over the first shard."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, GATE_ROWS[device]))
-    return [int(place) for place in places]
-
-
 def _totals(job: Job) -> dict[str, float]:
     """Sums over all parts of what was counted and measured while they were made."""
     totals: dict[str, float] = {}
@@ -325,6 +354,7 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
         precision=raw["precision"],
         settings=inputs.settings,
         seconds=seconds,
+        performance=Performance(**raw["performance"]) if raw.get("performance") else None,
     )
 
 

@@ -60,7 +60,8 @@ class TextClassifier(nn.Module):
         self.head = head
         self.form = form
         self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
-        self.takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+        named = inspect.signature(body.forward).parameters
+        self.takes_types, self.takes_mask = "token_type_ids" in named, "attention_mask" in named
 
     @property
     def encoder(self) -> nn.Module:
@@ -94,7 +95,9 @@ class TextClassifier(nn.Module):
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
         types = self.types_of_body(token_type_ids)
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs: dict[str, Any] = {"input_ids": input_ids}
+        if self.takes_mask:
+            inputs["attention_mask"] = attention_mask
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:
@@ -246,7 +249,8 @@ def position_limit(body: Any) -> int | None:
     for name, module in body.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return getattr(body.config, "max_position_embeddings", None)
+    limit = getattr(body.config, "max_position_embeddings", None)
+    return limit if limit and limit > 0 else None  # XLNet says -1
 
 
 def _make_head(

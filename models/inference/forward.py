@@ -15,6 +15,12 @@ from models.inference.device import DEFAULTS
 from models.inference.packed import pack, packed_logits
 from models.inference.tokens import Tokens
 
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 
 @dataclass
 class TokenBudget:
@@ -52,6 +58,7 @@ def run_networks(
     budget: TokenBudget,
     tick: Callable[[float], None],
     *,
+    pads: bool = True,
     packed: bool = False,
 ) -> tuple[list[torch.Tensor], list[Batch]]:
     """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
@@ -62,6 +69,7 @@ def run_networks(
         device: Where the networks are.
         budget: Batch size; halved and remembered when memory runs out.
         tick: Called after each batch with its share of the work.
+        pads: Whether the networks' masks hide padding; where not, no row is ever padded.
         packed: Whether all of them are `TextClassifier`s whose rows can be packed (`models.inference.packed`).
 
     Returns:
@@ -69,7 +77,8 @@ def run_networks(
     """
     lengths = tokens.lengths
     while True:
-        batches = plan_batches(lengths, budget.tokens, budget.pass_cost, packed=packed)
+        # Where one more pass costs nothing, rows of different lengths are never merged.
+        batches = plan_batches(lengths, budget.tokens, budget.pass_cost if pads else 0, packed=packed)
         try:
             return _run(networks, tokens, batches, device, tick), batches
         except (torch.OutOfMemoryError, RuntimeError) as exc:
@@ -82,7 +91,7 @@ def run_networks(
 
 def is_out_of_memory(exc: Exception) -> bool:
     """Whether an error of torch says that a device has no memory left."""
-    return isinstance(exc, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(exc)
+    return isinstance(exc, torch.OutOfMemoryError) or any(sign in str(exc) for sign in _OUT_OF_MEMORY)
 
 
 def _run(

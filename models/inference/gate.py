@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from models.inference.scorer import Scorer
@@ -44,7 +45,18 @@ class GateReport:
     passed: bool
 
 
-def try_precision(scorer: Scorer, precision: str, sample: Sequence[str | None], bounds: GateBounds) -> GateReport:
+SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
+
+
+def sample_positions(n_rows: int, device_type: str) -> list[int]:
+    """Positions of the gate's sample, evenly over `n_rows` rows."""
+    places = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS[device_type]))
+    return [int(place) for place in places]
+
+
+def try_precision(
+    scorer: Scorer, precision: str, sample: Sequence[str | None] | pl.Series, bounds: GateBounds
+) -> GateReport:
     """Score `sample` in float32, switch `scorer` to `precision`, score again, compare; go back where it fails.
 
     Args:

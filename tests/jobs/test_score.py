@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import zstandard
+from polars.testing import assert_frame_equal
 
 from jobs import score
 from jobs.resolve import InputOptions
@@ -119,6 +120,14 @@ def test_every_way_to_write_a_table_gives_the_same_scores(here, model, expected)
         encoding = "gb18030" if path.stem == "chinese" else None
         score.run(options(model, path, encoding=encoding, output=Path(f"{path.name}.parquet"), shard_rows=2), Notes())
         np.testing.assert_allclose(scores(f"{path.name}.parquet"), expected, atol=1e-6, err_msg=path.name)
+
+
+def test_a_notebook_gets_the_very_numbers_of_the_file(table, tmp_path, model, save_model):
+    other = save_model(tmp_path / "other", 1)
+    score.run(replace(options(model, table), models=(model, other), each=True), Notes())
+    file = pl.read_parquet("out.parquet")
+    scores = Scorer([model, other], precision="fp32").score([text for _, text in ROWS])
+    assert_frame_equal(scores.to_polars(file["id"], each=True), file, check_exact=True)
 
 
 def test_many_files_are_one_table_in_natural_order(here, model, expected):
@@ -364,9 +373,9 @@ def test_a_network_whose_rows_cannot_be_packed_is_named_in_a_note(table, model, 
 
 def test_a_dry_run_writes_nothing(table, model, here):
     before = sorted(p.name for p in here.rglob("*"))
-    forecast = score.predict(options(model, table))
+    forecast = score.predict(options(model, table), Notes())
     assert sorted(p.name for p in here.rglob("*")) == before
-    assert (forecast.n_rows, forecast.sample_rows) == (7, 7)
+    assert (forecast.n_rows, forecast.sample_rows) == (7, 6)  # distinct texts
     assert forecast.distinct_share == pytest.approx(6 / 7)
 
 

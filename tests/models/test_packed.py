@@ -196,7 +196,7 @@ def test_a_scorer_that_packs_gives_the_same_scores_without_padding(models, monke
         assert scorer.notes == []
         scored = scorer.infer(scorer.prepare(TEXTS))
         assert scored.stats.padding == 0
-        for run, probs in expected.items():
+        for run, probs in expected.per_model.items():
             np.testing.assert_allclose(scored.probs[run], probs, atol=1e-5)
 
 
@@ -209,7 +209,7 @@ def test_a_network_that_fails_the_check_is_padded_and_named(models, monkeypatch)
     assert not any(group.packed for group in scorer.groups)
     assert len(scorer.notes) == len(scorer.groups)
     assert "padded, not packed: logits of bert were" in scorer.notes[0]
-    for run, probs in scorer.score(TEXTS).items():
+    for run, probs in scorer.score(TEXTS).per_model.items():
         np.testing.assert_array_equal(probs, expected[run])
 
 
