@@ -68,8 +68,8 @@ class Trained:
     n_pseudo: int = 0
 
 
-# (fold, rows to train on, rows to validate on, folder of the checkpoint)
-TrainOne = Callable[[int, NDArray[np.int64], NDArray[np.int64], Path], Trained]
+# (fold, seed or None for the recipe's, rows to train on, rows to validate on, folder of the checkpoint)
+TrainOne = Callable[[int, int | None, NDArray[np.int64], NDArray[np.int64], Path], Trained]
 
 
 def fold_trainer(task: Task) -> TrainOne:
@@ -100,10 +100,12 @@ def _transformer_trainer(task: Task) -> TrainOne:
     texts, targets = task.rows.texts.to_list(), task.rows.targets
     tokenizer = make_tokenizer(task.recipe, texts)
 
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> Trained:
+    def train_one(
+        fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
+    ) -> Trained:
         extra = task.pseudo(fold) or _no_rows(targets)
         result = train_fold(
-            task.recipe,
+            task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
             [*(texts[i] for i in train), *extra.texts],
             np.concatenate([targets[train], extra.targets]),
@@ -113,7 +115,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             folder=folder,
             train_ids=[*task.rows.ids.gather(train), *extra.names],
             fold=fold,
-            on_progress=task.on_progress,
+            on_progress=_telling_seed(task.on_progress, seed),
             metric=partial(judge, task),
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
@@ -138,7 +140,10 @@ def _linear_trainer(task: Task) -> TrainOne:
     vectorizer = fit_vectorizer(texts, **of_vectorizer)
     features = vectorizer.transform(texts)
 
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> Trained:
+    def train_one(
+        fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
+    ) -> Trained:
+        assert seed is None  # a recipe with seeds is refused: there is nothing to draw
         extra = task.pseudo(fold) or _no_rows(targets)
         seen = csr_matrix(vstack([features[train], vectorizer.transform(list(extra.texts))]))
         codes = np.concatenate([targets[train], extra.targets])
@@ -152,6 +157,14 @@ def _linear_trainer(task: Task) -> TrainOne:
         return Trained(probs, n_pseudo=len(extra.texts))
 
     return train_one
+
+
+def _telling_seed(on_progress: OnProgress | None, seed: int | None) -> OnProgress | None:
+    """The same, told which of several seeds a step is of."""
+    if on_progress is None or seed is None:
+        return on_progress
+    tell = on_progress
+    return lambda step: tell(dataclasses.replace(step, seed=seed))
 
 
 def _no_rows(targets: NDArray[Any]) -> PseudoRows:

@@ -26,6 +26,7 @@ from kaggle_tools.files import digest
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
+from models.fold_folders import fold_and_seed
 from models.hub import fingerprint
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
@@ -102,14 +103,14 @@ class Teacher:
     def _of_checkpoint(self, fold: int) -> NDArray[np.float32]:
         from models.inference.scorer import Scorer
 
-        source = self.run.folder / f"fold{fold}"
-        if not source.is_dir():
+        sources = [str(path) for path in self.run.checkpoints if fold_and_seed(path)[0] == fold]
+        if not sources:
             raise UserError(
                 f"run '{self.run.name}' has no checkpoint of fold {fold}",
                 where=self.run.folder,
                 next='an imported run teaches with source = "predictions" under [pseudo_labels]',
             )
-        scorer = Scorer({self.run.name: [str(source)]}, classes=self.classes, device=self.device)
+        scorer = Scorer({self.run.name: sources}, classes=self.classes, device=self.device)
         return scorer.score(self.raw)[self.run.name]
 
     def _of_predictions(self) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 from models.errors import ModelError
+from models.fold_folders import fold_folders
 
 # What a classifier needs; never pickles, ONNX, TensorFlow or Flax copies of the same weights.
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -42,8 +43,7 @@ def local_folder(source: str) -> Path:
 
 def checkpoints_of(source: str) -> list[str]:
     """The fold checkpoints of a run's directory, in order; a checkpoint or Hub id is its own only one."""
-    folds = [path for path in Path(source).glob("fold*") if path.is_dir() and path.name[4:].isdigit()]
-    return [str(path) for path in sorted(folds, key=lambda path: int(path.name[4:]))] or [source]
+    return [str(path) for path in fold_folders(Path(source))] or [source]
 
 
 def fingerprint(folder: Path) -> str:

@@ -94,6 +94,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if grouped != (recipe.folds.group_column is not None):
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
+    _check_seeds(recipe, place)
     if recipe.kind == "transformer":
         _check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
@@ -101,6 +102,13 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
+
+
+def _check_seeds(recipe: Recipe, place: Place) -> None:
+    if recipe.seeds and recipe.kind == "linear":
+        raise place.error("seeds make no difference to a linear run, which draws nothing at random")
+    if len(set(recipe.seeds)) < len(recipe.seeds):
+        raise place.error("a seed stands twice in seeds", found=", ".join(map(str, recipe.seeds)))
 
 
 def _check_encoder(encoder: EncoderOptions, place: Place) -> None:

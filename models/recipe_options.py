@@ -263,7 +263,8 @@ class Recipe:
     Attributes:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
-        seed: Of weights, order of rows and dropout.
+        seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
+        seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
         encoder, head, loss, contrast, sampler, adversary, augmentation, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
@@ -272,6 +273,7 @@ class Recipe:
     name: str
     kind: Literal["transformer", "linear"] = "transformer"
     seed: Annotated[int, Between(0)] = 42
+    seeds: tuple[Annotated[int, Between(0)], ...] = ()
     encoder: EncoderOptions = EncoderOptions()
     data: DataOptions = DataOptions()
     folds: FoldOptions = FoldOptions()

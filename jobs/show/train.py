@@ -34,12 +34,14 @@ def render_init(result: InitResult, console: Console) -> None:
 def render_train(result: TrainResult, console: Console) -> None:
     """A line a fold, and the out-of-fold score of all."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("fold", "rows", result.metric, "epoch kept", "time", ""):
+    several = any(fold.seed is not None for fold in result.folds)
+    for heading in ("fold", *(("seed",) if several else ()), "rows", result.metric, "epoch kept", "time", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for fold in result.folds:
         kept = str(fold.kept) if fold.kept else "-"
+        seed = (str(fold.seed),) if several else ()
         table.add_row(
-            str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
+            str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
         )
     console.print(table)
     if result.n_null_texts:
@@ -51,6 +53,10 @@ def render_train(result: TrainResult, console: Console) -> None:
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
         console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+    if result.seeds is not None:
+        alone = ", ".join(f"{one.seed}: {one.score:.4f}" for one in result.seeds.scores)
+        console.print(f"  that of the seeds' mean; alone {alone}", markup=False)
+        console.print(f"  a seed scores {result.seeds.mean:.4f} ± {result.seeds.deviation:.4f}", markup=False)
     for name, value in result.groups.items():
         console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
@@ -94,12 +100,13 @@ def training_progress(quiet: bool) -> Iterator[OnProgress | None]:
 
 
 def _on_bars(bars: Progress) -> OnProgress:
-    tasks: dict[int, TaskID] = {}
+    tasks: dict[str, TaskID] = {}
 
     def show(step: Step) -> None:
-        if step.fold not in tasks:
-            tasks[step.fold] = bars.add_task(f"fold {step.fold}", total=step.n_steps, words="")
-        bars.update(tasks[step.fold], completed=step.step, words=_words(step))
+        name = _place(step)
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=step.n_steps, words="")
+        bars.update(tasks[name], completed=step.step, words=_words(step))
 
     return show
 
@@ -111,9 +118,13 @@ def _on_lines(console: Console) -> OnProgress:
         nonlocal last
         if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
             last = time.perf_counter()
-            console.print(f"fold {step.fold}: step {step.step} of {step.n_steps}, {_words(step)}", markup=False)
+            console.print(f"{_place(step)}: step {step.step} of {step.n_steps}, {_words(step)}", markup=False)
 
     return show
+
+
+def _place(step: Step) -> str:
+    return f"fold {step.fold}" if step.seed is None else f"fold {step.fold}, seed {step.seed}"
 
 
 def _words(step: Step) -> str:

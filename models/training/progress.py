@@ -23,6 +23,7 @@ class Progress:
         n_steps: Steps of the fold if all epochs run.
         loss: Training loss of the step, or the epoch's mean once it has been validated; None where there are no steps.
         score: Validation score at the end of an epoch, else None.
+        seed: With which the fold is trained, where there are several.
     """
 
     fold: int
@@ -32,6 +33,7 @@ class Progress:
     n_steps: int
     loss: float | None
     score: float | None = None
+    seed: int | None = None
 
 
 OnProgress = Callable[[Progress], None]
