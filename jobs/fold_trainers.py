@@ -58,6 +58,7 @@ class Trained:
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
         n_pseudo: Rows with pseudo-labels.
+        soup: Epochs whose weights were averaged; empty where one was kept.
     """
 
     probs: NDArray[np.float32] | Tagged
@@ -66,6 +67,7 @@ class Trained:
     micro_batch_size: int = 0
     halvings: int = 0
     n_pseudo: int = 0
+    soup: tuple[int, ...] = ()
 
 
 # (fold, seed or None for the recipe's, rows to train on, rows to validate on, folder of the checkpoint)
@@ -123,8 +125,9 @@ def _transformer_trainer(task: Task) -> TrainOne:
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(
-            result.valid_probs, result.kept, history, result.micro_batch_size, result.halvings, len(extra.texts)
-        )
+            result.valid_probs, result.kept, history, result.micro_batch_size, result.halvings, len(extra.texts),
+            result.soup,
+        )  # fmt: skip
 
     return train_one
 

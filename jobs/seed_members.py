@@ -56,7 +56,7 @@ def mean_of_seeds(pieces: Sequence[Answers]) -> Answers:
     first = pieces[0]
     if len(pieces) == 1:
         return first
-    probs = np.mean([piece.probs for piece in pieces], axis=0, dtype=np.float64).astype(np.float32)
+    probs = np.stack([piece.probs for piece in pieces]).mean(axis=0, dtype=np.float64).astype(np.float32)
     if isinstance(first, TagPredictions):
         return replace(first, probs=probs, codes=legal_tags(probs, first.offsets, first.classes))
     return replace(first, probs=probs)

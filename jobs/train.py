@@ -80,13 +80,14 @@ class FoldSummary:
         n_rows: Validation rows.
         score: The competition's metric on them.
         seconds: Time that it took to train.
-        kept: Epoch that was kept; 0 for a linear run.
+        kept: Epoch that was kept, or with a soup the best; 0 for a linear run.
         history: A dictionary an epoch: epoch, train_loss, valid_loss, score, seconds.
         reused: Whether it was finished before this call.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
         n_pseudo: Rows with pseudo-labels that it was trained on besides.
         seed: With which it was trained, where each fold is trained with several.
+        soup: Epochs whose weights were averaged; empty where one was kept.
     """
 
     fold: int
@@ -100,6 +101,7 @@ class FoldSummary:
     halvings: int = 0
     n_pseudo: int = 0
     seed: int | None = None
+    soup: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,7 @@ def _train_fold(
         "micro_batch_size": trained.micro_batch_size,
         "halvings": trained.halvings,
         "n_pseudo": trained.n_pseudo,
+        "soup": trained.soup,
     }
     meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
     folder.finish_fold(fold, fold_piece(rows, inside, trained.probs, competition, meta), seed)
@@ -329,6 +332,7 @@ def _summary(member: tuple[int, int | None], piece: Answers, competition: Compet
         micro_batch_size=training.get("micro_batch_size", 0),
         halvings=training.get("halvings", 0),
         n_pseudo=training.get("n_pseudo", 0),
+        soup=tuple(training.get("soup", ())),
     )
 
 

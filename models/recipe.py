@@ -100,6 +100,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
+        _check_soup(recipe.training, place.inside("training"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
@@ -149,6 +150,21 @@ def _check_form(recipe: Recipe, place: Place) -> None:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
     if recipe.contrast.weight and recipe.training.r_drop:
         raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
+
+
+def _check_soup(options: TrainingOptions, place: Place) -> None:
+    if options.soup is None:
+        return
+    from models.training.soup import parse_soup
+
+    try:
+        plan = parse_soup(options.soup)
+    except ModelError as exc:
+        raise place.error(exc.summary, **exc.details) from exc
+    if plan.size > options.epochs:
+        raise place.error(f"soup = '{options.soup}' wants more epochs than the {options.epochs} that there are")
+    if plan.kind == "greedy" and options.keep == "last":
+        raise place.error("a greedy soup goes by the validation score, which keep = 'last' ignores")
 
 
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:

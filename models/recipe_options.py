@@ -229,6 +229,8 @@ class TrainingOptions:
         unfreeze: Share of all steps over which the encoder thaws from its top layer down; 0: all trains from the start.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept; None: no average.
         r_drop: Weight of the symmetric divergence between two passes with different dropout; 0: one pass.
+        soup: ``uniform:K`` averages the weights of the K best epochs (with keep = "last": of the last K), ``greedy:K``
+            of those among the K best that do not lower the validation score; None: one epoch is kept.
     """
 
     epochs: Annotated[int, Between(1)] = 3
@@ -249,6 +251,7 @@ class TrainingOptions:
     unfreeze: Annotated[float, Between(0.0, 1.0)] = 0.0
     ema: Annotated[float | None, Between(0.0, 0.99999)] = None
     r_drop: Annotated[float, Between(0.0)] = 0.0
+    soup: str | None = None
 
 
 # Sections that only one kind of run has.

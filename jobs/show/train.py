@@ -38,7 +38,7 @@ def render_train(result: TrainResult, console: Console) -> None:
     for heading in ("fold", *(("seed",) if several else ()), "rows", result.metric, "epoch kept", "time", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for fold in result.folds:
-        kept = str(fold.kept) if fold.kept else "-"
+        kept = "+".join(map(str, fold.soup)) or (str(fold.kept) if fold.kept else "-")
         seed = (str(fold.seed),) if several else ()
         table.add_row(
             str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)

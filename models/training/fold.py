@@ -156,11 +156,12 @@ def train_fold(
                 save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
-    score = trained.history[trained.kept - 1].score
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score, pair))
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, trained.score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
-    return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
+    return FoldResult(
+        trained.probs, trained.history, trained.kept, trained.score, seconds, micro.size, micro.halvings, trained.soup
+    )
 
 
 @dataclass(frozen=True)

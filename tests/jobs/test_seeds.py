@@ -69,8 +69,10 @@ def test_scoring_averages_all_folds_and_seeds(place):
     names = [f"fold{fold}-seed{seed}" for fold in range(3) for seed in (5, 12)]
     assert [path.name for path in result.run.checkpoints] == names
     texts = table()["text"].head(7).to_list()
-    mean = Scorer(str(result.run.folder), device="cpu").score(texts)["seeds"]
-    alone = [Scorer(str(path), device="cpu").score(texts)[path.name] for path in result.run.checkpoints]
+    mean = Scorer(str(result.run.folder), device="cpu", precision="fp32").score(texts)["seeds"]
+    alone = [
+        Scorer(str(path), device="cpu", precision="fp32").score(texts)[path.name] for path in result.run.checkpoints
+    ]
     np.testing.assert_allclose(mean, np.mean(alone, axis=0), atol=1e-6)
 
 
