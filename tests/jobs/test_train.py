@@ -170,6 +170,16 @@ def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
     assert files() == whole
 
 
+def test_a_soup_is_told_by_its_epochs(place, call):
+    place.recipe("soup", TINY + 'soup = "uniform:2"\nkeep = "last"\n')
+    first = place.train("soup")
+    assert [fold.soup for fold in first.folds] == [(1, 2)] * 3
+    code, out, _ = call("train", "soup.toml", "--device", "cpu")
+    assert code == 0
+    assert "1+2" in out
+    assert [fold["soup"] for fold in Workspace.find(place.root).run("soup").info["folds"]] == [[1, 2]] * 3
+
+
 def test_an_interrupted_run_keeps_its_finished_folds(place):
     def interrupt_in_fold_1(progress):
         if progress.fold == 1:
