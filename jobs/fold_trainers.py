@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.pseudo_labels import PseudoRows
+from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
@@ -35,6 +36,7 @@ class Task:
         device: Name of the device; linear runs have no use for it.
         pseudo: Rows with pseudo-labels for a fold; they are trained on and never validated.
         on_progress: Called after each step and each validation.
+        soft: What a teacher says of the rows, for `[distill]`; None: no teacher.
     """
 
     recipe: Recipe
@@ -45,6 +47,7 @@ class Task:
     device: str
     pseudo: Callable[[int], PseudoRows | None]
     on_progress: OnProgress | None
+    soft: SoftTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Trained:
         history: A dictionary an epoch.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
-        n_pseudo: Rows with pseudo-labels.
+        n_pseudo: Rows without a label of their own.
         soup: Epochs whose weights were averaged; empty where one was kept.
     """
 
@@ -105,7 +108,8 @@ def _transformer_trainer(task: Task) -> TrainOne:
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
-        extra = task.pseudo(fold) or _no_rows(targets)
+        soft = task.soft
+        extra = (task.pseudo(fold) if soft is None else soft.extra) or _no_rows(targets)
         result = train_fold(
             task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
@@ -122,6 +126,8 @@ def _transformer_trainer(task: Task) -> TrainOne:
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
             task=task.task,
+            teacher_probs=None if soft is None else np.concatenate([soft.probs[train], soft.extra_probs]),
+            n_labelled=None if soft is None else len(train),
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

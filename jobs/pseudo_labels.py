@@ -167,11 +167,7 @@ def find_teacher(
     if path is None:
         raise UserError("no table of texts to label", next='name one: table = "unlabelled.csv" under [pseudo_labels]')
     run = workspace.run(options.run)
-    table = _read_texts(path, competition)
-    cleaned = clean(table["text"], recipe.data.cleaning)
-    new = cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode())
-    if not new.any():
-        raise UserError(f"each of the {len(cleaned):,} texts stands in the training table", where=path)
+    new = new_texts(path, competition, recipe, rows)
     stem = path.name.split(".")[0]
     if options.source == "predictions" and not run.predictions(stem).is_file():
         raise UserError(
@@ -180,9 +176,27 @@ def find_teacher(
             next='score the competition\'s test table with `cli score`, or set source = "fold" under [pseudo_labels]',
         )
     return Teacher(
-        run, options, competition.task, competition.classes, table["id"].filter(new), table["text"].filter(new),
-        cleaned.filter(new), run.predictions(stem), device,
+        run, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"],
+        run.predictions(stem), device,
     )  # fmt: skip
+
+
+def new_texts(path: Path, competition: Competition, recipe: Recipe, rows: TrainingRows) -> pl.DataFrame:
+    """The texts of a table that do not stand in the training table, none twice.
+
+    Returns:
+        Columns ``id`` (row numbers where there are none), ``text`` as in the table, ``cleaned`` as the recipe says.
+
+    Raises:
+        UserError: The table cannot be read, or holds nothing new.
+    """
+    table = _read_texts(path, competition)
+    table = table.with_columns(clean(table["text"], recipe.data.cleaning).alias("cleaned"))
+    cleaned = table["cleaned"]
+    new = table.filter(cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode()))
+    if new.is_empty():
+        raise UserError(f"each of the {len(table):,} texts stands in the training table", where=path)
+    return new
 
 
 def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:

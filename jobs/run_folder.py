@@ -158,7 +158,7 @@ class RunFolder:
         pieces = [piece for path in self.run.checkpoints if (piece := self._piece(path)) is not None]
         found = []
         if any(piece.meta.get("data") != self.fingerprints["data"] for piece in pieces):
-            found.append("training rows, pseudo-labels, folds, classes or metric")
+            found.append("training rows, pseudo-labels, teacher, folds, classes or metric")
         if any(piece.meta.get("recipe") != self.fingerprints["recipe"] for piece in pieces):
             found += self._changed_lines() or ["files of the encoder, or synonyms"]
         strangers = [path.name for path in self._strangers() if self._piece(path) is not None]

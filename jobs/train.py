@@ -23,6 +23,7 @@ from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import Answers, RunFolder
 from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
+from jobs.soft_targets import SoftTargets, with_soft_targets
 from jobs.tasks import refuse_for_tags
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
@@ -85,7 +86,7 @@ class FoldSummary:
         reused: Whether it was finished before this call.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
-        n_pseudo: Rows with pseudo-labels that it was trained on besides.
+        n_pseudo: Rows without a label of their own that it was trained on besides, labelled by a teacher.
         seed: With which it was trained, where each fold is trained with several.
         soup: Epochs whose weights were averaged; empty where one was kept.
     """
@@ -153,6 +154,8 @@ def run(options: TrainOptions) -> TrainResult:
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
     teacher = find_teacher(workspace, competition, recipe, rows, options.device)
     rows = with_teacher(rows, teacher)
+    soft = _soft_targets(workspace, competition, recipe, rows)
+    rows = with_soft_targets(rows, soft)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
         recipe=recipe.to_toml(),
@@ -174,6 +177,7 @@ def run(options: TrainOptions) -> TrainResult:
             options.device,
             labeller(teacher),
             options.on_progress,
+            soft,
         )
         train_one = fold_trainer(task)
         for fold, seed in todo:
@@ -228,6 +232,16 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
 
         resolve_device(device)
     return metric
+
+
+def _soft_targets(
+    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows
+) -> SoftTargets | None:
+    if recipe.distill.teacher is None:
+        return None
+    from jobs.distill import find_soft_targets  # imports the search, which other runs do without
+
+    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows)
 
 
 def _fingerprint(recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ from models.recipe_options import (
     AugmentationOptions,
     ContrastOptions,
     DataOptions,
+    DistillOptions,
     EncoderOptions,
     FoldOptions,
     HeadOptions,
@@ -41,6 +42,7 @@ __all__ = [
     "AugmentationOptions",
     "ContrastOptions",
     "DataOptions",
+    "DistillOptions",
     "EncoderOptions",
     "FoldOptions",
     "HeadOptions",
@@ -100,6 +102,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
+        _check_distill(recipe, place.inside("distill"))
         _check_soup(recipe.training, place.inside("training"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
@@ -150,6 +153,16 @@ def _check_form(recipe: Recipe, place: Place) -> None:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
     if recipe.contrast.weight and recipe.training.r_drop:
         raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
+
+
+def _check_distill(recipe: Recipe, place: Place) -> None:
+    options = recipe.distill
+    if options.teacher is None and options != DistillOptions():
+        raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
+    if options.teacher is not None and recipe.contrast.weight:
+        raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
+    if options.teacher is not None and recipe.pseudo_labels.run is not None:
+        raise place.error("pseudo-labels have no teacher's probabilities", next="test = true teaches the test rows")
 
 
 def _check_soup(options: TrainingOptions, place: Place) -> None:

@@ -206,6 +206,24 @@ class PseudoLabelOptions:
 
 
 @dataclass(frozen=True)
+class DistillOptions:
+    """`[distill]`: a teacher's probabilities are learnt beside the labels.
+
+    Attributes:
+        teacher: A run, a recipe in `blends/` or the beginning of its name, or a predictions file of ours relative to
+            competition.toml; its out-of-fold probabilities are taught. None: no teacher.
+        temperature: The logits of both sides are divided by it: above 1, small probabilities tell more.
+        alpha: Share of the teacher in the loss; the rest is that of the labels.
+        test: Test rows, which have no label, are taught as well, by the teacher's predictions of them.
+    """
+
+    teacher: str | None = None
+    temperature: Annotated[float, Between(0.1, 100.0)] = 2.0
+    alpha: Annotated[float, Between(0.0, 1.0)] = 0.5
+    test: bool = False
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """`[training]`.
 
@@ -255,7 +273,9 @@ class TrainingOptions:
 
 
 # Sections that only one kind of run has.
-TRANSFORMER_SECTIONS = ("encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "training")
+TRANSFORMER_SECTIONS = (
+    "encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
+)  # fmt: skip
 LINEAR_SECTIONS = ("linear",)
 
 
@@ -268,7 +288,7 @@ class Recipe:
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
         seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
-        encoder, head, loss, contrast, sampler, adversary, augmentation, training: For ``transformer``.
+        encoder, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -287,6 +307,7 @@ class Recipe:
     adversary: AdversaryOptions = AdversaryOptions()
     augmentation: AugmentationOptions = AugmentationOptions()
     pseudo_labels: PseudoLabelOptions = PseudoLabelOptions()
+    distill: DistillOptions = DistillOptions()
     training: TrainingOptions = TrainingOptions()
     linear: dict[str, Any] = field(default_factory=dict)
 

@@ -66,7 +66,7 @@ def _note(fold: FoldSummary) -> str:
     """What is special about a fold."""
     parts = ["from before"] if fold.reused else []
     if fold.n_pseudo:
-        parts.append(f"{fold.n_pseudo:,} pseudo-labels")
+        parts.append(f"{fold.n_pseudo:,} rows labelled by a teacher")
     if fold.halvings:
         parts.append(f"memory for {fold.micro_batch_size} rows at once")
     return ", ".join(parts)

@@ -35,6 +35,7 @@ from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import Rows, tokenise
 from models.training.contrast import make_contrast
+from models.training.distill import Teaching
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
@@ -85,6 +86,8 @@ def train_fold(
     greater_is_better: bool = True,
     device: str = "auto",
     task: str | None = None,
+    teacher_probs: NDArray[np.float32] | None = None,
+    n_labelled: int | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -108,6 +111,9 @@ def train_fold(
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         task: None: single_label or multi_label, by the shape of the labels.
+        teacher_probs: (N, C) what a teacher says of the training rows, for `[distill]`; None: no teacher.
+        n_labelled: The labels of so many of the first training rows count; the others' are known to samplers alone.
+            None: all. For use with a teacher.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -118,7 +124,8 @@ def train_fold(
     task = task or ("single_label" if train_labels.ndim == 1 else "multi_label")
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
     pair = len(train_texts) > 0 and SEPARATOR in train_texts[0]
-    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
+    labelled = np.arange(len(train_texts)) < (len(train_texts) if n_labelled is None else n_labelled)
+    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names, labelled, teacher_probs))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task)
@@ -169,6 +176,8 @@ class _TrainingRows:
     texts: list[str]
     labels: NDArray[Any]
     names: tuple[str, ...]
+    labelled: NDArray[np.bool_]
+    teacher_probs: NDArray[np.float32] | None
 
 
 def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
@@ -182,7 +191,9 @@ def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
     for _ in range(options.copies):
         texts += augment(rows.texts, options.steps, rate=options.rate, generator=generator, synonyms=synonyms)
     times = 1 + options.copies
-    return _TrainingRows(texts, np.concatenate([rows.labels] * times), rows.names * times)
+    probs = None if rows.teacher_probs is None else np.concatenate([rows.teacher_probs] * times)
+    labels, labelled = (np.concatenate([part] * times) for part in (rows.labels, rows.labelled))
+    return _TrainingRows(texts, labels, rows.names * times, labelled, probs)
 
 
 def _source(
@@ -215,7 +226,17 @@ def _source(
         contrast=make_contrast(
             recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
         ),
+        teaching=_teaching(recipe, rows, task, classes, device),
     )
+
+
+def _teaching(
+    recipe: Recipe, rows: _TrainingRows, task: str, classes: tuple[str, ...], device: torch.device
+) -> Teaching | None:
+    if rows.teacher_probs is None:
+        return None
+    probs, labelled = (torch.from_numpy(part).to(device) for part in (rows.teacher_probs, rows.labelled))
+    return Teaching(recipe.distill, task, classes, probs, labelled)
 
 
 def _tokenised(recipe: Recipe, tokenizer: Any, rows: _TrainingRows, task: str) -> tuple[Rows, NDArray[Any]]:

@@ -239,7 +239,7 @@ def test_changed_training_rows_are_refused(place):
     place.write(table().with_columns(text=pl.col("text") + "!"))
     with pytest.raises(UserError) as error:
         place.train()
-    assert error.value.details["differ"] == "training rows, pseudo-labels, folds, classes or metric"
+    assert error.value.details["differ"] == "training rows, pseudo-labels, teacher, folds, classes or metric"
 
 
 def test_a_changed_encoder_directory_is_refused(place, save_model):
