@@ -230,6 +230,10 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
     if recipe.kind == "transformer":
         from models.inference.device import resolve_device  # imports torch, which a linear run does without
 
+        if recipe.lora.rank:
+            from models.lora import require_peft
+
+            require_peft()
         resolve_device(device)
     return metric
 

@@ -25,6 +25,7 @@ from models.recipe_options import (
     EncoderOptions,
     FoldOptions,
     HeadOptions,
+    LoraOptions,
     LossOptions,
     PseudoLabelOptions,
     Recipe,
@@ -46,6 +47,7 @@ __all__ = [
     "EncoderOptions",
     "FoldOptions",
     "HeadOptions",
+    "LoraOptions",
     "LossOptions",
     "PseudoLabelOptions",
     "Recipe",
@@ -102,6 +104,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
+        _check_lora(recipe, place.inside("lora"))
         _check_distill(recipe, place.inside("distill"))
         _check_soup(recipe.training, place.inside("training"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
@@ -123,6 +126,26 @@ def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_lora(recipe: Recipe, place: Place) -> None:
+    options = recipe.lora
+    if options.rank == 0:
+        if options != LoraOptions():
+            raise place.error("has no rank", next="rank = 16, or leave the section out")
+        return
+    contradictions = {
+        "[encoder.scratch] would keep its random weights": recipe.encoder.scratch is not None,
+        "[encoder] reinit_layers would keep their random weights": recipe.encoder.reinit_layers > 0,
+        "[training] unfreeze would thaw what it freezes": recipe.training.unfreeze > 0,
+        f"[adversary] {recipe.adversary.name} moves embeddings, which do not train": recipe.adversary.name
+        in ("fgm", "pgd"),
+        f"[data] form = '{recipe.data.form}' needs new embeddings, which would not train": recipe.data.form
+        in ("marked", "embedded"),
+    }
+    for problem, there in contradictions.items():
+        if there:
+            raise place.error(problem, next="leave one of the two out")
 
 
 def _check_form(recipe: Recipe, place: Place) -> None:

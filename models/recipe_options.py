@@ -54,6 +54,23 @@ class EncoderOptions:
 
 
 @dataclass(frozen=True)
+class LoraOptions:
+    """`[lora]`: low-rank updates of a pretrained encoder's linear layers are trained in place of its weights.
+
+    Attributes:
+        rank: Of the updates; 0: all weights train.
+        alpha: The updates count ``alpha / rank`` times.
+        dropout: Of what goes into them.
+        targets: Last parts of the names of linear layers, such as ``q_proj``; empty: all of the encoder's.
+    """
+
+    rank: Annotated[int, Between(0)] = 0
+    alpha: Annotated[int, Between(1)] = 16
+    dropout: Annotated[float, Between(0.0, 0.95)] = 0.05
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DataOptions:
     """`[data]`.
 
@@ -274,7 +291,7 @@ class TrainingOptions:
 
 # Sections that only one kind of run has.
 TRANSFORMER_SECTIONS = (
-    "encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
+    "encoder", "lora", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
 )  # fmt: skip
 LINEAR_SECTIONS = ("linear",)
 
@@ -288,7 +305,7 @@ class Recipe:
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
         seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
-        encoder, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
+        encoder, lora, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -298,6 +315,7 @@ class Recipe:
     seed: Annotated[int, Between(0)] = 42
     seeds: tuple[Annotated[int, Between(0)], ...] = ()
     encoder: EncoderOptions = EncoderOptions()
+    lora: LoraOptions = LoraOptions()
     data: DataOptions = DataOptions()
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()

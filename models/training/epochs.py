@@ -25,7 +25,7 @@ from models.training.batches import Rows, network_inputs, random_batches, sorted
 from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
-from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, snapshot
+from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
 from models.training.step import Adversary, GradientSource, NoNumber, autocast, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
@@ -131,7 +131,7 @@ def train_epochs(loop: Loop) -> Trained:
     n_steps = options.epochs * loop.n_batches
     optimizer = make_optimizer(network, options)
     tools = _Tools(
-        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema),
+        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
         Thaw(network, n_steps, options.unfreeze),
         Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
     )  # fmt: skip
@@ -144,11 +144,11 @@ def train_epochs(loop: Loop) -> Trained:
                 break
     except Diverged as exc:
         if best.weights is not None:
-            network.load_state_dict(best.weights)
+            restore(network, best.weights)
             exc.kept, exc.score = best.epoch, best.score
         raise
     if best.weights is not None and best.epoch < len(history):
-        network.load_state_dict(best.weights)
+        restore(network, best.weights)
     else:
         tools.ema.put()
     assert best.probs is not None  # a first epoch always is better than none
@@ -197,11 +197,11 @@ def _soup(loop: Loop, pot: Pot, history: tuple[Epoch, ...], best: int) -> Traine
     network, plan = loop.source.network, parse_soup(str(loop.options.soup))
 
     def value_of(weights: State) -> float:
-        network.load_state_dict(weights)
+        restore(network, weights)
         return _judge(loop, "the soup")[-1]
 
     chosen = choose(plan, pot.ingredients, value_of)
-    network.load_state_dict(average([one.state for one in chosen]))
+    restore(network, average([one.state for one in chosen]))
     probs, _, score, _ = _judge(loop, "the soup")
     return Trained(history, best, probs, score, tuple(sorted(one.epoch for one in chosen)))
 

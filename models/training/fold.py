@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.crf import NO_WORD
+from models.decoder import give_padding
 from models.errors import ModelError
+from models.hub import local_folder
 from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
 from models.label_groups import group_sizes
+from models.lora import merge_lora
 from models.losses import balanced_weights, make_loss
-from models.pretrained import load_tokenizer
+from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
 from models.tagging import align_words, tag_loss
@@ -64,6 +67,7 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
         tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
     else:
         tokenizer = load_tokenizer(str(recipe.encoder.path))
+        give_padding(tokenizer, load_config(local_folder(str(recipe.encoder.path))))
     if entities:
         add_marks(tokenizer)
     return tokenizer
@@ -159,10 +163,12 @@ def train_fold(
         try:
             trained = train_epochs(loop)
         except Diverged as exc:
+            merge_lora(network)
             if exc.kept:
                 save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
+    merge_lora(network)
     save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, trained.score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro

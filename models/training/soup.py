@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.classifier import TextClassifier
 from models.errors import ModelError
 
 State = Mapping[str, Tensor]
@@ -120,6 +121,12 @@ def choose(plan: SoupPlan, ingredients: Sequence[Ingredient], judge: Callable[[S
     return chosen
 
 
-def snapshot(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of a network's weights and buffers on the CPU."""
-    return {name: weight.to("cpu", copy=True) for name, weight in network.state_dict().items()}
+def snapshot(network: TextClassifier) -> dict[str, Tensor]:
+    """A copy of a network's weights and buffers on the CPU, but for weights that never train."""
+    state = network.state_dict()
+    return {name: weight.to("cpu", copy=True) for name, weight in state.items() if name not in network.fixed}
+
+
+def restore(network: TextClassifier, state: State) -> None:
+    """Give a network the weights of a `snapshot`, or of an average of several."""
+    network.load_state_dict({name: state.get(name, weight) for name, weight in network.state_dict().items()})

@@ -433,3 +433,11 @@ def test_real_posts_train_a_run_that_beats_the_majority_class(place, shared_data
     result = place.train("linear")
     assert result.n_rows == 3000
     assert result.score > 0.63  # 0.2 for the majority class
+
+
+def test_lora_without_peft_is_told_before_anything_is_read(place, monkeypatch):
+    monkeypatch.setattr("models.lora.find_spec", lambda name: None)
+    place.recipe("lora", '[encoder]\npath = "anything"\n[lora]\nrank = 4\n')
+    with pytest.raises(ModelError, match="needs the package peft"):
+        place.train("lora")
+    assert not place.file("lora").exists()
