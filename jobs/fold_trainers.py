@@ -101,9 +101,11 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
+    from models.vectors.make import make_vectors
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    tokenizer = make_tokenizer(task.recipe, texts)
+    tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
+    vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
 
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
@@ -128,6 +130,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             task=task.task,
             teacher_probs=None if soft is None else np.concatenate([soft.probs[train], soft.extra_probs]),
             n_labelled=None if soft is None else len(train),
+            vectors=vectors,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

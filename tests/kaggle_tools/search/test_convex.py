@@ -188,6 +188,16 @@ def test_multinomial_stack_is_scikit_learns_logistic_regression():
     assert found.gradient_norm <= 1e-7
 
 
+def test_curvature_of_some_rows_leads_to_the_same_stack(monkeypatch):
+    codes, probs = problem(4, 1000, 3)
+    folds = np.arange(1000) % 4
+    of_all = stack.fit(codes, probs, folds)
+    monkeypatch.setattr(stack, "_CURVATURE", 150)
+    of_some = stack.fit(codes, probs, folds)
+    assert of_some.coefficients == pytest.approx(of_all.coefficients, abs=1e-4)
+    assert of_some.gradient_norm <= 1e-7
+
+
 def test_strength_is_the_one_that_holds_out_best():
     codes, probs = problem(4, 300, 3)
     folds = np.arange(300) % 3
