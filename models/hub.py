@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.errors import ModelError
+from models.fold_folders import fold_folders
 
 # One or several runs, checkpoints or Hub ids; or run name → such a one, or its checkpoints.
 Models = str | Path | Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]
@@ -46,8 +47,7 @@ def local_folder(source: str) -> Path:
 
 def checkpoints_of(source: str) -> list[str]:
     """The fold checkpoints of a run's directory, in order; a checkpoint or Hub id is its own only one."""
-    folds = [path for path in Path(source).glob("fold*") if path.is_dir() and path.name[4:].isdigit()]
-    return [str(path) for path in sorted(folds, key=lambda path: int(path.name[4:]))] or [source]
+    return [str(path) for path in fold_folders(Path(source))] or [source]
 
 
 def by_run(models: Models) -> dict[str, list[str]]:

@@ -21,9 +21,11 @@ from models.recipe_options import (
     AugmentationOptions,
     ContrastOptions,
     DataOptions,
+    DistillOptions,
     EncoderOptions,
     FoldOptions,
     HeadOptions,
+    LoraOptions,
     LossOptions,
     PseudoLabelOptions,
     Recipe,
@@ -41,9 +43,11 @@ __all__ = [
     "AugmentationOptions",
     "ContrastOptions",
     "DataOptions",
+    "DistillOptions",
     "EncoderOptions",
     "FoldOptions",
     "HeadOptions",
+    "LoraOptions",
     "LossOptions",
     "PseudoLabelOptions",
     "Recipe",
@@ -97,13 +101,24 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if grouped != (recipe.folds.group_column is not None):
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
+    _check_seeds(recipe, place)
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
+        _check_lora(recipe, place.inside("lora"))
+        _check_distill(recipe, place.inside("distill"))
+        _check_soup(recipe.training, place.inside("training"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
+
+
+def _check_seeds(recipe: Recipe, place: Place) -> None:
+    if recipe.seeds and recipe.kind == "linear":
+        raise place.error("seeds make no difference to a linear run, which draws nothing at random")
+    if len(set(recipe.seeds)) < len(recipe.seeds):
+        raise place.error("a seed stands twice in seeds", found=", ".join(map(str, recipe.seeds)))
 
 
 def check_encoder(encoder: EncoderOptions, place: Place) -> None:
@@ -134,6 +149,26 @@ def check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
 
 
+def _check_lora(recipe: Recipe, place: Place) -> None:
+    options = recipe.lora
+    if options.rank == 0:
+        if options != LoraOptions():
+            raise place.error("has no rank", next="rank = 16, or leave the section out")
+        return
+    contradictions = {
+        "[encoder.scratch] would keep its random weights": recipe.encoder.scratch is not None,
+        "[encoder] reinit_layers would keep their random weights": recipe.encoder.reinit_layers > 0,
+        "[training] unfreeze would thaw what it freezes": recipe.training.unfreeze > 0,
+        f"[adversary] {recipe.adversary.name} moves embeddings, which do not train": recipe.adversary.name
+        in ("fgm", "pgd"),
+        f"[data] form = '{recipe.data.form}' needs new embeddings, which would not train": recipe.data.form
+        in ("marked", "embedded"),
+    }
+    for problem, there in contradictions.items():
+        if there:
+            raise place.error(problem, next="leave one of the two out")
+
+
 def _check_form(recipe: Recipe, place: Place) -> None:
     """Whether the form of a row's text, the head and the training that is asked for go together."""
     from models.heads import ENTITY_HEADS, PAIR_HEADS
@@ -162,6 +197,31 @@ def _check_form(recipe: Recipe, place: Place) -> None:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
     if recipe.contrast.weight and recipe.training.r_drop:
         raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
+
+
+def _check_distill(recipe: Recipe, place: Place) -> None:
+    options = recipe.distill
+    if options.teacher is None and options != DistillOptions():
+        raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
+    if options.teacher is not None and recipe.contrast.weight:
+        raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
+    if options.teacher is not None and recipe.pseudo_labels.run is not None:
+        raise place.error("pseudo-labels have no teacher's probabilities", next="test = true teaches the test rows")
+
+
+def _check_soup(options: TrainingOptions, place: Place) -> None:
+    if options.soup is None:
+        return
+    from models.training.soup import parse_soup
+
+    try:
+        plan = parse_soup(options.soup)
+    except ModelError as exc:
+        raise place.error(exc.summary, **exc.details) from exc
+    if plan.size > options.epochs:
+        raise place.error(f"soup = '{options.soup}' wants more epochs than the {options.epochs} that there are")
+    if plan.kind == "greedy" and options.keep == "last":
+        raise place.error("a greedy soup goes by the validation score, which keep = 'last' ignores")
 
 
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:

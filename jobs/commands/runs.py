@@ -144,6 +144,9 @@ def train(
     fold: Annotated[list[int] | None, option("--fold", min=0, help="Train this fold only; again for more.")] = None,
     limit: Annotated[int | None, option("--limit", min=1, help="Use so many training rows, drawn at random.")] = None,
     seed: Annotated[int | None, option("--seed", help="Overrides the recipe's.")] = None,
+    seeds: Annotated[
+        int | None, option("--seeds", min=1, help="Train each fold with so many seeds, and average them.")
+    ] = None,
     device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     replace: Annotated[
         bool, option("--replace", help="Replace a run of other settings; keep finished folds that fit.")
@@ -159,7 +162,17 @@ def train(
 
     with training_progress(quiet) as on_progress:
         options = command.TrainOptions(
-            recipe, encoder, name, tuple(fold or ()), limit, seed, device, force, on_progress, replace=replace
+            recipe,
+            encoder,
+            name,
+            tuple(fold or ()),
+            limit,
+            seed,
+            device,
+            force,
+            on_progress,
+            replace=replace,
+            seeds=seeds,
         )
         result = command.run(options)
     emit(result, render_train, as_json=as_json, quiet=quiet)

@@ -34,12 +34,14 @@ def render_init(result: InitResult, console: Console) -> None:
 def render_train(result: TrainResult, console: Console) -> None:
     """A line a fold, and the out-of-fold score of all."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("fold", "rows", result.metric, "epoch kept", "time", ""):
+    several = any(fold.seed is not None for fold in result.folds)
+    for heading in ("fold", *(("seed",) if several else ()), "rows", result.metric, "epoch kept", "time", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for fold in result.folds:
-        kept = str(fold.kept) if fold.kept else "-"
+        kept = "+".join(map(str, fold.soup)) or (str(fold.kept) if fold.kept else "-")
+        seed = (str(fold.seed),) if several else ()
         table.add_row(
-            str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
+            str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
         )
     console.print(table)
     if result.n_null_texts:
@@ -51,6 +53,10 @@ def render_train(result: TrainResult, console: Console) -> None:
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
         console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+    if result.seeds is not None:
+        alone = ", ".join(f"{one.seed}: {one.score:.4f}" for one in result.seeds.scores)
+        console.print(f"  that of the seeds' mean; alone {alone}", markup=False)
+        console.print(f"  a seed scores {result.seeds.mean:.4f} ± {result.seeds.deviation:.4f}", markup=False)
     for name, value in result.groups.items():
         console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
@@ -60,7 +66,7 @@ def _note(fold: FoldSummary) -> str:
     """What is special about a fold."""
     parts = ["from before"] if fold.reused else []
     if fold.n_pseudo:
-        parts.append(f"{fold.n_pseudo:,} pseudo-labels")
+        parts.append(f"{fold.n_pseudo:,} rows labelled by a teacher")
     if fold.halvings:
         parts.append(f"memory for {fold.micro_batch_size} rows at once")
     return ", ".join(parts)
@@ -102,12 +108,13 @@ def training_progress(
 
 
 def _on_bars(bars: Progress, title: str | None, score: str) -> OnProgress:
-    tasks: dict[int, TaskID] = {}
+    tasks: dict[str, TaskID] = {}
 
     def show(step: Step) -> None:
-        if step.fold not in tasks:
-            tasks[step.fold] = bars.add_task(title or f"fold {step.fold}", total=step.n_steps, words="")
-        bars.update(tasks[step.fold], completed=step.step, words=_words(step, score))
+        name = title or _place(step)
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=step.n_steps, words="")
+        bars.update(tasks[name], completed=step.step, words=_words(step, score))
 
     return show
 
@@ -119,10 +126,14 @@ def _on_lines(console: Console, title: str | None, score: str) -> OnProgress:
         nonlocal last
         if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
             last = time.perf_counter()
-            name = title or f"fold {step.fold}"
+            name = title or _place(step)
             console.print(f"{name}: step {step.step} of {step.n_steps}, {_words(step, score)}", markup=False)
 
     return show
+
+
+def _place(step: Step) -> str:
+    return f"fold {step.fold}" if step.seed is None else f"fold {step.fold}, seed {step.seed}"
 
 
 def _words(step: Step, name: str) -> str:
