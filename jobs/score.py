@@ -112,7 +112,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     with open_job(request, workspace.jobs, rows, watch.note) as job:
         output = _output(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and _is_intact(result, output)
+        was_complete = result is not None and _is_intact(result, output, each=options.each)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
@@ -143,6 +143,7 @@ def _work(
         "job": job.plan.id,
         "output": str(output),
         "output_digest": file_digest(output),
+        "each": options.each,
         "predictions": {name: str(path) for name, path in predictions.items()},
         "submission": None,
         "resumed_rows": resumed,
@@ -301,9 +302,11 @@ def _totals(job: Job) -> dict[str, float]:
     return totals
 
 
-def _is_intact(result: Mapping[str, Any], output: Path) -> bool:
+def _is_intact(result: Mapping[str, Any], output: Path, *, each: bool) -> bool:
+    """Whether the files that are asked for are there, as they were written."""
     return (
         result["output"] == str(output)
+        and result.get("each", False) == each
         and output.is_file()
         and file_digest(output) == result["output_digest"]
         and all(Path(path).is_file() for path in result["predictions"].values())

@@ -146,6 +146,16 @@ def test_several_models_are_averaged_and_each_can_be_had(table, tmp_path, model,
     assert np.abs(parts[0] - parts[1]).max() > 0.01
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_columns_of_each_run_can_be_asked_for_later_and_left_out_again(table, model, suffix):
+    asked = options(model, table, output=Path(f"out{suffix}"))
+    read = pl.read_parquet if suffix == ".parquet" else pl.read_csv
+    for each in (False, True, False):
+        result = score.run(replace(asked, each=each), Notes())
+        assert ("tiny/prob_cat" in read(result.output).columns) == each
+        assert score.run(replace(asked, each=each), Notes()).was_complete
+
+
 def test_rows_without_an_id_column_are_numbered(here, model):
     write_csv(here / "rows.csv", [(text,) for _, text in ROWS], header=("text",))
     score.run(options(model, "rows.csv", shard_rows=2), Notes())
