@@ -172,6 +172,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
     inputs = look_at_inputs(workspace, asked)
+    _spare_inputs(inputs, options)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
@@ -218,6 +219,13 @@ def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
     if is_pipe(options.output):
         return (job.store.folder / "stdout.csv").resolve()
     return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
+
+
+def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
+    """Refuse, whatever --force says, to write over a table that is read."""
+    for option, path in (("--output", options.output), ("--metrics-file", options.metrics_file)):
+        if path is not None and str(path.resolve()) in [file.path for file in inputs.files]:
+            raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
 
 
 def _claim_output(store: JobStore, output: Path, force: bool) -> None:

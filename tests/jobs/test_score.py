@@ -274,6 +274,15 @@ def test_an_output_that_exists_is_kept_unless_forced(table, model):
     assert len(pl.read_parquet("out.parquet")) == 7
 
 
+@pytest.mark.parametrize("option", ["output", "metrics_file"])
+def test_an_input_is_never_written_over(table, model, option):
+    before = table.read_bytes()
+    Path("link.csv").symlink_to(table)
+    with pytest.raises(UserError, match="is an input, which would be lost"):
+        score.run(options(model, table, force=True, **{option: Path("link.csv")}), Notes())
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "message"),
     [
