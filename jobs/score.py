@@ -31,7 +31,7 @@ from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import file_digest
+from kaggle_tools.files import check_name, file_digest
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import resolve_precision
@@ -121,6 +121,8 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
+        if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
+            watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
     forget_stdin(asked, workspace.jobs / "stdin")
     return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
 
@@ -171,6 +173,8 @@ def predict(options: ScoreOptions) -> Forecast:
 def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
+    if options.name is not None:
+        check_name(options.name, "version name")
     inputs = look_at_inputs(workspace, asked)
     _spare_inputs(inputs, options)
     named = find_models(workspace, options.models)

@@ -423,6 +423,21 @@ def test_scoring_the_test_file_writes_one_submission_in_the_samples_order(compet
     assert len(list((competition / "submissions").glob("v*"))) == 1
 
 
+def test_a_name_that_no_version_can_have_is_told_before_the_work(competition):
+    with pytest.raises(UserError, match="'a b' cannot be a version name"):
+        score.run(ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name="a b"), Notes())
+    assert not Path(".jobs").exists()
+
+
+def test_a_version_that_is_there_keeps_its_name_and_that_is_said(competition):
+    watch = Notes()
+    for name in ("first", "first", "second"):
+        assert not watch.notes
+        asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name=name)
+        assert score.run(asked, watch).submission == "v0001-first"
+    assert watch.notes == ["v0001-first is of this job: one job makes one version, which keeps its name"]
+
+
 def test_a_submission_that_lacks_rows_set_aside_says_which(competition):
     text = (competition / "test.csv").read_text()
     (competition / "test.csv").write_text(text.replace("a7,", "a7"))
