@@ -179,5 +179,24 @@ def test_the_gate_lets_a_faithful_format_through_and_refuses_the_other(models, m
     np.testing.assert_array_equal(scorer.score(texts)["a"], exact)  # float32 again, weights and all
 
 
+@pytest.mark.parametrize(("task", "flips"), [("multi_label", 0.75), ("single_label", 0.25)])
+def test_of_several_labels_the_gate_counts_rows_with_another_set_of_them(task, flips):
+    exact = np.array([[0.9, 0.51, 0.0], [0.9, 0.2, 0.49], [0.9, 0.8, 0.1], [0.51, 0.52, 0.1]], np.float32)
+    fast = np.array([[0.9, 0.49, 0.0], [0.9, 0.2, 0.50], [0.9, 0.8, 0.2], [0.51, 0.49, 0.1]], np.float32)
+
+    class Fake:
+        classes = ("a", "b", "c")
+        precision = "fp32"
+
+        def score(self, _):
+            return {"run": exact if self.precision == "fp32" else fast}
+
+        def set_precision(self, name):
+            self.precision = name
+
+    Fake.task = task
+    assert try_precision(Fake(), "bf16", ["text"] * 4, GateBounds(1.0, 1.0)).flips == flips
+
+
 def test_an_empty_list_gives_no_rows(models):
     assert _cached_scorer(models["a0"]).score([])["a"].shape == (0, 3)
