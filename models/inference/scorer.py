@@ -329,8 +329,15 @@ class Scorer:
 def _by_run(models: str | Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     if isinstance(models, Mapping):
         return {run: list(sources) for run, sources in models.items()}
-    sources = [models] if isinstance(models, str) else models
-    return {Path(source).name: checkpoints_of(source) for source in sources}
+    by_run: dict[str, list[str]] = {}
+    for source in [models] if isinstance(models, str) else models:
+        name = Path(source).name
+        if name in by_run:
+            raise ModelError(
+                f"two models are called '{name}'", next="name them: Scorer({'one': [path], 'other': [path]})"
+            )
+        by_run[name] = checkpoints_of(source)
+    return by_run
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.errors import ModelError
 from models.inference import forward
+from models.inference.device import resolve_device
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import NonFinite, Scorer
 
@@ -196,6 +197,18 @@ def test_of_several_labels_the_gate_counts_rows_with_another_set_of_them(task, f
 
     Fake.task = task
     assert try_precision(Fake(), "bf16", ["text"] * 4, GateBounds(1.0, 1.0)).flips == flips
+
+
+def test_two_models_of_one_name_are_refused_rather_than_one_of_them_lost(models, save_model, tmp_path):
+    namesake = save_model(tmp_path / "a0", 7)
+    with pytest.raises(ModelError, match="two models are called 'a0'"):
+        Scorer([models["a0"], namesake])
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:", "cpu:-1", "cuda:1.5"])
+def test_a_device_without_a_number_is_unknown(name):
+    with pytest.raises(ModelError, match=f"unknown device '{name}'"):
+        resolve_device(name)
 
 
 def test_an_empty_list_gives_no_rows(models):
