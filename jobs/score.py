@@ -110,6 +110,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     _tell_of_changed_checkpoints(workspace, request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
     with open_job(request, workspace.jobs, rows, watch.note) as job:
+        _check_bounds(job, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output, each=options.each)
@@ -274,6 +275,21 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
     return gate, scorer.precision
 
 
+def _check_bounds(job: Job, bounds: GateBounds) -> None:
+    """Refuse parts in a format that strayed further, when the job began, than is allowed now."""
+    decided = job.store.read("precision.json")
+    if decided is None or decided["gate"] is None or decided["precision"] == "fp32":
+        return
+    gate = GateReport(**decided["gate"])
+    if gate.flips > bounds.flips or gate.difference > bounds.difference:
+        raise UserError(
+            f"job {job.store.id} was begun in {gate.precision}, which strays from float32 by more than is allowed now",
+            found=_measured(gate),
+            expected=f"at most {bounds.flips:.2%} and {bounds.difference:.4f}",
+            next="--precision fp32, or the bounds that it was begun with",
+        )
+
+
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
@@ -285,18 +301,21 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
 
 
 def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
-    measured = f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
     if gate.passed:
         return
     if options.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({measured}): going on in fp32")
+        watch.note(f"{gate.precision} strays from float32 ({_measured(gate)}): going on in fp32")
         return
     raise UserError(
         f"{gate.precision} strays too far from float32 on this input",
-        found=measured,
+        found=_measured(gate),
         expected=f"at most {options.bounds.flips:.2%} and {options.bounds.difference:.4f}",
         next="--precision fp32, or wider bounds with --max-flips and --max-difference",
     )
+
+
+def _measured(gate: GateReport) -> str:
+    return f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
 
 
 def _spread(n_rows: int, device: str) -> list[int]:

@@ -22,6 +22,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables.streams import ByteStream
 from models.errors import ModelError
+from models.inference.gate import GateBounds
 from models.inference.scorer import Scorer
 
 ROWS = [
@@ -332,6 +333,16 @@ def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(he
     result = score.run(replace(asked, precision="auto"), Notes())
     assert (result.precision, result.gate) == ("fp32", None)
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["c", "d"]
+
+
+def test_a_job_in_a_format_that_strays_further_than_is_allowed_now_is_refused(here, model, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)  # in emulation, where there is none
+    write_csv(here / "rows.csv")
+    asked = options(model, "rows.csv", precision="bf16", bounds=GateBounds(1.0, 1.0))
+    assert score.run(asked, Notes()).precision == "bf16"
+    with pytest.raises(UserError, match="by more than is allowed now"):
+        score.run(replace(asked, bounds=GateBounds(1.0, 0.0)), Notes())
+    assert score.run(asked, Notes()).was_complete
 
 
 def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
