@@ -145,7 +145,7 @@ def run(options: BlendOptions) -> BlendResult:
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
-    _check_pools(options, metric)
+    _check_pools(options, metric, oof.task)
     setting = Setting(
         names=oof.names,
         classes=oof.classes,
@@ -194,11 +194,19 @@ def run(options: BlendOptions) -> BlendResult:
     )
 
 
-def _check_pools(options: BlendOptions, metric: str) -> None:
-    for name in ("signed", "per_class"):
-        if getattr(options, name) and not is_count_metric(metric):
+def _check_pools(options: BlendOptions, metric: str, task: str) -> None:
+    """Refuse options of the pools where none would heed them."""
+    for name in ("signed", "per_class", "sparse"):
+        option = f"--{name.replace('_', '-')}"
+        if not getattr(options, name):
+            continue
+        if options.method not in ("auto", "weights"):
+            raise UserError(f"{option} is for --method weights or auto, not {options.method}", next="leave it out")
+        if task != "single_label":
+            raise UserError(f"{option} is for pools, which are for one label a row", next="leave it out")
+        if name != "sparse" and not is_count_metric(metric):
             raise UserError(
-                f"--{name.replace('_', '-')} is for metrics of decisions, {metric} is one of probabilities",
+                f"{option} is for metrics of decisions, {metric} is one of probabilities",
                 next="leave it out: exponents of the log pool may be negative, and a stack has weights for every class",
             )
 
@@ -206,6 +214,10 @@ def _check_pools(options: BlendOptions, metric: str) -> None:
 def _study(options: BlendOptions) -> dict[str, Candidate]:
     """The study as a candidate, where one is asked for."""
     if options.trials is not None:
+        if options.sparse is not None:
+            raise UserError(
+                "--sparse is not for a study, which weighs all models", next="leave --trials or --sparse out"
+            )
         study = study_candidate(
             options.trials,
             options.storage,

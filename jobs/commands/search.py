@@ -41,7 +41,7 @@ def blend(
     metric: Metric = None,
     seed: Seed = 0,
     signed: Annotated[bool, option("--signed", help="Weights of the linear pool may be negative.")] = False,
-    sparse: Annotated[int | None, option("--sparse", min=1, help="Use so many models at most.")] = None,
+    sparse: Annotated[int | None, option("--sparse", min=1, help="Blend so many models at most.")] = None,
     per_class: Annotated[bool, option("--per-class", help="A weight for each model and class.")] = False,
     trials: Annotated[
         int | None, option("--trials", help="Trials of an Optuna study beside the exact solutions.")
