@@ -36,7 +36,7 @@ RecipeName = Annotated[
 def blend(
     run: Annotated[list[str] | None, option("--run", help="Run to blend; again for more. Default: all.")] = None,
     method: Annotated[
-        str, option("--method", help="auto, single, mean, geometric, rank, weights, greedy, stack or vote.")
+        str, option("--method", help="auto, single, mean, geometric, rank (for AUC), weights, greedy, stack or vote.")
     ] = "auto",
     metric: Metric = None,
     seed: Seed = 0,

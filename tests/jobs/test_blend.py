@@ -96,6 +96,8 @@ def test_one_run_alone_can_still_be_rescaled(workspace):
         ({"method": "votes"}, r"unknown method 'votes'[\s\S]*did you mean 'vote'"),
         ({"metric": "makro_f1"}, r"unknown metric 'makro_f1'"),
         ({"method": "vote", "metric": "log_loss"}, "does not suit log_loss"),
+        ({"method": "rank", "metric": "log_loss"}, r"'rank' does not suit log_loss[\s\S]*roc_auc or average_precision"),
+        ({"method": "rank", "metric": "macro_f1"}, r"'rank' does not suit macro_f1[\s\S]*the order of the rows"),
     ],
 )
 def test_a_mistake_is_one_error_and_nothing_is_written(workspace, options, message):
