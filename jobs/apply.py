@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.members import checked, load_checked, test_stem
-from jobs.recipes import Application, check_recipe_name, find_recipe, write_application
+from jobs.recipes import Application, check_recipe_name, find_recipe, other_metric, write_application
 from jobs.runner.assemble import check_writable
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
@@ -68,6 +68,7 @@ class ApplyResult:
         output: File, or None.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     recipe: Path
@@ -77,6 +78,7 @@ class ApplyResult:
     output: Path | None
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(options: ApplyOptions) -> ApplyResult:
@@ -109,6 +111,7 @@ def run(options: ApplyOptions) -> ApplyResult:
         output=options.output,
         submission=title,
         seconds=time.perf_counter() - began,
+        notes=other_metric(workspace.competition, recipe.metric, title),
     )
 
 

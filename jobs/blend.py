@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.members import check_test, find_runs, load_oof
-from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.recipes import apply_to_test, check_recipe_name, other_metric, with_worth, write_found
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -111,6 +111,7 @@ class BlendResult:
         words: The recipe in words and numbers.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     metric: str
@@ -126,6 +127,7 @@ class BlendResult:
     words: str
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(options: BlendOptions) -> BlendResult:
@@ -191,6 +193,7 @@ def run(options: BlendOptions) -> BlendResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
+        notes=other_metric(competition, metric, written.submission),
     )
 
 

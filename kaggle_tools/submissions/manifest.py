@@ -93,14 +93,9 @@ class Manifest:
 
     def is_scored_by(self, metric: str | None) -> bool:
         """Whether `oof_score` and `honest_score` are of this metric, however it is spelt; also where nobody says."""
-        from kaggle_tools.metrics import find_metric
+        from kaggle_tools.metrics import same_metric
 
-        if metric is None or self.metric is None or metric == self.metric:
-            return True
-        try:
-            return find_metric(metric) is find_metric(self.metric)
-        except UserError:  # a metric of another version of this program
-            return False
+        return metric is None or self.metric is None or same_metric(metric, self.metric)
 
     def save(self, folder: Path, *, broken_seal: str | None = None) -> None:
         """Write `manifest.json` into a version's folder, whole or not at all.

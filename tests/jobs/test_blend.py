@@ -108,6 +108,26 @@ def test_a_mistake_is_one_error_and_nothing_is_written(workspace, options, messa
     assert not (workspace / "submissions").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("blend", "--method", "mean", "--metric", "accuracy"),
+        ("rescale", "weak", "--metric", "accuracy"),
+        ("vote", "--plain", "--metric", "accuracy"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_version_made_for_another_metric_than_the_competitions_says_so(workspace, call, words):
+    note = "fitted to accuracy, not to the competition's macro_f1"
+    code, out, _ = call(*words)
+    assert (code, note in out) == (0, True)
+    manifest = json.loads(next(workspace.glob("submissions/v0001-*/manifest.json")).read_text())
+    assert note in manifest["note"]
+    assert json.loads(call("apply", "latest", "--json")[1])["notes"] == [note]
+    for quiet in ((*words, "--no-submission"), (*words[:-2], "--metric", "f1_macro")):
+        assert json.loads(call(*quiet, "--json")[1])["notes"] == []
+
+
 def test_runs_of_other_rows_are_refused_with_counts(workspace):
     path = workspace / "runs" / "weak" / "oof.parquet"
     whole = Predictions.load(path)
