@@ -29,6 +29,7 @@ from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import check_parquet, sealed
+from kaggle_tools.search.members import sorted_labels
 from kaggle_tools.tables import TableFormat, read_table, sniff_format
 
 KIND = "imported"
@@ -237,10 +238,14 @@ def _with_labels(
     if competition.label_column is None:
         return oof
     labels = train[competition.label_column]
+    several = competition.task == "multi_label"
+    if several:  # a row may have none
+        labels = labels.fill_null("")
     if oof.labels is None:
         notes.append(f"true labels from {source.name}")
         return dataclasses.replace(oof, labels=labels)
-    differ = (oof.labels != labels).fill_null(True)
+    ours, theirs = (sorted_labels(oof.labels), sorted_labels(labels)) if several else (oof.labels, labels)
+    differ = (ours != theirs).fill_null(True)
     if differ.any():
         row = differ.arg_max() or 0
         raise UserError(
