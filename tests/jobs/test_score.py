@@ -275,6 +275,14 @@ def test_an_output_that_exists_is_kept_unless_forced(table, model):
     assert len(pl.read_parquet("out.parquet")) == 7
 
 
+def test_an_output_that_is_a_folder_is_told_before_the_work(table, model):
+    Path("out.parquet").mkdir()
+    watch = Notes()
+    with pytest.raises(UserError, match=r"cannot write out\.parquet: it is a folder"):
+        score.run(options(model, table, force=True), watch)
+    assert watch.commits == 0
+
+
 @pytest.mark.parametrize("option", ["output", "metrics_file"])
 def test_an_input_is_never_written_over(table, model, option):
     before = table.read_bytes()
