@@ -102,6 +102,8 @@ def run(options: DecodeOptions) -> DecodeResult:
     """
     began = time.perf_counter()
     name = check_recipe_name(options.name or f"{options.run}-joint")
+    if options.decoder is not None and options.metric is not None:
+        raise UserError("--metric is for fitting, and --decoder names one that is fitted", next="leave one of them out")
     competition = Competition.find(options.start)
     if competition.task != "multi_group":
         raise UserError(

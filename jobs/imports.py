@@ -103,6 +103,7 @@ def run(options: ImportOptions) -> ImportResult:
     check_name(options.name, "run name")
     if options.oof is None and options.test is None:
         raise UserError("nothing to import", next="give --oof FILE, --test FILE, or both")
+    _refuse_idle(options)
     competition = Competition.find(options.start)
     require_plain(competition, "import")
     workspace = Workspace(competition.root, competition)
@@ -128,6 +129,18 @@ def run(options: ImportOptions) -> ImportResult:
     )
     _write(result, options, competition, oof, test)
     return result
+
+
+def _refuse_idle(options: ImportOptions) -> None:
+    """Refuse options that nothing would heed."""
+    for part, file, ids in (("oof", options.oof, options.oof_ids), ("test", options.test, options.test_ids)):
+        if ids is not None and (file is None or file.suffix != ".npy"):
+            raise UserError(
+                f"--{part}-ids is for an .npy as --{part}, which is {'a table' if file else 'missing'}",
+                next="leave it out: tables have ids of their own, see --id",
+            )
+    if options.label_column is not None and options.oof is None:
+        raise UserError("--label is of the --oof file, which is missing", next="leave it out")
 
 
 def _refuse_existing(target: Run, force: bool) -> None:
