@@ -116,7 +116,7 @@ class Board:
 
     def scores(self, by: str) -> Floats:
         """(K,) scores of one kind, NaN where unknown."""
-        known = [None if version is None else score_of(version, by) for version in self.versions]
+        known = [None if version is None else score_of(version, by, self.metric) for version in self.versions]
         return np.array([np.nan if score is None else score for score in known])
 
     def only(self, kept: NDArray[np.intp]) -> Board:

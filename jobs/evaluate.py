@@ -79,6 +79,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     """
     competition = Competition.find(options.start)
     found = Workspace(competition.root, competition).run(options.run)
+    if options.threshold != THRESHOLD and competition.task != "multi_label":
+        raise UserError(f"--threshold is for multi_label tasks, not {competition.task}", next="leave it out")
     source, predictions = _predictions(found, competition, options.truth)
     if isinstance(predictions, TagPredictions):
         return _of_tags(found.name, source, competition, predictions)

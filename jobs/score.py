@@ -34,7 +34,7 @@ from jobs.runner.store import JobStore
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import file_digest
+from kaggle_tools.files import check_name, file_digest
 from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import nearest_precision, peak_memory, resolve_precision
@@ -122,9 +122,10 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     with ExitStack() as stack:
         with tally.stage("plan"):
             job = stack.enter_context(open_job(request, workspace.jobs, rows, watch.note))
+        _check_bounds(job, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and _is_intact(result, output)
+        was_complete = result is not None and _is_intact(result, output, each=options.each)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
@@ -133,6 +134,8 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
+        if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
+            watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
     forget_stdin(asked, workspace.jobs / "stdin")
     return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
@@ -167,6 +170,7 @@ def _work(
         "job": job.plan.id,
         "output": str(output),
         "output_digest": output_digest,
+        "each": options.each,
         "predictions": {name: str(path) for name, path in predictions.items()},
         "submission": None,
         "resumed_rows": resumed,
@@ -209,7 +213,10 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
 def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
+    if options.name is not None:
+        check_name(options.name, "version name")
     inputs = look_at_inputs(workspace, asked)
+    _spare_inputs(inputs, options)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
@@ -258,6 +265,13 @@ def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
     return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
 
 
+def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
+    """Refuse, whatever --force says, to write over a table that is read."""
+    for option, path in (("--output", options.output), ("--metrics-file", options.metrics_file)):
+        if path is not None and str(path.resolve()) in [file.path for file in inputs.files]:
+            raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
+
+
 def _claim_output(store: JobStore, output: Path, force: bool) -> None:
     """Make sure before the work that the output can be written after it. A resumed job may write over its own."""
     claimed = (store.read("output.json") or {}).get("path")
@@ -298,6 +312,21 @@ def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: 
     return gate, scorer.precision
 
 
+def _check_bounds(job: Job, bounds: GateBounds) -> None:
+    """Refuse parts in a format that strayed further, when the job began, than is allowed now."""
+    decided = job.store.read("precision.json")
+    if decided is None or decided["gate"] is None or decided["precision"] == "fp32":
+        return
+    gate = GateReport(**decided["gate"])
+    if gate.flips > bounds.flips or gate.difference > bounds.difference:
+        raise UserError(
+            f"job {job.store.id} was begun in {gate.precision}, which strays from float32 by more than is allowed now",
+            found=_measured(gate),
+            expected=f"at most {bounds.flips:.2%} and {bounds.difference:.4f}",
+            next="--precision fp32, or the bounds that it was begun with",
+        )
+
+
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
@@ -309,18 +338,21 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
 
 
 def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
-    measured = f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
     if gate.passed:
         return
     if options.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({measured}): going on in fp32")
+        watch.note(f"{gate.precision} strays from float32 ({_measured(gate)}): going on in fp32")
         return
     raise UserError(
         f"{gate.precision} strays too far from float32 on this input",
-        found=measured,
+        found=_measured(gate),
         expected=f"at most {options.bounds.flips:.2%} and {options.bounds.difference:.4f}",
         next="--precision fp32, or wider bounds with --max-flips and --max-difference",
     )
+
+
+def _measured(gate: GateReport) -> str:
+    return f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
 
 
 def _totals(job: Job) -> dict[str, float]:
@@ -332,9 +364,11 @@ def _totals(job: Job) -> dict[str, float]:
     return totals
 
 
-def _is_intact(result: Mapping[str, Any], output: Path) -> bool:
+def _is_intact(result: Mapping[str, Any], output: Path, *, each: bool) -> bool:
+    """Whether the files that are asked for are there, as they were written."""
     return (
         result["output"] == str(output)
+        and result.get("each", False) == each
         and output.is_file()
         and file_digest(output) == result["output_digest"]
         and all(Path(path).is_file() for path in result["predictions"].values())

@@ -21,6 +21,7 @@ import numpy as np
 from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
+from jobs.holding import hold
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import Answers, RunFolder
 from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
@@ -144,7 +145,7 @@ def run(options: TrainOptions) -> TrainResult:
 
     Raises:
         UserError: No competition; a training table, labels or folds that do not do; a run of that name with other
-            settings; an unknown metric, or one that is not for the task.
+            settings, or that another process trains; an unknown metric, or one that is not for the task.
         ModelError: A recipe, encoder or device that cannot be used; a loss that is not a number.
     """
     began = time.perf_counter()
@@ -167,24 +168,26 @@ def run(options: TrainOptions) -> TrainResult:
         seeds=seeds_of(recipe),
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
-    folder.claim(asked, force=options.force, replace=options.replace)
-    todo = [(fold, seed) for fold in asked for seed in folder.seeds if folder.finished(fold, seed) is None]
-    if todo:
-        task = Task(
-            recipe,
-            competition.task,
-            competition.classes,
-            rows,
-            metric,
-            options.device,
-            labeller(teacher),
-            options.on_progress,
-            soft,
-        )
-        train_one = fold_trainer(task)
-        for fold, seed in todo:
-            _train_fold(fold, seed, rows, folder, competition, train_one)
-    return _conclude(recipe, competition, rows, folder, todo, began)
+    # Two that write one checkpoint's files would leave a mixture of both.
+    with hold(workspace.jobs / "runs" / recipe.name, f"another process trains run '{recipe.name}'"):
+        folder.claim(asked, force=options.force, replace=options.replace)
+        todo = [(fold, seed) for fold in asked for seed in folder.seeds if folder.finished(fold, seed) is None]
+        if todo:
+            task = Task(
+                recipe,
+                competition.task,
+                competition.classes,
+                rows,
+                metric,
+                options.device,
+                labeller(teacher),
+                options.on_progress,
+                soft,
+            )
+            train_one = fold_trainer(task)
+            for fold, seed in todo:
+                _train_fold(fold, seed, rows, folder, competition, train_one)
+        return _conclude(recipe, competition, rows, folder, todo, began)
 
 
 def read_recipe(options: TrainOptions) -> Recipe:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import polars as pl
 import polars.selectors as cs
@@ -20,7 +20,7 @@ from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import check_regular, write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
 from kaggle_tools.seals import seal_parquet
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
@@ -73,11 +73,16 @@ def check_writable(path: Path) -> None:
     """Fail before the work, not after it.
 
     Raises:
-        UserError: The folder cannot be written to.
+        UserError: The folder cannot be written to, or a folder or device is in the file's place.
     """
+    check_regular(path)
     probe = path.with_name(f".{path.name}.probe")
-    with write_atomically(probe) as temporary:
-        temporary.touch()
+    try:
+        with write_atomically(probe) as temporary:
+            temporary.touch()
+    except UserError as exc:
+        details: dict[str, Any] = {**exc.details}
+        raise UserError(exc.summary.replace(probe.name, path.name), **details) from exc
     probe.unlink()
 
 

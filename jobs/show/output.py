@@ -104,4 +104,5 @@ def _console(*, stderr: bool) -> Console:
     # Off a terminal lines are not wrapped: a log or a pipe gets each sentence whole.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else int(os.environ.get("COLUMNS", "160"))
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width)
+    # Without markup: names of classes and files may have brackets, which are no styles.
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=not stream.isatty(), width=width)

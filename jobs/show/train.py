@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from jobs.imports import ImportResult
 from jobs.init import InitResult
@@ -24,7 +25,7 @@ def render_init(result: InitResult, console: Console) -> None:
     """Each conclusion with its reason, then what else was found."""
     table = Table.grid(padding=(0, 2))
     for reason in result.conclusions.reasons:
-        table.add_row(f"[bold]{reason.key}[/]", reason.value, f"[dim]{reason.why}[/]")
+        table.add_row(Text(reason.key, "bold"), Text(reason.value), Text(reason.why, "dim"))
     console.print(table)
     for finding in result.conclusions.findings:
         console.print(f"note: {finding}", markup=False)
@@ -52,7 +53,8 @@ def render_train(result: TrainResult, console: Console) -> None:
         left = ", ".join(map(str, result.missing))
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
-        console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+        words = f"out-of-fold {result.metric} of {result.n_rows:,} rows: "
+        console.print(Text.assemble(words, (f"{result.score:.4f}", "bold")))
     if result.seeds is not None:
         alone = ", ".join(f"{one.seed}: {one.score:.4f}" for one in result.seeds.scores)
         console.print(f"  that of the seeds' mean; alone {alone}", markup=False)
@@ -82,7 +84,7 @@ def render_import(result: ImportResult, console: Console) -> None:
     ]
     console.print(f"{short_path(result.run.folder)}: {', '.join(part for part in parts if part)}", markup=False)
     if result.score is not None:
-        console.print(f"out-of-fold {result.metric}: [bold]{result.score:.4f}[/]")
+        console.print(Text.assemble(f"out-of-fold {result.metric}: ", (f"{result.score:.4f}", "bold")))
 
 
 @contextmanager

@@ -65,6 +65,14 @@ def find_metric(name: str) -> Metric:
     return metric
 
 
+def same_metric(a: str, b: str) -> bool:
+    """Whether two names mean the same metric; a name that is not known here means itself alone."""
+    try:
+        return a == b or find_metric(a) is find_metric(b)
+    except UserError:
+        return False
+
+
 def metric_for(name: str, task: str, n_classes: int | None = None) -> Metric:
     """The metric called `name`, which must serve a task.
 

@@ -53,7 +53,10 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind not in DEFAULTS:
         raise ModelError(f"unknown device '{name}'", next=did_you_mean(kind, ["auto", *DEFAULTS]))
     available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
-    index = int(name.split(":")[1]) if ":" in name else 0
+    number = name.partition(":")[2] if ":" in name else "0"
+    if not number.isdecimal():
+        raise ModelError(f"unknown device '{name}'", next=f"{kind}, or {kind}:0 for the first of several")
+    index = int(number)
     if index >= available:
         raise ModelError(
             f"no device '{name}' on this machine", found=f"{available} of kind {kind}", next="--device cpu"

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from models.inference.scorer import Scorer
 from models.label_groups import group_sizes
 
+_THRESHOLD = 0.5  # from which probability on a row has one of several labels
+
 
 @dataclass(frozen=True)
 class GateBounds:
     """How far a format may stray from float32 on the sample.
 
     Attributes:
-        flips: Share of rows whose most probable class changes, in [0, 1].
+        flips: Share of rows that are decided otherwise, in [0, 1]; see `GateReport`.
         difference: Largest change of a probability, in [0, 1].
     """
 
@@ -33,7 +35,8 @@ class GateReport:
     Attributes:
         precision: The format that was tried.
         rows: Rows in the sample.
-        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32.
+        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
+            for multi_label of rows with another set of labels.
         difference: Largest difference of a probability.
         passed: Whether both stayed within the bounds.
     """
@@ -68,12 +71,18 @@ def try_precision(
     exact = scorer.score(sample)
     scorer.set_precision(precision)
     fast = scorer.score(sample)
-    flips = max(float(np.mean(_decisions(exact[r], scorer) != _decisions(fast[r], scorer))) for r in exact)
+    flips = max(_flips(exact[run], fast[run], scorer) for run in exact)
     difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)
     passed = flips <= bounds.flips and difference <= bounds.difference
     if not passed:
         scorer.set_precision("fp32")
     return GateReport(precision, len(sample), flips, difference, passed)
+
+
+def _flips(exact: NDArray[np.float32], fast: NDArray[np.float32], scorer: Scorer) -> float:
+    if scorer.task == "multi_label":
+        return float(((exact >= _THRESHOLD) != (fast >= _THRESHOLD)).any(axis=1).mean())
+    return float(np.mean(_decisions(exact, scorer) != _decisions(fast, scorer)))
 
 
 def _decisions(probs: NDArray[np.float32], scorer: Scorer) -> NDArray[np.int64]:

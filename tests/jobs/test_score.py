@@ -23,6 +23,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables.streams import ByteStream
 from models.errors import ModelError
+from models.inference.gate import GateBounds
 from models.inference.scorer import Scorer
 
 ROWS = [
@@ -155,6 +156,16 @@ def test_several_models_are_averaged_and_each_can_be_had(table, tmp_path, model,
     assert np.abs(parts[0] - parts[1]).max() > 0.01
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_columns_of_each_run_can_be_asked_for_later_and_left_out_again(table, model, suffix):
+    asked = options(model, table, output=Path(f"out{suffix}"))
+    read = pl.read_parquet if suffix == ".parquet" else pl.read_csv
+    for each in (False, True, False):
+        result = score.run(replace(asked, each=each), Notes())
+        assert ("tiny/prob_cat" in read(result.output).columns) == each
+        assert score.run(replace(asked, each=each), Notes()).was_complete
+
+
 def test_rows_without_an_id_column_are_numbered(here, model):
     write_csv(here / "rows.csv", [(text,) for _, text in ROWS], header=("text",))
     score.run(options(model, "rows.csv", shard_rows=2), Notes())
@@ -273,6 +284,23 @@ def test_an_output_that_exists_is_kept_unless_forced(table, model):
     assert len(pl.read_parquet("out.parquet")) == 7
 
 
+def test_an_output_that_is_a_folder_is_told_before_the_work(table, model):
+    Path("out.parquet").mkdir()
+    watch = Notes()
+    with pytest.raises(UserError, match=r"cannot write out\.parquet: it is a folder"):
+        score.run(options(model, table, force=True), watch)
+    assert watch.commits == 0
+
+
+@pytest.mark.parametrize("option", ["output", "metrics_file"])
+def test_an_input_is_never_written_over(table, model, option):
+    before = table.read_bytes()
+    Path("link.csv").symlink_to(table)
+    with pytest.raises(UserError, match="is an input, which would be lost"):
+        score.run(options(model, table, force=True, **{option: Path("link.csv")}), Notes())
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "message"),
     [
@@ -322,6 +350,16 @@ def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(he
     result = score.run(replace(asked, precision="auto"), Notes())
     assert (result.precision, result.gate) == ("fp32", None)
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["c", "d"]
+
+
+def test_a_job_in_a_format_that_strays_further_than_is_allowed_now_is_refused(here, model, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)  # in emulation, where there is none
+    write_csv(here / "rows.csv")
+    asked = options(model, "rows.csv", precision="bf16", bounds=GateBounds(1.0, 1.0))
+    assert score.run(asked, Notes()).precision == "bf16"
+    with pytest.raises(UserError, match="by more than is allowed now"):
+        score.run(replace(asked, bounds=GateBounds(1.0, 0.0)), Notes())
+    assert score.run(asked, Notes()).was_complete
 
 
 def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
@@ -418,6 +456,21 @@ def test_scoring_the_test_file_writes_one_submission_in_the_samples_order(compet
     assert submission["y"].to_list() == [("cat", "dog", "emu")[i] for i in expected[::-1].argmax(1)]
     assert score.run(asked, Notes()).submission == result.submission
     assert len(list((competition / "submissions").glob("v*"))) == 1
+
+
+def test_a_name_that_no_version_can_have_is_told_before_the_work(competition):
+    with pytest.raises(UserError, match="'a b' cannot be a version name"):
+        score.run(ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name="a b"), Notes())
+    assert not Path(".jobs").exists()
+
+
+def test_a_version_that_is_there_keeps_its_name_and_that_is_said(competition):
+    watch = Notes()
+    for name in ("first", "first", "second"):
+        assert not watch.notes
+        asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name=name)
+        assert score.run(asked, watch).submission == "v0001-first"
+    assert watch.notes == ["v0001-first is of this job: one job makes one version, which keeps its name"]
 
 
 def test_a_submission_that_lacks_rows_set_aside_says_which(competition):

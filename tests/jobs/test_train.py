@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import f1_score
 
+from jobs.holding import hold
 from jobs.run_folder import RunFolder
 from jobs.train import TrainOptions, run
 from jobs.workspace import Workspace
@@ -189,6 +190,13 @@ def test_an_interrupted_run_keeps_its_finished_folds(place):
         place.train(on_progress=interrupt_in_fold_1)
     assert sorted(path.name for path in place.file("tiny").iterdir()) == ["fold0", "recipe.toml"]
     assert [fold.reused for fold in place.train().folds] == [True, False, False]
+
+
+def test_two_processes_do_not_train_one_run(place):
+    with hold(place.root / ".jobs/runs/linear", "held"), pytest.raises(UserError, match="another process trains run"):
+        place.train("linear")
+    assert not place.file("linear").exists()
+    assert place.train("linear").score is not None
 
 
 def test_a_fold_killed_between_checkpoint_and_predictions_is_trained_again(place):

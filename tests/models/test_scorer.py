@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.errors import ModelError
 from models.inference import forward
+from models.inference.device import resolve_device
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import NonFinite, Scorer
 
@@ -178,6 +179,37 @@ def test_the_gate_lets_a_faithful_format_through_and_refuses_the_other(models, m
     refused = try_precision(scorer, "bf16", texts, GateBounds(flips=1.0, difference=0.0))
     assert not refused.passed
     np.testing.assert_array_equal(scorer.score(texts)["a"], exact)  # float32 again, weights and all
+
+
+@pytest.mark.parametrize(("task", "flips"), [("multi_label", 0.75), ("single_label", 0.25)])
+def test_of_several_labels_the_gate_counts_rows_with_another_set_of_them(task, flips):
+    exact = np.array([[0.9, 0.51, 0.0], [0.9, 0.2, 0.49], [0.9, 0.8, 0.1], [0.51, 0.52, 0.1]], np.float32)
+    fast = np.array([[0.9, 0.49, 0.0], [0.9, 0.2, 0.50], [0.9, 0.8, 0.2], [0.51, 0.49, 0.1]], np.float32)
+
+    class Fake:
+        classes = ("a", "b", "c")
+        precision = "fp32"
+
+        def score(self, _):
+            return {"run": exact if self.precision == "fp32" else fast}
+
+        def set_precision(self, name):
+            self.precision = name
+
+    Fake.task = task
+    assert try_precision(Fake(), "bf16", ["text"] * 4, GateBounds(1.0, 1.0)).flips == flips
+
+
+def test_two_models_of_one_name_are_refused_rather_than_one_of_them_lost(models, save_model, tmp_path):
+    namesake = save_model(tmp_path / "a0", 7)
+    with pytest.raises(ModelError, match="two models are called 'a0'"):
+        Scorer([models["a0"], namesake])
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:", "cpu:-1", "cuda:1.5"])
+def test_a_device_without_a_number_is_unknown(name):
+    with pytest.raises(ModelError, match=f"unknown device '{name}'"):
+        resolve_device(name)
 
 
 def test_an_empty_list_gives_no_rows(models):
