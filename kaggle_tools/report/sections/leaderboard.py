@@ -62,9 +62,9 @@ def _table(versions: Sequence[Version], metric: str) -> Table:
         Column("note", "long"),
     )
     best = {
-        key: (max if find_metric(metric).greater_is_better else min)(scores)
+        key: (max if find_metric(metric).greater_is_better else min)(known)
         for key in ("oof_score", "honest_score", "public_score", "private_score")
-        if (scores := [v for one in versions if (v := _score(one, key, metric)) is not None])
+        if (known := [v for one in versions if (v := _score(one, key, metric)) is not None])
     }
     rows = []
     for version in versions:
