@@ -18,11 +18,12 @@ from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
-from models.inference.scorer import Scorer
 from models.inference.scores import mean_probabilities
 
 
-def write_run_predictions(job: Job, workspace: Workspace, scorer: Scorer, watch: Watch) -> dict[str, Path]:
+def write_run_predictions(
+    job: Job, workspace: Workspace, watch: Watch, *, task: str, precision: str
+) -> dict[str, Path]:
     """Each workspace run's predictions for a whole input file, where later commands look for them."""
     request = job.plan.request
     if request.limit is not None:
@@ -37,9 +38,7 @@ def write_run_predictions(job: Job, workspace: Workspace, scorer: Scorer, watch:
         # A model from elsewhere may have the name of a run of ours.
         if request.models.get(run.name) == tuple(fingerprint(path) for path in run.checkpoints):
             paths[run.name] = run.predictions(request.stem)
-            write_predictions(
-                job.plan, job.store, run.name, paths[run.name], task=scorer.task, precision=scorer.precision
-            )
+            write_predictions(job.plan, job.store, run.name, paths[run.name], task=task, precision=precision)
     return paths
 
 

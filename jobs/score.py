@@ -11,14 +11,13 @@ and batches, every network sees them (`models.inference`), folds are averaged, t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from jobs.ceilings import known
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
@@ -26,19 +25,21 @@ from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
-from jobs.runner.local import Watch, read_texts, run_shards
+from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
+from jobs.runner.local import Watch
+from jobs.runner.numerics import Wanted, agree, check_bounds
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
+from jobs.runner.worker import Work
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest
-from kaggle_tools.tables import read_sample
 from models.hub import fingerprint, local_folder, weight_bytes
-from models.inference.device import nearest_precision, peak_memory, resolve_precision
-from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
+from models.inference.device import peak_memory
+from models.inference.gate import GateBounds, GateReport
 from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
 
@@ -55,6 +56,8 @@ class ScoreOptions:
     output: Path | None = None
     on_bad_row: Literal["fail", "set-aside"] = "fail"
     device: str = "auto"
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    threads: int | None = None
     precision: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
     max_length: int | None = None
@@ -116,20 +119,20 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     workspace = Workspace.find()
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        inputs, scorer, request = _set_up(options, asked, workspace)
-        _tell_of_changed_checkpoints(workspace, request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
+        setup = _set_up(options, asked, workspace)
+        _tell_of_changed_checkpoints(workspace, setup.request, watch)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
     with ExitStack() as stack:
         with tally.stage("plan"):
-            job = stack.enter_context(open_job(request, workspace.jobs, rows, watch.note))
-        _check_bounds(job, options.bounds)
+            job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note))
+        check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and _is_intact(result, output, each=options.each)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
-            result = _work(options, workspace, scorer, job, output, tally)
+            result = _work(options, workspace, setup, job, output, tally)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
@@ -137,32 +140,31 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
             watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
     forget_stdin(asked, workspace.jobs / "stdin")
-    return _result(result, inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
+    return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
 
 def _work(
-    options: ScoreOptions, workspace: Workspace, scorer: Scorer, job: Job, output: Path, tally: Tally
+    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Path, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
-    with tally.stage("gate"):
-        gate, precision = _agree_on_precision(options, job, scorer, tally)
-    for note in scorer.notes:
-        tally.note(note)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
-    job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)
-    ceilings = known(scorer.device)
-    ceiling = None if ceilings is None else ceilings.rates.get(precision)
+    scorer, engine = setup.scorer, setup.engine
     with recording(tally, job.store, options.metrics_file) as recorded:
-        run_shards(job.plan, job.store, scorer, recorded, ceiling)
+        with engine.session():
+            work = Work(job, setup.models, scorer)
+            with tally.stage("gate"):
+                numerics = agree(work, Wanted(options.precision, options.bounds, options.threads), engine, tally)
+            job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
+            engine.run(work, numerics, recorded)
         _tell_of_changed_inputs(job, tally)
         with tally.stage("finish"):
             write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
-            predictions = write_run_predictions(job, workspace, scorer, tally)
+            predictions = write_run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
             output_digest = file_digest(output)
     performance = tally.performance(
-        ceiling=ceiling if scorer.flop_per_token else None,
+        ceiling=engine.ceiling(numerics.precision, scorer),
         n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
         peak_device_memory=peak_memory(scorer.device),
     )
@@ -175,8 +177,8 @@ def _work(
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),
-        "gate": None if gate is None else vars(gate),
-        "precision": precision,
+        "gate": None if numerics.gate is None else vars(numerics.gate),
+        "precision": numerics.precision,
         "performance": asdict(performance),
     }
     job.store.write("result.json", result)
@@ -195,22 +197,35 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     workspace = Workspace.find()
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        _, scorer, request = _set_up(options, asked, workspace)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
+        setup = _set_up(options, asked, workspace)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
-            job = stack.enter_context(open_job(request, folder, rows, watch.note))
-        with tally.stage("gate"):
-            _agree_on_precision(options, job, scorer, tally)
+            job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
+        with tally.stage("gate"):  # tried in this process, whoever will work
+            wanted = Wanted(options.precision, options.bounds, options.threads)
+            agree(Work(job, setup.models, setup.scorer), wanted, Here(setup.engine.own_device), tally)
         suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
-        runs = [run.name for run in workspace.runs() if run.name in request.models and options.limit is None]
-        predicted = forecast(job, scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
+        runs = [run.name for run in workspace.runs() if run.name in setup.request.models and options.limit is None]
+        predicted = forecast(job, setup.scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
     forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 
 
-def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> tuple[Inputs, Scorer, Request]:
+@dataclass(frozen=True)
+class _Setup:
+    """What is known before a job is opened."""
+
+    inputs: Inputs
+    models: Mapping[str, Sequence[str]]
+    scorer: Scorer
+    request: Request
+    engine: Engine
+
+
+def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> _Setup:
+    engine = choose_engine(options.engine, options.device)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
     if options.name is not None:
@@ -221,7 +236,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
         models,
-        device=options.device,
+        device=engine.own_device,
         precision="fp32",
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
@@ -240,7 +255,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
     )
-    return inputs, scorer, request
+    return _Setup(inputs, models, scorer, request, engine)
 
 
 def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
@@ -281,52 +296,6 @@ def _claim_output(store: JobStore, output: Path, force: bool) -> None:
     store.write("output.json", {"path": str(output)})
 
 
-def _agree_on_precision(options: ScoreOptions, job: Job, scorer: Scorer, watch: Watch) -> tuple[GateReport | None, str]:
-    """The number format of this job: as decided when it began, else as the gate finds now.
-
-    Raises:
-        UserError: A format that was asked for by name strays too far from float32.
-    """
-    decided = job.store.read("precision.json")
-    if decided is not None:
-        precision = nearest_precision(str(decided["precision"]), scorer.device)
-        if decided["device"] != scorer.device.type:
-            formats = f"begun on {decided['device']} in {decided['precision']}, resumed on {scorer.device.type}"
-            watch.note(f"{formats} in {precision}: last digits may differ")
-        scorer.set_precision(precision)
-        return GateReport(**decided["gate"]) if decided["gate"] else None, precision
-    wanted = resolve_precision(options.precision, scorer.device)
-    gate = None
-    if wanted != "fp32" and scorer.flop_per_token > 0:
-        request = job.plan.request
-        frame = read_sample(job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
-        sample, _ = read_texts(frame, request.text_columns)
-        if len(sample):  # all rows of the first shard may be set aside: then float32 it is
-            sample = sample.gather(sample_positions(len(sample), scorer.device.type))
-            gate = try_precision(scorer, wanted, sample.to_list(), options.bounds)
-            _judge(gate, options, watch)
-    job.store.write(
-        "precision.json",
-        {"precision": scorer.precision, "device": scorer.device.type, "gate": vars(gate) if gate else None},
-    )
-    return gate, scorer.precision
-
-
-def _check_bounds(job: Job, bounds: GateBounds) -> None:
-    """Refuse parts in a format that strayed further, when the job began, than is allowed now."""
-    decided = job.store.read("precision.json")
-    if decided is None or decided["gate"] is None or decided["precision"] == "fp32":
-        return
-    gate = GateReport(**decided["gate"])
-    if gate.flips > bounds.flips or gate.difference > bounds.difference:
-        raise UserError(
-            f"job {job.store.id} was begun in {gate.precision}, which strays from float32 by more than is allowed now",
-            found=_measured(gate),
-            expected=f"at most {bounds.flips:.2%} and {bounds.difference:.4f}",
-            next="--precision fp32, or the bounds that it was begun with",
-        )
-
-
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
@@ -335,24 +304,6 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
             watch.note(
                 f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
             )
-
-
-def _judge(gate: GateReport, options: ScoreOptions, watch: Watch) -> None:
-    if gate.passed:
-        return
-    if options.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({_measured(gate)}): going on in fp32")
-        return
-    raise UserError(
-        f"{gate.precision} strays too far from float32 on this input",
-        found=_measured(gate),
-        expected=f"at most {options.bounds.flips:.2%} and {options.bounds.difference:.4f}",
-        next="--precision fp32, or wider bounds with --max-flips and --max-difference",
-    )
-
-
-def _measured(gate: GateReport) -> str:
-    return f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
 
 
 def _totals(job: Job) -> dict[str, float]:

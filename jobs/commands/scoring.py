@@ -48,7 +48,21 @@ def score(
     on_bad_row: Annotated[
         Literal["fail", "set-aside"], option("--on-bad-row", help="fail, or set-aside: go on without such rows.")
     ] = "fail",
-    device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, option("--device", help="auto, cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:1 or cuda:all.")
+    ] = "auto",
+    engine: Annotated[
+        Literal["local", "ray"], option("--engine", help="local: this machine; ray: a cluster, or one made for it.")
+    ] = "local",
+    workers: Annotated[
+        int | None, option("--workers", min=1, help="Processes or Ray actors, at most; each has all models.")
+    ] = None,
+    threads: Annotated[
+        int | None, option("--threads", min=1, help="Of each worker on a CPU. Default: the cores, divided.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
+    ] = None,
     precision: Annotated[str, option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
     max_flips: Annotated[
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
@@ -79,6 +93,7 @@ def score(
     from jobs import score as command
     from jobs.pipes import is_pipe, send
     from jobs.resolve import InputOptions
+    from jobs.runner.engines import EngineOptions
     from jobs.show import score as show
     from jobs.show.output import emit
     from jobs.show.progress import watching
@@ -90,6 +105,8 @@ def score(
         output=output,
         on_bad_row=on_bad_row,
         device=device,
+        engine=EngineOptions(engine, workers, ray_address),
+        threads=threads,
         precision=precision,
         bounds=GateBounds(max_flips, max_difference),
         max_length=max_length,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from types import FrameType
@@ -52,10 +52,25 @@ class Watch(Protocol):
 
 
 @dataclass
-class _Stop:
+class Stop:
     """Set by a signal, read between two batches."""
 
     signal_number: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that was committed just now.
+
+    Attributes:
+        index: Of its shard.
+        stats: What it took.
+        seconds: How long each stage worked for it.
+    """
+
+    index: int
+    stats: ShardStats
+    seconds: dict[str, float]
 
 
 @dataclass
@@ -93,16 +108,42 @@ def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceilin
     if ceiling is None and tasks and scorer.flop_per_token:
         ceiling = measure_matmul_rate(scorer.device, PRECISIONS[scorer.precision])
     watch.started(plan.n_rows, plan.n_rows - sum(task.n_rows for task in tasks), ceiling or 0.0)
-    stop = _Stop()
+    stop = Stop()
+
+    def tick(rows: float) -> None:
+        watch.advanced(rows)
+        if stop.signal_number is not None:
+            raise Interrupted(stop.signal_number)
+
+    with stop_on_signals(stop), closing(work_through(tasks, plan, store, scorer, tick)) as parts:
+        for part in parts:
+            watch.committed(part.stats, part.seconds)
+
+
+def work_through(
+    tasks: Iterable[ShardTask], plan: Plan, store: JobStore, scorer: Scorer, tick: Callable[[float], None]
+) -> Generator[Part, None, None]:
+    """Score shards, commit their parts, and give them in the order of `tasks`, with four stages at work at once.
+
+    Args:
+        tasks: May be endless: a few are taken ahead.
+        plan: What they are shards of.
+        store: Where their parts go.
+        scorer: All models.
+        tick: Called between batches with the rows that went through the networks; what it raises ends the work.
+
+    Raises:
+        UserError: See `run_shards`. The first task without a part is the one that failed.
+        ModelError: Likewise.
+    """
     with ExitStack() as stack:
-        stack.enter_context(_stop_on_signals(stop))
         shards = overlapped(tasks, _Reader(plan, stack).read)
         prepared = overlapped(shards, lambda shard: _prepare(shard, scorer))
-        scored = overlapped(prepared, lambda shard: _infer(shard, scorer, watch, stop))
-        parts = overlapped(scored, lambda shard: _commit(shard, plan, store))
-        for shard in parts:
+        scored = overlapped(prepared, lambda shard: _infer(shard, scorer, tick))
+        # Closed before the reader's file is: the threads end first.
+        for shard in stack.enter_context(closing(overlapped(scored, lambda shard: _commit(shard, plan, store)))):
             assert shard.scored is not None
-            watch.committed(shard.scored.stats, shard.seconds)
+            yield Part(shard.task.index, shard.scored.stats, shard.seconds)
 
 
 class _Reader:
@@ -162,15 +203,10 @@ def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
     return shard
 
 
-def _infer(shard: _Shard, scorer: Scorer, watch: Watch, stop: _Stop) -> _Shard:
-    def tick(share: float) -> None:
-        watch.advanced(share * shard.task.n_rows)
-        if stop.signal_number is not None:
-            raise Interrupted(stop.signal_number)
-
+def _infer(shard: _Shard, scorer: Scorer, tick: Callable[[float], None]) -> _Shard:
     assert shard.prepared is not None
     try:
-        shard.scored = scorer.infer(shard.prepared, tick)
+        shard.scored = scorer.infer(shard.prepared, lambda share: tick(share * shard.task.n_rows))
     except NonFinite as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
         raise UserError(exc.summary, first=ids, where=shard.task.shard.path, next=exc.details["next"]) from exc
@@ -204,7 +240,7 @@ def part_column(run: str, class_name: str) -> str:
 
 
 @contextmanager
-def _stop_on_signals(stop: _Stop) -> Iterator[None]:
+def stop_on_signals(stop: Stop) -> Iterator[None]:
     """Let SIGINT and SIGTERM set `stop`; a second one acts as it would have without us."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -11,14 +11,35 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 _POLL_S = 0.1  # how soon a stage notices that its consumer has gone
+
+
+class Feed(Generic[In]):
+    """Items from outside, as they come: what an endless first stage works on."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[In | _End] = queue.SimpleQueue()
+        self._ended = threading.Event()
+
+    def put(self, item: In) -> None:
+        """Add an item."""
+        self._items.put(item)
+
+    def end(self) -> None:
+        """No more items; those that wait are forgotten."""
+        self._ended.set()
+        self._items.put(_End())
+
+    def __iter__(self) -> Iterator[In]:
+        while not isinstance(item := self._items.get(), _End) and not self._ended.is_set():
+            yield item
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,7 @@ class _End:
     pass
 
 
-def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) -> Iterator[Out]:
+def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) -> Generator[Out, None, None]:
     """Yield ``work(item)`` for each item of `source`, in order, computed ahead in another thread.
 
     Args:
@@ -73,4 +94,6 @@ def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) 
             yield result
     finally:
         stopped.set()
+        if isinstance(source, Feed):
+            source.end()  # its thread would wait for the next item for ever
         thread.join()

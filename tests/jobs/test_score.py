@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 
 from jobs import score
 from jobs.resolve import InputOptions
+from jobs.runner import engines
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
@@ -244,13 +245,13 @@ def test_a_change_that_samples_cannot_see_is_a_new_job_all_the_same(here, model,
 
 
 def test_an_input_that_changes_while_the_job_runs_is_noticed(table, model, monkeypatch):
-    real = score.run_shards
+    real = engines.run_shards
 
     def meddle(*arguments):
         table.write_text(table.read_text().replace("w1", "w3"))
         return real(*arguments)
 
-    monkeypatch.setattr(score, "run_shards", meddle)
+    monkeypatch.setattr(engines, "run_shards", meddle)
     with pytest.raises(UserError, match=r"rows\.csv changed while the job ran"):
         score.run(options(model, table), Notes())
     assert not Path("out.parquet").exists()

@@ -1,0 +1,202 @@
+"""Where a job's workers live: in this process, in several of this machine, or on a Ray cluster. Same parts.
+
+engine = choose_engine(EngineOptions(workers=2), "cpu")
+engine.run(work, numerics, watch)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from jobs.ceilings import known
+from jobs.runner.crew import run_crew
+from jobs.runner.local import Watch, run_shards
+from jobs.runner.numerics import Numerics, measure_gate
+from jobs.runner.processes import ProcessCrew
+from jobs.runner.worker import Work
+from kaggle_tools.errors import UserError
+from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_precision
+from models.inference.gate import GateBounds, GateReport
+from models.inference.members import NetworkGroup
+from models.inference.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What was asked for.
+
+    Attributes:
+        engine: ``local`` or ``ray``.
+        workers: How many, at most; None: one, or one a named device, or what the cluster holds.
+        ray_address: Of a running cluster, ``auto`` for the one of this machine; None starts one for this job.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    ray_address: str | None = None
+
+
+class Engine(Protocol):
+    """Runs a plan."""
+
+    @property
+    def own_device(self) -> str:
+        """Of the Scorer in this process."""
+
+    @property
+    def default_threads(self) -> int:
+        """Of each worker's networks on a CPU."""
+
+    def resolve(self, precision: str, scorer: Scorer) -> tuple[str, str]:
+        """The workers' kind of device, and what `precision` means there."""
+
+    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+        """`measure_gate` on such a device."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """Around all of the above: what the engine has started ends with it."""
+
+    def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
+        """Score every shard whose part is not there yet. Raises as `run_shards` and `run_crew`."""
+
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """FLOP/s that all devices together can do, as `cli doctor --measure` found; None where it was never asked."""
+
+
+def choose_engine(asked: EngineOptions, device: str) -> Engine:
+    """The engine for these options; `device` may name several: ``cuda:0,cuda:1`` or ``cuda:all``.
+
+    Raises:
+        UserError: Options that do not go together, Ray where it is not installed.
+    """
+    if asked.engine == "ray":
+        from jobs.runner.ray_engine import RayEngine
+
+        return RayEngine(asked.workers, asked.ray_address, device)
+    if asked.ray_address is not None:
+        raise UserError("--ray-address is for --engine ray", next="add --engine ray, or leave it out")
+    devices = _devices(device)
+    n_workers = asked.workers or len(devices)
+    if n_workers < len(devices):
+        raise UserError(f"{len(devices)} devices and {n_workers} workers", next="a worker or more for each device")
+    return Here(device) if n_workers == 1 else Several([devices[i % len(devices)] for i in range(n_workers)])
+
+
+@dataclass(frozen=True)
+class Here:
+    """This process does it all."""
+
+    own_device: str
+
+    @property
+    def default_threads(self) -> int:
+        """As many as torch takes."""
+        return torch.get_num_threads()
+
+    def resolve(self, precision: str, scorer: Scorer) -> tuple[str, str]:
+        """By this process's Scorer."""
+        return scorer.device.type, resolve_precision(precision, scorer.device)
+
+    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+        """By this process's Scorer."""
+        return measure_gate(work.job.plan, precision, bounds, work.scorer)
+
+    def session(self) -> AbstractContextManager[None]:
+        """Nothing stays."""
+        return nullcontext()
+
+    def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
+        """One stage after the other, all at once."""
+        if numerics.threads is not None:
+            torch.set_num_threads(numerics.threads)
+        if work.scorer.precision != numerics.precision:
+            work.scorer.set_precision(numerics.precision)
+        _tell(work.scorer.notes, watch)
+        run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
+
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """Of the one device."""
+        return _known_ceiling(precision, scorer)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Processes of this machine, one for each entry of `devices`."""
+
+    devices: Sequence[str]
+
+    @property
+    def own_device(self) -> str:
+        """The first worker's, for the gate."""
+        return self.devices[0]
+
+    @property
+    def default_threads(self) -> int:
+        """This process's, divided."""
+        return max(1, torch.get_num_threads() // len(self.devices))
+
+    def resolve(self, precision: str, scorer: Scorer) -> tuple[str, str]:
+        """By this process's Scorer."""
+        return scorer.device.type, resolve_precision(precision, scorer.device)
+
+    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+        """By this process's Scorer."""
+        return measure_gate(work.job.plan, precision, bounds, work.scorer)
+
+    def session(self) -> AbstractContextManager[None]:
+        """Nothing stays."""
+        return nullcontext()
+
+    def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
+        """A crew of processes."""
+        scorer = work.scorer
+        _tell(scorer.notes, watch)
+        ceiling = self.ceiling(numerics.precision, scorer)
+        if ceiling is None and scorer.flop_per_token > 0:
+            ceiling = self._n_devices(scorer) * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
+        _make_room(scorer)
+        crew = ProcessCrew(work.duty(numerics.precision, numerics.threads), self.devices)
+        run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
+
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """Of one device times their number; workers on a CPU share it."""
+        found = _known_ceiling(precision, scorer)
+        return None if found is None else found * self._n_devices(scorer)
+
+    def _n_devices(self, scorer: Scorer) -> int:
+        return len(set(self.devices)) if scorer.device.type == "cuda" else 1
+
+
+def _devices(device: str) -> tuple[str, ...]:
+    if device == "cuda:all":
+        return tuple(f"cuda:{i}" for i in range(max(1, torch.cuda.device_count())))
+    names = tuple(name.strip() for name in device.split(","))
+    if len({name.split(":")[0] for name in names}) > 1:
+        raise UserError(f"devices of different kinds: {device}", next="one kind: their last digits differ")
+    return names
+
+
+def _known_ceiling(precision: str, scorer: Scorer) -> float | None:
+    found = known(scorer.device) if scorer.flop_per_token > 0 else None
+    return None if found is None else found.rates.get(precision)
+
+
+def _tell(notes: Sequence[str], watch: Watch) -> None:
+    for note in notes:
+        watch.note(note)
+
+
+def _make_room(scorer: Scorer) -> None:
+    """Workers have the device now: the networks of this process are not needed any more."""
+    if scorer.device.type != "cuda":
+        return
+    for group in scorer.groups:
+        if isinstance(group, NetworkGroup):
+            for network in group.networks:
+                network.to("cpu")
+    torch.cuda.empty_cache()

@@ -1,0 +1,193 @@
+"""One of several workers of a job, wherever it runs: reads its shards itself, scores them, commits its own parts.
+
+    worker = ShardWorker(duty, "cuda:1", tell=connection.send)
+    worker.take(3)        # soon tells Advanced(…), then Part(3, …)
+
+A part is committed by a rename, and any worker makes the same one: it does no harm when two make it.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from jobs.runner.local import Part, work_through
+from jobs.runner.overlap import Feed
+from jobs.runner.plan import Plan, ShardTask
+from jobs.runner.planner import Job, load_plan
+from jobs.runner.store import JobStore
+from kaggle_tools.errors import UserError
+from models.hub import fingerprint
+from models.inference.scorer import Scorer
+
+_TELL_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What every worker of a job needs to know.
+
+    Attributes:
+        folder: The job's, with its plan.
+        models: Run name → checkpoint directories.
+        precision: As agreed before the work: ``fp32``, ``bf16`` or ``fp16``.
+        threads: Of the networks, on a CPU; None leaves the default.
+    """
+
+    folder: Path
+    models: Mapping[str, tuple[str, ...]]
+    precision: str
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, and what it is done with.
+
+    Attributes:
+        job: Held by this process.
+        models: Run name → checkpoint directories.
+        scorer: Of this process, in float32.
+    """
+
+    job: Job
+    models: Mapping[str, Sequence[str]]
+    scorer: Scorer
+
+    def duty(self, precision: str, threads: int | None) -> Duty:
+        """What workers need to know of it."""
+        models = {run: tuple(folders) for run, folders in self.models.items()}
+        return Duty(self.job.store.folder.resolve(), models, precision, threads)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The models are loaded."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """So many rows more went through the networks."""
+
+    rows: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A shard cannot be scored, or (index None) the worker cannot work at all. It does nothing more."""
+
+    index: int | None
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone without a word; said by whoever watches over it."""
+
+    how: str
+
+
+Report = Ready | Advanced | Part | Failed | Lost
+
+
+class _Stopped(Exception):
+    pass
+
+
+class ShardWorker:
+    """A Scorer with its stages, fed shard by shard.
+
+    Args:
+        duty: What to do.
+        device: Of the Scorer.
+        tell: Takes reports, from another thread. What it raises ends the work.
+
+    Raises:
+        UserError: No plan here, or other models than the plan's.
+        ModelError: What `Scorer` raises.
+    """
+
+    def __init__(self, duty: Duty, device: str, tell: Callable[[Report], None]) -> None:
+        if duty.threads is not None:
+            torch.set_num_threads(duty.threads)
+        self._store = JobStore(duty.folder)
+        self._plan = _plan_of(self._store, duty.models)
+        request = self._plan.request
+        self._scorer = Scorer(
+            duty.models,
+            device=device,
+            precision=duty.precision,
+            classes=request.classes,
+            token_budget=request.token_budget,
+            max_length=request.max_length,
+        )
+        self._tell = tell
+        self._taken: Feed[ShardTask] = Feed()
+        self._unfinished: deque[int] = deque()
+        self._rows, self._told = 0.0, 0.0
+        self._counting = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="shards")
+        self._thread.start()
+
+    def take(self, index: int) -> None:
+        """Score a shard after those that were taken before."""
+        self._unfinished.append(index)
+        self._taken.put(self._plan.tasks[index])
+
+    def stop(self, timeout_s: float) -> None:
+        """End between two batches, and wait for that."""
+        self._stopping.set()
+        self._taken.end()
+        self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        try:
+            with closing(work_through(self._taken, self._plan, self._store, self._scorer, self._tick)) as parts:
+                for part in parts:
+                    self._unfinished.popleft()
+                    self._tell_advance()
+                    self._tell(part)
+        except (_Stopped, BrokenPipeError):
+            return
+        except Exception as exc:
+            exc.add_note("in a worker:\n" + traceback.format_exc())  # the traceback itself does not travel
+            self._tell(Failed(self._unfinished[0] if self._unfinished else None, exc))
+
+    def _tick(self, rows: float) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
+        with self._counting:
+            self._rows += rows
+        if time.monotonic() - self._told > _TELL_EVERY_S:
+            self._tell_advance()
+
+    def _tell_advance(self) -> None:
+        with self._counting:
+            rows, self._rows, self._told = self._rows, 0.0, time.monotonic()
+        self._tell(Advanced(rows))
+
+
+def _plan_of(store: JobStore, models: Mapping[str, tuple[str, ...]]) -> Plan:
+    plan = load_plan(store)
+    if plan is None:
+        raise UserError(
+            f"{platform.node()} does not see the job",
+            where=store.folder,
+            next="the workspace, its inputs and its models must lie where every node finds them under the same path",
+        )
+    for run, folders in models.items():
+        if tuple(fingerprint(Path(folder)) for folder in folders if Path(folder).is_dir()) != plan.request.models[run]:
+            raise UserError(
+                f"{platform.node()} has other weights of '{run}' than the job was planned with", where=folders[0]
+            )
+    return plan
