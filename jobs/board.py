@@ -131,7 +131,7 @@ class Board:
         try:
             share = float(text[:-1]) / 100 if text.endswith("%") else None
             rows = round(self.n_rows * share) if share is not None else int(text)
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             raise UserError(
                 f"--public-rows cannot be '{asked}'", expected="a number of rows, or a share like 30%"
             ) from exc

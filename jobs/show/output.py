@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def emit(
 
 
 def to_json(value: Any) -> Any:
-    """Frozen results as plain JSON values: dataclasses as objects, paths as strings, NaN as null."""
+    """Frozen results as plain JSON values: dataclasses as objects, paths as strings, infinity and NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -58,7 +59,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     if isinstance(value, float):
-        return value if value == value else None
+        return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int, bool)):
         return value
     return str(value)

@@ -60,8 +60,9 @@ def find_metric(name: str) -> Metric:
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     metric = METRICS.get(ALIASES.get(plain, plain))
     if metric is None:
-        known = [*METRICS, *ALIASES]
-        raise UserError(f"unknown metric '{name}'", next=did_you_mean(plain, known), known=", ".join(METRICS))
+        hint = did_you_mean(plain, [*METRICS, *ALIASES])
+        near = {"next": hint} if hint.startswith("did") else {}
+        raise UserError(f"unknown metric '{name}'", exit_code=2, **near, known=", ".join(METRICS))
     return metric
 
 

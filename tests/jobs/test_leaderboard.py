@@ -173,7 +173,7 @@ def test_band_and_ladder(workspace):
     assert "the ladder" in shown(found, render_noise)
 
 
-@pytest.mark.parametrize("asked", ["0", "800", "many", "100%"])
+@pytest.mark.parametrize("asked", ["0", "800", "many", "100%", "inf%", "nan%"])
 def test_public_rows_that_cannot_be(workspace, asked):
     with pytest.raises(UserError, match=r"public.rows"):
         noise.run(NoiseOptions(public_rows=asked, start=workspace))

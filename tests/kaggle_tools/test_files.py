@@ -130,6 +130,8 @@ def test_unknown_name_gets_the_nearest_one() -> None:
     assert did_you_mean("txt", ["text", "id"]) == "did you mean 'text'?"
     assert did_you_mean("zzz", ["text", "id"]) == "known: text, id"
     assert did_you_mean("zzz", []) == "known: none"
+    many = did_you_mean("zzz", [f"name{i}" for i in range(1234)])
+    assert many.endswith("name39 and 1,194 more")
 
 
 def test_error_reads_as_a_summary_with_aligned_details() -> None:
