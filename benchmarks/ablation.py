@@ -67,7 +67,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ema": ("cnn", {"training": {"ema": 0.99}}),
     "class_weights": ("cnn", {"loss": {"class_weights": "balanced"}}),
     "focal": ("cnn", {"loss": {"name": "focal", "gamma": 2.0}}),
-    "smooth_f1": ("cnn", {"loss": {"name": "smooth_f1"}}),
+    "smooth_f1, ε = 1": ("cnn", {"loss": {"name": "smooth_f1", "epsilon": 1.0}}),
+    "smooth_f1, ε = 0.01": ("cnn", {"loss": {"name": "smooth_f1", "epsilon": 0.01}}),
+    "smooth_f1, ε = 0.001": ("cnn", {"loss": {"name": "smooth_f1", "epsilon": 0.001}}),
     "class_balanced": ("cnn", {"sampler": {"name": "class_balanced"}}),
     "power, q = ½": ("cnn", {"sampler": {"name": "power", "q": 0.5}}),
     "label_smoothing": ("cnn", {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}}),
@@ -228,6 +230,8 @@ def print_table(lines: list[Line], n_bootstraps: int = 2000) -> None:
             print("| " + " | ".join([*cells, f"{np.mean([run['seconds'] for run, _ in pairs]):.0f} s"]) + " |")
     for base in BASES:
         own = [run for (name, _), run in runs.items() if name == base]
+        if not own:
+            continue
         gains = np.stack([_f1s(run, "predicted_rescaled", times) - _f1s(run, "predicted", times) for run in own])
         gain = float(np.mean([run["rescaled"] - run["macro_f1"] for run in own]))
         print(f"\nRescaling {base}: {_interval(gain, gains, rng)}")
