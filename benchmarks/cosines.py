@@ -24,6 +24,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
 from models.classifier import load_classifier
+from models.fold_folders import fold_and_seed
 from models.inference.batching import plan_batches
 from models.text.cleaning import clean
 from models.text.pairs import join_texts
@@ -107,7 +108,7 @@ def main() -> None:
     ours = {name: np.empty(len(train)) for name in FORMULAS}
     theirs = {name: np.zeros(len(other)) for name in FORMULAS}
     for folder in run.checkpoints:
-        inside = np.flatnonzero(oof.folds == int(folder.name[4:]))
+        inside = np.flatnonzero(oof.folds == fold_and_seed(folder)[0])
         held_out, elsewhere = vectors(folder, train.gather(inside)), vectors(folder, other)
         for name, formula in FORMULAS.items():
             ours[name][inside] = formula(*held_out)

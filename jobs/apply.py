@@ -9,13 +9,15 @@ same bytes, whenever and wherever.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.members import checked, load_checked, test_stem
-from jobs.recipes import Application, check_recipe_name, find_recipe, write_application
+from jobs.pipes import is_pipe
+from jobs.recipes import Application, check_recipe_name, find_recipe, other_metric, write_application
 from jobs.runner.assemble import check_writable
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
@@ -36,7 +38,7 @@ class ApplyOptions:
     Attributes:
         recipe: A path, a name in `blends/` or how it begins, or ``latest``.
         to: Predictions, each ``MODEL=FILE``, a file or pattern of files, or a run's name; empty: the recipe's runs.
-        output: ``.parquet`` or ``.csv``; None for none.
+        output: ``.parquet`` or ``.csv``; ``-`` is stdout, as CSV; None for none.
         submission: Write a version; None: where no output is named.
         name: Of the version; None: the recipe's.
         id_column: Of files that are not ours; None: the competition's.
@@ -65,9 +67,10 @@ class ApplyResult:
         inputs: Model → the file of its predictions.
         n_rows: Rows.
         class_counts: Rows decided for each class.
-        output: File, or None.
+        output: File; None where there is none, or stdout.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     recipe: Path
@@ -77,6 +80,7 @@ class ApplyResult:
     output: Path | None
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(options: ApplyOptions) -> ApplyResult:
@@ -106,9 +110,10 @@ def run(options: ApplyOptions) -> ApplyResult:
         inputs=files,
         n_rows=len(found),
         class_counts=count_classes(found),
-        output=options.output,
+        output=None if is_pipe(options.output) else options.output,
         submission=title,
         seconds=time.perf_counter() - began,
+        notes=other_metric(workspace.competition, recipe.metric, title),
     )
 
 
@@ -232,6 +237,8 @@ def _check_output(output: Path | None, submission: bool, force: bool) -> None:
         if not submission:
             raise UserError("nothing to write", next="name an --output FILE, or leave --no-submission out")
         return
+    if is_pipe(output):
+        return
     if output.suffix not in SUFFIXES:
         raise UserError(f"cannot write '{output.suffix}' files", where=output, expected=" or ".join(SUFFIXES))
     if output.exists() and not force:
@@ -240,6 +247,9 @@ def _check_output(output: Path | None, submission: bool, force: bool) -> None:
 
 
 def _write(found: Predictions, output: Path) -> None:
+    if is_pipe(output):
+        sys.stdout.write(found.frame().write_csv())
+        return
     if output.suffix == ".parquet":
         found.save(output)
         return

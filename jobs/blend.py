@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.members import check_test, find_runs, load_oof
-from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.recipes import apply_to_test, check_recipe_name, other_metric, with_worth, write_found
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -111,6 +111,7 @@ class BlendResult:
         words: The recipe in words and numbers.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     metric: str
@@ -126,6 +127,7 @@ class BlendResult:
     words: str
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(options: BlendOptions) -> BlendResult:
@@ -145,7 +147,7 @@ def run(options: BlendOptions) -> BlendResult:
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
-    _check_pools(options, metric)
+    _check_pools(options, metric, oof.task)
     setting = Setting(
         names=oof.names,
         classes=oof.classes,
@@ -191,14 +193,23 @@ def run(options: BlendOptions) -> BlendResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
+        notes=other_metric(competition, metric, written.submission),
     )
 
 
-def _check_pools(options: BlendOptions, metric: str) -> None:
-    for name in ("signed", "per_class"):
-        if getattr(options, name) and not is_count_metric(metric):
+def _check_pools(options: BlendOptions, metric: str, task: str) -> None:
+    """Refuse options of the pools where none would heed them."""
+    for name in ("signed", "per_class", "sparse"):
+        option = f"--{name.replace('_', '-')}"
+        if not getattr(options, name):
+            continue
+        if options.method not in ("auto", "weights"):
+            raise UserError(f"{option} is for --method weights or auto, not {options.method}", next="leave it out")
+        if task != "single_label":
+            raise UserError(f"{option} is for pools, which are for one label a row", next="leave it out")
+        if name != "sparse" and not is_count_metric(metric):
             raise UserError(
-                f"--{name.replace('_', '-')} is for metrics of decisions, {metric} is one of probabilities",
+                f"{option} is for metrics of decisions, {metric} is one of probabilities",
                 next="leave it out: exponents of the log pool may be negative, and a stack has weights for every class",
             )
 
@@ -206,6 +217,10 @@ def _check_pools(options: BlendOptions, metric: str) -> None:
 def _study(options: BlendOptions) -> dict[str, Candidate]:
     """The study as a candidate, where one is asked for."""
     if options.trials is not None:
+        if options.sparse is not None:
+            raise UserError(
+                "--sparse is not for a study, which weighs all models", next="leave --trials or --sparse out"
+            )
         study = study_candidate(
             options.trials,
             options.storage,

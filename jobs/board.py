@@ -116,7 +116,7 @@ class Board:
 
     def scores(self, by: str) -> Floats:
         """(K,) scores of one kind, NaN where unknown."""
-        known = [None if version is None else score_of(version, by) for version in self.versions]
+        known = [None if version is None else score_of(version, by, self.metric) for version in self.versions]
         return np.array([np.nan if score is None else score for score in known])
 
     def only(self, kept: NDArray[np.intp]) -> Board:
@@ -131,7 +131,7 @@ class Board:
         try:
             share = float(text[:-1]) / 100 if text.endswith("%") else None
             rows = round(self.n_rows * share) if share is not None else int(text)
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             raise UserError(
                 f"--public-rows cannot be '{asked}'", expected="a number of rows, or a share like 30%"
             ) from exc

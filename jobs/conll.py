@@ -1,4 +1,4 @@
-"""`cli conll`: CoNLL files as a table that every other command reads, and the other way round from predictions.
+"""`cli conll`: CoNLL files as a table that every other command reads.
 
 cli conll train.conll.gz --output train.csv
 cli conll weibo/test.conll --word-position --output test.csv

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.members import find_runs, test_stem
-from jobs.recipes import FOLDER, check_recipe_name
+from jobs.recipes import FOLDER, check_recipe_name, other_metric
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -73,6 +73,7 @@ class DecodeResult:
         decoder: File.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     run: str
@@ -89,6 +90,7 @@ class DecodeResult:
     decoder: Path
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run(options: DecodeOptions) -> DecodeResult:
@@ -100,6 +102,8 @@ def run(options: DecodeOptions) -> DecodeResult:
     """
     began = time.perf_counter()
     name = check_recipe_name(options.name or f"{options.run}-joint")
+    if options.decoder is not None and options.metric is not None:
+        raise UserError("--metric is for fitting, and --decoder names one that is fitted", next="leave one of them out")
     competition = Competition.find(options.start)
     if competition.task != "multi_group":
         raise UserError(
@@ -143,6 +147,7 @@ def run(options: DecodeOptions) -> DecodeResult:
         decoder=path,
         submission=title,
         seconds=time.perf_counter() - began,
+        notes=other_metric(competition, decoder.metric, title),
     )
 
 
@@ -188,4 +193,5 @@ def _draft(
         oof_score=decoder.score,
         honest_score=decoder.honest,
         class_counts=counts,
+        note="".join(other_metric(competition, decoder.metric, path.name)),
     )

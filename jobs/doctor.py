@@ -2,8 +2,10 @@
 
     cli doctor
     cli doctor --json | jq '.findings[] | select(.level == "problem")'
+    cli doctor --measure
 
-Looks only: it fetches nothing, measures nothing and writes nothing.
+Looks only: it fetches nothing and writes nothing. With `--measure` it also measures the ceilings of the devices, some
+seconds each, and keeps them in the user's cache folder (`jobs.ceilings`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jobs import machine
+from jobs import ceilings, machine
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 
@@ -32,11 +34,11 @@ LITTLE_MEMORY = 4 * GIB  # what scoring promises to stay below, whatever the inp
 
 # Import name → what it is for, and how to get it.
 BACKENDS: dict[str, tuple[str, str]] = {
-    "openvino": ("faster scoring on Intel and AMD processors", "pip install openvino"),
     "ray": ("scoring on several machines", "pip install 'ray[data]'"),
-    "kaggle": ("submitting from the command line", "pip install kaggle"),
+    "kaggle": ("submitting from the command line", "pip install 'kaggle-jobs[kaggle]'"),
     "torch.nn.attention.varlen": ("flash attention over packed batches on CUDA", "pip install --upgrade 'torch>=2.10'"),
 }
+MEASURE = "cli doctor --measure"
 HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -47,9 +49,11 @@ class DoctorOptions:
 
     Attributes:
         start: Folder from which the workspace is looked for upward; None is the working directory.
+        measure: Measure the ceilings of every device first.
     """
 
     start: Path | None = None
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        group: Heading it belongs under: machine, devices, libraries, backends, hub or workspace.
+        group: Heading it belongs under: machine, devices, ceilings, libraries, backends, hub or workspace.
         level: ``ok``; ``note``: works, but worth knowing; ``problem``: something will fail.
         what: The thing.
         detail: What was found.
@@ -94,6 +98,7 @@ def run(options: DoctorOptions) -> DoctorReport:
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("machine", lambda: check_machine(start)),
         ("devices", check_devices),
+        ("ceilings", lambda: check_ceilings(options.measure)),
         ("libraries", check_libraries),
         ("backends", check_backends),
         ("hub", lambda: check_hub(os.environ)),
@@ -149,6 +154,27 @@ def check_devices() -> Iterator[Finding]:
         yield Finding("devices", "ok", f"cuda:{i}", detail)
     if torch.backends.mps.is_available():
         yield Finding("devices", "ok", "mps", "Apple GPU")
+
+
+def check_ceilings(measure: bool) -> Iterator[Finding]:
+    """What each device can do at most, as it was measured, now or before."""
+    import torch
+
+    if measure:
+        from jobs.measure import measure_all
+
+        for one in measure_all():
+            ceilings.keep(one)
+    devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(torch.cuda.device_count()))]
+    devices += [torch.device("mps")] if torch.backends.mps.is_available() else []
+    for device in devices:
+        found = ceilings.known(device)
+        if found is None:
+            yield Finding("ceilings", "note", str(device), "never measured: no share of it is told", MEASURE)
+            continue
+        for name, rate in found.rates.items():
+            what, unit = ceilings.RATES.get(name, (name, "1/s"))
+            yield Finding("ceilings", "ok", f"{device} {what}", f"{_with_prefix(rate)}{unit}, {found.measured[:10]}")
 
 
 def check_libraries(requirements: list[str] | None = None) -> Iterator[Finding]:
@@ -291,6 +317,14 @@ def _installed(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _with_prefix(rate: float) -> str:
+    """``1.23 T``, ``4.56 G``, ``7.89 M``, ``12.3 k``."""
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rate >= limit:
+            return f"{rate / limit:.3g} {prefix}"
+    return f"{rate:.3g} "
 
 
 def _parse(requirement: str) -> tuple[str, str]:

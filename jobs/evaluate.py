@@ -79,6 +79,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     """
     competition = Competition.find(options.start)
     found = Workspace(competition.root, competition).run(options.run)
+    if options.threshold != THRESHOLD and competition.task != "multi_label":
+        raise UserError(f"--threshold is for multi_label tasks, not {competition.task}", next="leave it out")
     source, predictions = _predictions(found, competition, options.truth)
     if isinstance(predictions, TagPredictions):
         return _of_tags(found.name, source, competition, predictions)
@@ -121,12 +123,16 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
         if not found.oof.is_file():
             raise UserError(f"run '{found.name}' has no out-of-fold predictions", next="name a table with --truth")
         return found.oof, _load(found.oof, competition)
+    if not truth.is_file():
+        raise UserError("no such table of labels", where=truth)
     source = found.predictions(truth.name.split(".")[0])
     if not source.is_file():
         raise UserError(
             f"run '{found.name}' has no predictions for {truth.name}",
             where=source,
-            next=f"score it first: `cli score --input {truth} --model {found.folder}`",
+            next=f"score it first: `cli score --input {truth} --model {found.name}`"
+            if found.checkpoints
+            else f"the run was imported: import predictions of {truth.name} as a run of their own",
         )
     id_column, label_columns = competition.test_id, competition.label_columns
     if not label_columns:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.pseudo_labels import PseudoRows
+from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
@@ -35,6 +36,7 @@ class Task:
         device: Name of the device; linear runs have no use for it.
         pseudo: Rows with pseudo-labels for a fold; they are trained on and never validated.
         on_progress: Called after each step and each validation.
+        soft: What a teacher says of the rows, for `[distill]`; None: no teacher.
     """
 
     recipe: Recipe
@@ -45,6 +47,7 @@ class Task:
     device: str
     pseudo: Callable[[int], PseudoRows | None]
     on_progress: OnProgress | None
+    soft: SoftTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Trained:
         history: A dictionary an epoch.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
-        n_pseudo: Rows with pseudo-labels.
+        n_pseudo: Rows without a label of their own.
+        soup: Epochs whose weights were averaged; empty where one was kept.
     """
 
     probs: NDArray[np.float32] | Tagged
@@ -66,10 +70,11 @@ class Trained:
     micro_batch_size: int = 0
     halvings: int = 0
     n_pseudo: int = 0
+    soup: tuple[int, ...] = ()
 
 
-# (fold, rows to train on, rows to validate on, folder of the checkpoint)
-TrainOne = Callable[[int, NDArray[np.int64], NDArray[np.int64], Path], Trained]
+# (fold, seed or None for the recipe's, rows to train on, rows to validate on, folder of the checkpoint)
+TrainOne = Callable[[int, int | None, NDArray[np.int64], NDArray[np.int64], Path], Trained]
 
 
 def fold_trainer(task: Task) -> TrainOne:
@@ -96,14 +101,19 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
+    from models.vectors.make import make_vectors
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    tokenizer = make_tokenizer(task.recipe, texts)
+    tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
+    vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
 
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> Trained:
-        extra = task.pseudo(fold) or _no_rows(targets)
+    def train_one(
+        fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
+    ) -> Trained:
+        soft = task.soft
+        extra = (task.pseudo(fold) if soft is None else soft.extra) or _no_rows(targets)
         result = train_fold(
-            task.recipe,
+            task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
             [*(texts[i] for i in train), *extra.texts],
             np.concatenate([targets[train], extra.targets]),
@@ -113,16 +123,20 @@ def _transformer_trainer(task: Task) -> TrainOne:
             folder=folder,
             train_ids=[*task.rows.ids.gather(train), *extra.names],
             fold=fold,
-            on_progress=task.on_progress,
+            on_progress=_telling_seed(task.on_progress, seed),
             metric=partial(judge, task),
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
             task=task.task,
+            teacher_probs=None if soft is None else np.concatenate([soft.probs[train], soft.extra_probs]),
+            n_labelled=None if soft is None else len(train),
+            vectors=vectors,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(
-            result.valid_probs, result.kept, history, result.micro_batch_size, result.halvings, len(extra.texts)
-        )
+            result.valid_probs, result.kept, history, result.micro_batch_size, result.halvings, len(extra.texts),
+            result.soup,
+        )  # fmt: skip
 
     return train_one
 
@@ -138,7 +152,10 @@ def _linear_trainer(task: Task) -> TrainOne:
     vectorizer = fit_vectorizer(texts, **of_vectorizer)
     features = vectorizer.transform(texts)
 
-    def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> Trained:
+    def train_one(
+        fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
+    ) -> Trained:
+        assert seed is None  # a recipe with seeds is refused: there is nothing to draw
         extra = task.pseudo(fold) or _no_rows(targets)
         seen = csr_matrix(vstack([features[train], vectorizer.transform(list(extra.texts))]))
         codes = np.concatenate([targets[train], extra.targets])
@@ -152,6 +169,14 @@ def _linear_trainer(task: Task) -> TrainOne:
         return Trained(probs, n_pseudo=len(extra.texts))
 
     return train_one
+
+
+def _telling_seed(on_progress: OnProgress | None, seed: int | None) -> OnProgress | None:
+    """The same, told which of several seeds a step is of."""
+    if on_progress is None or seed is None:
+        return on_progress
+    tell = on_progress
+    return lambda step: tell(dataclasses.replace(step, seed=seed))
 
 
 def _no_rows(targets: NDArray[Any]) -> PseudoRows:

@@ -29,6 +29,7 @@ from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import check_parquet, sealed
+from kaggle_tools.search.members import sorted_labels
 from kaggle_tools.tables import TableFormat, read_table, sniff_format
 
 KIND = "imported"
@@ -102,6 +103,7 @@ def run(options: ImportOptions) -> ImportResult:
     check_name(options.name, "run name")
     if options.oof is None and options.test is None:
         raise UserError("nothing to import", next="give --oof FILE, --test FILE, or both")
+    _refuse_idle(options)
     competition = Competition.find(options.start)
     require_plain(competition, "import")
     workspace = Workspace(competition.root, competition)
@@ -127,6 +129,18 @@ def run(options: ImportOptions) -> ImportResult:
     )
     _write(result, options, competition, oof, test)
     return result
+
+
+def _refuse_idle(options: ImportOptions) -> None:
+    """Refuse options that nothing would heed."""
+    for part, file, ids in (("oof", options.oof, options.oof_ids), ("test", options.test, options.test_ids)):
+        if ids is not None and (file is None or file.suffix != ".npy"):
+            raise UserError(
+                f"--{part}-ids is for an .npy as --{part}, which is {'a table' if file else 'missing'}",
+                next="leave it out: tables have ids of their own, see --id",
+            )
+    if options.label_column is not None and options.oof is None:
+        raise UserError("--label is of the --oof file, which is missing", next="leave it out")
 
 
 def _refuse_existing(target: Run, force: bool) -> None:
@@ -237,10 +251,14 @@ def _with_labels(
     if competition.label_column is None:
         return oof
     labels = train[competition.label_column]
+    several = competition.task == "multi_label"
+    if several:  # a row may have none
+        labels = labels.fill_null("")
     if oof.labels is None:
         notes.append(f"true labels from {source.name}")
         return dataclasses.replace(oof, labels=labels)
-    differ = (oof.labels != labels).fill_null(True)
+    ours, theirs = (sorted_labels(oof.labels), sorted_labels(labels)) if several else (oof.labels, labels)
+    differ = (ours != theirs).fill_null(True)
     if differ.any():
         row = differ.arg_max() or 0
         raise UserError(

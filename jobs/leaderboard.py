@@ -57,6 +57,7 @@ class Standing:
         public_score: Of the public board.
         private_score: Of the private board.
         rank: Place on the public board.
+        metric: What the out-of-fold and honest scores are of; the board's scores are of the competition's metric.
         similarity: Agreement with the version in place 1; None where the files cannot be compared.
         remark: What is odd about it.
     """
@@ -71,6 +72,7 @@ class Standing:
     public_score: float | None
     private_score: float | None
     rank: int | None
+    metric: str | None
     similarity: float | None
     remark: str
 
@@ -139,19 +141,24 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
             where=workspace.submissions,
             next="`cli score --input <test file>`, `cli blend`, or `cli submissions adopt FILE`",
         )
-    by = _fitting(listing.versions) if options.by == "auto" else options.by
     metric = _metric(workspace, listing.versions)
+    by = _fitting(listing.versions, metric) if options.by == "auto" else options.by
     greater = find_metric(metric).greater_is_better if metric else True
-    ranked = sorted(listing.versions, key=lambda version: _key(version, by, greater))
+    ranked = sorted(listing.versions, key=lambda version: _key(score_of(version, by, metric), version, greater))
     likeness = _similarity_to_first(ranked, workspace)
-    ours = [_own(version) for version in ranked]
+    ours = [score_of(version, "honest", metric) for version in ranked]
     public = [version.manifest.public_score for version in ranked]
     private = [version.manifest.private_score for version in ranked]
     return LeaderboardResult(
         metric=metric,
         by=by,
         standings=tuple(
-            _standing(version, place if score_of(version, by) is not None else None, likeness.get(version.title))
+            _standing(
+                version,
+                place if score_of(version, by, metric) is not None else None,
+                likeness.get(version.title),
+                metric,
+            )
             for place, version in enumerate(ranked, start=1)
         ),
         tracking=track(_numbers(ours), _numbers(public)),
@@ -179,25 +186,27 @@ def record(options: RecordOptions) -> RecordResult:
     return RecordResult(version.title, manifest.public_score, manifest.private_score, manifest.rank)
 
 
-def score_of(version: Version, by: str) -> float | None:
-    """A version's score of one kind; the honest one is the OOF score where there is no other."""
+def score_of(version: Version, by: str, metric: str | None) -> float | None:
+    """A version's score of one kind, by the board's metric; the honest one is the OOF score where there is no other.
+
+    A recipe may have been fitted to another metric than the board's: its own scores are then no scores here.
+    """
+    if by in ("honest", "oof") and not version.manifest.is_scored_by(metric):
+        return None
     value = getattr(version.manifest, _ATTRIBUTE[by])
     if value is None and by == "honest":
         value = version.manifest.oof_score
     return None if value is None else float(value)
 
 
-def _own(version: Version) -> float | None:
-    return score_of(version, "honest")
-
-
 def _numbers(values: list[float | None]) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def _fitting(versions: tuple[Version, ...]) -> str:
+def _fitting(versions: tuple[Version, ...], metric: str | None) -> str:
     known = {
-        by: sum(score_of(version, by) is not None for version in versions) for by in ("private", "public", "honest")
+        by: sum(score_of(version, by, metric) is not None for version in versions)
+        for by in ("private", "public", "honest")
     }
     return max(known, key=lambda by: known[by])  # the first of equals
 
@@ -208,8 +217,7 @@ def _metric(workspace: Workspace, versions: tuple[Version, ...]) -> str | None:
     return next((version.manifest.metric for version in versions if version.manifest.metric), None)
 
 
-def _key(version: Version, by: str, greater: bool) -> tuple[bool, float, int]:
-    score = score_of(version, by)
+def _key(score: float | None, version: Version, greater: bool) -> tuple[bool, float, int]:
     return score is None, 0.0 if score is None else -score if greater else score, -version.number
 
 
@@ -228,7 +236,7 @@ def _similarity_to_first(ranked: list[Version], workspace: Workspace) -> dict[st
     return found
 
 
-def _standing(version: Version, place: int | None, similarity: float | None) -> Standing:
+def _standing(version: Version, place: int | None, similarity: float | None, metric: str | None) -> Standing:
     m = version.manifest
     made = datetime.fromisoformat(m.created)
     age = datetime.now(UTC) - (made if made.tzinfo else made.replace(tzinfo=UTC))
@@ -243,13 +251,16 @@ def _standing(version: Version, place: int | None, similarity: float | None) -> 
         public_score=m.public_score,
         private_score=m.private_score,
         rank=m.rank,
+        metric=m.metric,
         similarity=similarity,
-        remark="; ".join(_remarks(version)),
+        remark="; ".join(_remarks(version, metric)),
     )
 
 
-def _remarks(version: Version) -> list[str]:
+def _remarks(version: Version, metric: str | None) -> list[str]:
     remarks = ["manifest edited by hand"] if edited_by_hand(version.folder) else []
+    if not version.manifest.is_scored_by(metric):
+        remarks.append(f"fitted to {version.manifest.metric}: its own scores do not rank here")
     try:
         return remarks if is_intact(version) else [*remarks, "submission.csv changed since"]
     except OSError as exc:

@@ -12,6 +12,7 @@ import psutil
 
 CPUINFO = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
+STATUS = Path("/proc/self/status")
 
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 _VECTOR_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
@@ -58,10 +59,28 @@ def usable_memory(cgroup: Path = CGROUP) -> int:
     return min([total, *(limit for limit in limits if limit)])
 
 
+def peak_memory(status: Path = STATUS) -> int:
+    """Most resident memory of this process so far, in bytes; 0 where nobody counts it."""
+    # Not ru_maxrss: a process inherits that of the one that started it.
+    for line in status.read_text(encoding="ascii").splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return _peak_of_rusage()
+
+
 def free_disk(folder: Path) -> int:
     """Free bytes where `folder` lies, or would lie."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
+
+
+def _peak_of_rusage() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if platform.system() == "Darwin" else 1024)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.runner.assemble import mean_probabilities, write_predictions
+from jobs.runner.assemble import write_predictions
 from jobs.runner.local import Watch
 from jobs.runner.planner import Job
 from jobs.workspace import Workspace
@@ -18,6 +18,7 @@ from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
+from models.inference.scores import mean_probabilities
 
 
 def write_run_predictions(

@@ -80,7 +80,9 @@ def _estimates(board: Board) -> tuple[str, Floats, float, tuple[str, ...]]:
         both = known & np.isfinite(public)
         spread = float(np.std((public - honest)[both], ddof=1)) if both.sum() >= 3 else _half_width(board) / 1.96
         left = tuple(
-            f"{t} left out: it has no honest score" for t, has in zip(board.titles, known, strict=True) if not has
+            f"{t} left out: it has no honest {board.metric}"
+            for t, has in zip(board.titles, known, strict=True)
+            if not has
         )
         return "honest", honest, spread, left
     ready = prepare(board.belief, board.probs, board.scores("public"), board.metric, board.task)

@@ -26,6 +26,7 @@ from kaggle_tools.files import digest
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
+from models.fold_folders import fold_and_seed
 from models.hub import fingerprint
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
@@ -102,14 +103,14 @@ class Teacher:
     def _of_checkpoint(self, fold: int) -> NDArray[np.float32]:
         from models.inference.scorer import Scorer
 
-        source = self.run.folder / f"fold{fold}"
-        if not source.is_dir():
+        sources = [str(path) for path in self.run.checkpoints if fold_and_seed(path)[0] == fold]
+        if not sources:
             raise UserError(
                 f"run '{self.run.name}' has no checkpoint of fold {fold}",
                 where=self.run.folder,
                 next='an imported run teaches with source = "predictions" under [pseudo_labels]',
             )
-        scorer = Scorer({self.run.name: [str(source)]}, classes=self.classes, device=self.device)
+        scorer = Scorer({self.run.name: sources}, classes=self.classes, device=self.device)
         return scorer.score(self.raw)[self.run.name]
 
     def _of_predictions(self) -> NDArray[np.float32]:
@@ -166,11 +167,7 @@ def find_teacher(
     if path is None:
         raise UserError("no table of texts to label", next='name one: table = "unlabelled.csv" under [pseudo_labels]')
     run = workspace.run(options.run)
-    table = _read_texts(path, competition)
-    cleaned = clean(table["text"], recipe.data.cleaning)
-    new = cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode())
-    if not new.any():
-        raise UserError(f"each of the {len(cleaned):,} texts stands in the training table", where=path)
+    new = new_texts(path, competition, recipe, rows)
     stem = path.name.split(".")[0]
     if options.source == "predictions" and not run.predictions(stem).is_file():
         raise UserError(
@@ -179,9 +176,27 @@ def find_teacher(
             next='score the competition\'s test table with `cli score`, or set source = "fold" under [pseudo_labels]',
         )
     return Teacher(
-        run, options, competition.task, competition.classes, table["id"].filter(new), table["text"].filter(new),
-        cleaned.filter(new), run.predictions(stem), device,
+        run, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"],
+        run.predictions(stem), device,
     )  # fmt: skip
+
+
+def new_texts(path: Path, competition: Competition, recipe: Recipe, rows: TrainingRows) -> pl.DataFrame:
+    """The texts of a table that do not stand in the training table, none twice.
+
+    Returns:
+        Columns ``id`` (row numbers where there are none), ``text`` as in the table, ``cleaned`` as the recipe says.
+
+    Raises:
+        UserError: The table cannot be read, or holds nothing new.
+    """
+    table = _read_texts(path, competition)
+    table = table.with_columns(clean(table["text"], recipe.data.cleaning).alias("cleaned"))
+    cleaned = table["cleaned"]
+    new = table.filter(cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode()))
+    if new.is_empty():
+        raise UserError(f"each of the {len(table):,} texts stands in the training table", where=path)
+    return new
 
 
 def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:

@@ -14,8 +14,10 @@ import polars as pl
 
 from jobs.members import load_checked, test_stem
 from jobs.workspace import Run, Workspace
+from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import check_name, digest
+from kaggle_tools.metrics import same_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import Recipe, apply, load, save
@@ -120,6 +122,13 @@ def save_recipe(workspace: Workspace, name: str, recipe: Recipe) -> Path:
     return path
 
 
+def other_metric(competition: Competition | None, metric: str, submission: str | None) -> tuple[str, ...]:
+    """A note for a version that was made by what was fitted to another metric than the competition's; else nothing."""
+    if competition is None or submission is None or same_metric(metric, competition.metric):
+        return ()
+    return (f"fitted to {metric}, not to the competition's {competition.metric}",)
+
+
 def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
     """The recipe that a person means by `wanted`: a path, or a name in `blends/` or how it begins, or ``latest``.
 
@@ -160,6 +169,7 @@ def _table(workspace: Workspace, application: Application) -> pl.DataFrame:
 def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Application) -> ManifestDraft:
     resolved = path.resolve()
     shown = resolved.relative_to(workspace.root) if resolved.is_relative_to(workspace.root) else resolved
+    notes = other_metric(workspace.competition, recipe.metric, path.name)
     return ManifestDraft(
         recipe={"kind": recipe.kind, "file": str(shown), **application.about},
         inputs=(path, *application.inputs),
@@ -168,5 +178,5 @@ def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Applic
         oof_score=recipe.fitted,
         honest_score=recipe.honest,
         class_counts=count_classes(application.predictions),
-        note=application.note,
+        note="; ".join(note for note in (application.note, *notes) if note),
     )

@@ -186,7 +186,7 @@ def _facts(
     runs: Sequence[Measured], versions: Sequence[Version], blends: Sequence[Blend], metric: str
 ) -> tuple[Fact, ...]:
     facts = []
-    honest = [one for one in versions if one.manifest.honest_score is not None and one.manifest.metric == metric]
+    honest = [one for one in versions if one.manifest.honest_score is not None and one.manifest.is_scored_by(metric)]
     sign = -1 if find_metric(metric).greater_is_better else 1
     if honest:
         best = min(honest, key=lambda one: sign * (one.manifest.honest_score or 0.0))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.members import check_test, find_runs, load_oof
-from jobs.recipes import apply_to_test, check_recipe_name, with_worth, write_found
+from jobs.recipes import apply_to_test, check_recipe_name, other_metric, with_worth, write_found
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -97,6 +97,7 @@ class RescaleResult:
         words: The recipe in words and numbers.
         submission: Title of the version, or None.
         seconds: Wall time.
+        notes: What a reader should know.
     """
 
     run: str
@@ -125,6 +126,7 @@ class RescaleResult:
     words: str
     submission: str | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def run(options: RescaleOptions) -> RescaleResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
+        notes=other_metric(competition, plan.metric, written.submission),
     )
 
 

@@ -26,6 +26,7 @@ from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import sealed
 from kaggle_tools.tag_predictions import TagPredictions
 from kaggle_tools.tag_predictions import join as join_tags
+from models.fold_folders import fold_and_seed, folder_name
 from models.hub import fingerprint
 
 RECIPE_FILE = "recipe.toml"
@@ -43,6 +44,7 @@ class RunFolder:
         recipe: The recipe as TOML.
         fingerprints: ``recipe`` and ``data``: what folds must have been trained by and on.
         n_folds: Folds of the recipe.
+        seeds: That each fold is trained with; None alone: one, which names no folder.
         of_tags: Whether predictions are tags of words.
     """
 
@@ -51,10 +53,11 @@ class RunFolder:
     fingerprints: Mapping[str, str]
     n_folds: int
     of_tags: bool = False
+    seeds: tuple[int | None, ...] = (None,)
 
-    def fold(self, fold: int) -> Path:
+    def fold(self, fold: int, seed: int | None = None) -> Path:
         """Where a fold's checkpoint lies."""
-        return self.run.folder / f"fold{fold}"
+        return self.run.folder / folder_name(fold, seed)
 
     def claim(self, folds: Sequence[int], *, force: bool, replace: bool = False) -> None:
         """Make the folder ours to train in.
@@ -81,19 +84,21 @@ class RunFolder:
             )
         if force or differences:
             self._forget(None if differences else folds)
-        if any(self.finished(fold) is None for fold in folds):
-            (self.run.folder / RUN_FILE).unlink(missing_ok=True)
+        for path in self._strangers():  # never finished: else they would have been told as a difference
+            shutil.rmtree(path)
+        if any(self.finished(fold, seed) is None for fold in folds for seed in self.seeds):
+            self._forget(())
         with write_atomically(self.run.folder / RECIPE_FILE) as temporary:
             temporary.write_text(self.recipe, encoding="utf-8")
 
-    def finished(self, fold: int) -> Answers | None:
+    def finished(self, fold: int, seed: int | None = None) -> Answers | None:
         """A fold's out-of-fold predictions; None while it is not finished."""
-        piece = self._piece(fold)
+        piece = self._piece(self.fold(fold, seed))
         return piece if piece is not None and self._fits(piece) else None
 
-    def finish_fold(self, fold: int, piece: Answers) -> None:
+    def finish_fold(self, fold: int, piece: Answers, seed: int | None = None) -> None:
         """Write a fold's predictions beside its checkpoint: from now on it is finished."""
-        piece.save(self.fold(fold) / OOF_FILE)
+        piece.save(self.fold(fold, seed) / OOF_FILE)
 
     def join(self, pieces: Sequence[Answers], ids: pl.Series) -> Answers:
         """All folds' predictions as one.
@@ -135,23 +140,30 @@ class RunFolder:
         with write_atomically(self.run.folder / RUN_FILE) as temporary:
             temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
-    def _piece(self, fold: int) -> Answers | None:
-        path = self.fold(fold) / OOF_FILE
+    def _piece(self, folder: Path) -> Answers | None:
+        path = folder / OOF_FILE
         if not path.is_file():
             return None
         return TagPredictions.load(path) if self.of_tags else Predictions.load(path)
+
+    def _strangers(self) -> list[Path]:
+        """Checkpoints of seeds that are not asked for: they would count in the run's mean."""
+        return [path for path in self.run.checkpoints if fold_and_seed(path)[1] not in self.seeds]
 
     def _fits(self, piece: Answers) -> bool:
         return all(piece.meta.get(key) == value for key, value in self.fingerprints.items())
 
     def _differences(self) -> list[str]:
         """How finished folds differ from what is asked, in words; empty where they do not, or there are none."""
-        pieces = [piece for path in self.run.checkpoints if (piece := self._piece(int(path.name[4:]))) is not None]
+        pieces = [piece for path in self.run.checkpoints if (piece := self._piece(path)) is not None]
         found = []
         if any(piece.meta.get("data") != self.fingerprints["data"] for piece in pieces):
-            found.append("training rows, pseudo-labels, folds, classes or metric")
+            found.append("training rows, pseudo-labels, teacher, folds, classes or metric")
         if any(piece.meta.get("recipe") != self.fingerprints["recipe"] for piece in pieces):
             found += self._changed_lines() or ["files of the encoder, or synonyms"]
+        strangers = [path.name for path in self._strangers() if self._piece(path) is not None]
+        if strangers and not found:
+            found += self._changed_lines() or [f"finished {', '.join(strangers)}"]
         return found
 
     def _changed_lines(self) -> list[str]:
@@ -167,7 +179,7 @@ class RunFolder:
         self.run.oof.unlink(missing_ok=True)
         shutil.rmtree(self.run.folder / "predictions", ignore_errors=True)
         for path in self.run.checkpoints:
-            if folds is None or int(path.name[4:]) in folds:
+            if folds is None or fold_and_seed(path)[0] in folds:
                 shutil.rmtree(path)
 
 

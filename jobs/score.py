@@ -12,36 +12,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
+from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
-from jobs.runner.engines import Engine, EngineOptions, choose_engine
+from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.local import Watch
-from jobs.runner.numerics import Wanted, agree
+from jobs.runner.numerics import Wanted, agree, check_bounds
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.store import JobStore
 from jobs.runner.worker import Work
+from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import file_digest
+from kaggle_tools.files import check_name, file_digest
 from models.hub import fingerprint, local_folder, weight_bytes
-from models.inference.device import resolve_precision
+from models.inference.device import peak_memory
 from models.inference.gate import GateBounds, GateReport
+from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`."""
+    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`.
+
+    `called` is when, by `time.perf_counter`, so that imports are counted; None: when `run` is.
+    """
 
     input: InputOptions
     models: tuple[str, ...] = ()
@@ -62,6 +70,7 @@ class ScoreOptions:
     force: bool = False
     metrics_file: Path | None = None
     argv: tuple[str, ...] = ()
+    called: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class ScoreResult:
         precision: Number format used.
         settings: Where inputs and columns came from.
         seconds: Wall time of this call.
+        performance: How fast the call went that completed the job; None where an older version did.
     """
 
     job: str
@@ -93,6 +103,7 @@ class ScoreResult:
     precision: str
     settings: tuple[Setting, ...]
     seconds: float
+    performance: Performance | None
 
 
 def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
@@ -103,71 +114,101 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         ModelError: Models that cannot be used, a precision that the gate refused.
         Interrupted: The process was asked to stop; calling again resumes.
     """
-    began = time.perf_counter()
+    called = time.perf_counter() if options.called is None else options.called
+    tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    setup = _set_up(options, asked, workspace)
-    _tell_of_changed_checkpoints(workspace, setup.request, watch)
+    with tally.stage("load"):
+        asked = keep_stdin(options.input, workspace.jobs / "stdin")
+        setup = _set_up(options, asked, workspace)
+        _tell_of_changed_checkpoints(workspace, setup.request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
-    with open_job(setup.request, workspace.jobs, rows, watch.note) as job:
+    with ExitStack() as stack:
+        with tally.stage("plan"):
+            job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note))
+        check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and _is_intact(result, output)
+        was_complete = result is not None and _is_intact(result, output, each=options.each)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
-            result = _work(options, workspace, setup, job, output, watch)
+            result = _work(options, workspace, setup, job, output, tally)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
+        if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
+            watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
     forget_stdin(asked, workspace.jobs / "stdin")
-    return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - began)
+    return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
 
 def _work(
-    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Path, watch: Watch
+    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Path, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
-    with recording(watch, job.store, options.metrics_file) as recorded:
-        with setup.engine.session():
-            wanted = Wanted(options.precision, options.bounds, options.threads)
-            work = Work(job, setup.models, setup.scorer)
-            numerics = agree(work, wanted, setup.engine, watch)
+    scorer, engine = setup.scorer, setup.engine
+    with recording(tally, job.store, options.metrics_file) as recorded:
+        with engine.session():
+            work = Work(job, setup.models, scorer)
+            with tally.stage("gate"):
+                numerics = agree(work, Wanted(options.precision, options.bounds, options.threads), engine, tally)
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
-            setup.engine.run(work, numerics, recorded)
-        _tell_of_changed_inputs(job, watch)
-        task = setup.scorer.task
-        write_output(job.plan, job.store, output, task=task, each=options.each)
-        predictions = write_run_predictions(job, workspace, watch, task=task, precision=numerics.precision)
+            engine.run(work, numerics, recorded)
+        _tell_of_changed_inputs(job, tally)
+        with tally.stage("finish"):
+            write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+            predictions = write_run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
+            output_digest = file_digest(output)
+    performance = tally.performance(
+        ceiling=engine.ceiling(numerics.precision, scorer),
+        n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
+        peak_device_memory=peak_memory(scorer.device),
+    )
     result = {
         "job": job.plan.id,
         "output": str(output),
-        "output_digest": file_digest(output),
+        "output_digest": output_digest,
+        "each": options.each,
         "predictions": {name: str(path) for name, path in predictions.items()},
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),
         "gate": None if numerics.gate is None else vars(numerics.gate),
         "precision": numerics.precision,
+        "performance": asdict(performance),
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))
     return result
 
 
-def predict(options: ScoreOptions) -> Forecast:
-    """`--dry-run`: score a sample and say what the whole job would take. Writes nothing that stays."""
+def predict(options: ScoreOptions, watch: Watch) -> Forecast:
+    """`--dry-run`: plan the job in a passing folder, try some shards, say what all would take. Nothing of it stays.
+
+    Raises:
+        UserError: What `run` would raise before it scores: bad rows, duplicate ids, a precision that strays.
+    """
+    called = time.perf_counter() if options.called is None else options.called
+    tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    asked = keep_stdin(options.input, workspace.jobs / "stdin")
-    setup = _set_up(options, asked, workspace)
-    scorer = setup.scorer
-    if scorer.precision != (wanted := resolve_precision(options.precision, scorer.device)):
-        scorer.set_precision(wanted)
-    predicted = forecast(setup.inputs, scorer, options.limit)
+    with tally.stage("load"):
+        asked = keep_stdin(options.input, workspace.jobs / "stdin")
+        setup = _set_up(options, asked, workspace)
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
+        with tally.stage("plan"):
+            job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
+        with tally.stage("gate"):  # tried in this process, whoever will work
+            wanted = Wanted(options.precision, options.bounds, options.threads)
+            agree(Work(job, setup.models, setup.scorer), wanted, Here(setup.engine.own_device), tally)
+        suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
+        runs = [run.name for run in workspace.runs() if run.name in setup.request.models and options.limit is None]
+        predicted = forecast(job, setup.scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
     forget_stdin(asked, workspace.jobs / "stdin")
     return predicted
 
@@ -187,7 +228,10 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     engine = choose_engine(options.engine, options.device)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
+    if options.name is not None:
+        check_name(options.name, "version name")
     inputs = look_at_inputs(workspace, asked)
+    _spare_inputs(inputs, options)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
@@ -236,6 +280,13 @@ def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
     return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
 
 
+def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
+    """Refuse, whatever --force says, to write over a table that is read."""
+    for option, path in (("--output", options.output), ("--metrics-file", options.metrics_file)):
+        if path is not None and str(path.resolve()) in [file.path for file in inputs.files]:
+            raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
+
+
 def _claim_output(store: JobStore, output: Path, force: bool) -> None:
     """Make sure before the work that the output can be written after it. A resumed job may write over its own."""
     claimed = (store.read("output.json") or {}).get("path")
@@ -264,9 +315,11 @@ def _totals(job: Job) -> dict[str, float]:
     return totals
 
 
-def _is_intact(result: Mapping[str, Any], output: Path) -> bool:
+def _is_intact(result: Mapping[str, Any], output: Path, *, each: bool) -> bool:
+    """Whether the files that are asked for are there, as they were written."""
     return (
         result["output"] == str(output)
+        and result.get("each", False) == each
         and output.is_file()
         and file_digest(output) == result["output_digest"]
         and all(Path(path).is_file() for path in result["predictions"].values())
@@ -286,6 +339,7 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
         precision=raw["precision"],
         settings=inputs.settings,
         seconds=seconds,
+        performance=Performance(**raw["performance"]) if raw.get("performance") else None,
     )
 
 

@@ -10,6 +10,7 @@ Listing never changes anything, and no damage hides a version: what cannot be re
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,8 @@ def adopt(options: AdoptOptions) -> Adopted:
             **{f"also {i}": problem for i, problem in enumerate(problems[1:], start=1)},  # type: ignore[arg-type]
             next="mend it, or adopt it as it is with --force",
         )
-    name = options.name or options.file.name.split(".")[0]
+    # Of a file's name what a folder may be called.
+    name = options.name or re.sub(r"[^\w.+-]+|^\W+", "-", options.file.name.split(".")[0]).strip("-") or "adopted"
     version = write_version_bytes(workspace.submissions, name, content, len(answers), draft)
     return Adopted(version.title, version.submission, len(answers), draft.class_counts, problems, sample is not None)
 

@@ -37,3 +37,5 @@ def refuse_for_tags(recipe: Recipe) -> None:
     for name, given in asked.items():
         if given:
             raise UserError(f"{name} is not for token tasks: words and tags would part", next="leave it out")
+    if recipe.distill.teacher is not None:
+        raise UserError("[distill] teacher is not for token tasks: it teaches classes of rows", next="leave it out")

@@ -18,10 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
+from jobs.holding import hold
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import Answers, RunFolder
+from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
+from jobs.soft_targets import SoftTargets, with_soft_targets
 from jobs.tasks import refuse_for_tags
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.workspace import Run, Workspace
@@ -48,6 +52,7 @@ class TrainOptions:
         folds: Train these only; empty: all.
         limit: Use so many training rows, drawn at random; overrides the recipe.
         seed: Overrides the recipe.
+        seeds: Train each fold with so many seeds, from the recipe's `seed` on; overrides the recipe.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         force: Train folds again that are finished, and replace a run of other settings.
         replace: Replace a run of other settings; finished folds that fit are kept.
@@ -66,23 +71,26 @@ class TrainOptions:
     on_progress: OnProgress | None = None
     start: Path | None = None
     replace: bool = False
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
 class FoldSummary:
-    """One finished fold.
+    """One finished fold, by one seed.
 
     Attributes:
         fold: Its number.
         n_rows: Validation rows.
         score: The competition's metric on them.
         seconds: Time that it took to train.
-        kept: Epoch that was kept; 0 for a linear run.
+        kept: Epoch that was kept, or with a soup the best; 0 for a linear run.
         history: A dictionary an epoch: epoch, train_loss, valid_loss, score, seconds.
         reused: Whether it was finished before this call.
         micro_batch_size: Rows that went through the network at once; 0 for a linear run.
         halvings: How often memory made it smaller.
-        n_pseudo: Rows with pseudo-labels that it was trained on besides.
+        n_pseudo: Rows without a label of their own that it was trained on besides, labelled by a teacher.
+        seed: With which it was trained, where each fold is trained with several.
+        soup: Epochs whose weights were averaged; empty where one was kept.
     """
 
     fold: int
@@ -95,6 +103,8 @@ class FoldSummary:
     micro_batch_size: int = 0
     halvings: int = 0
     n_pseudo: int = 0
+    seed: int | None = None
+    soup: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ class TrainResult:
         seconds: Wall time of this call.
         groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
         n_repaired: For token tasks illegal tags of the training table that were repaired.
+        seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
     """
 
     run: Run
@@ -126,6 +137,7 @@ class TrainResult:
     seconds: float
     groups: Mapping[str, float] = field(default_factory=dict)
     n_repaired: int = 0
+    seeds: SeedSpread | None = None
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -133,7 +145,7 @@ def run(options: TrainOptions) -> TrainResult:
 
     Raises:
         UserError: No competition; a training table, labels or folds that do not do; a run of that name with other
-            settings; an unknown metric, or one that is not for the task.
+            settings, or that another process trains; an unknown metric, or one that is not for the task.
         ModelError: A recipe, encoder or device that cannot be used; a loss that is not a number.
     """
     began = time.perf_counter()
@@ -142,33 +154,40 @@ def run(options: TrainOptions) -> TrainResult:
     metric = _check_request(competition, recipe, options.device)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows, options.device)
     rows = with_teacher(rows, teacher)
+    soft = _soft_targets(workspace, competition, recipe, rows)
+    rows = with_soft_targets(rows, soft)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
         recipe=recipe.to_toml(),
         fingerprints={"recipe": _fingerprint(recipe), "data": rows.fingerprint},
         n_folds=recipe.folds.n,
         of_tags=competition.task == "token",
+        seeds=seeds_of(recipe),
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
-    folder.claim(asked, force=options.force, replace=options.replace)
-    todo = [fold for fold in asked if folder.finished(fold) is None]
-    if todo:
-        task = Task(
-            recipe,
-            competition.task,
-            competition.classes,
-            rows,
-            metric,
-            options.device,
-            labeller(teacher),
-            options.on_progress,
-        )
-        train_one = fold_trainer(task)
-        for fold in todo:
-            _train_fold(fold, rows, folder, competition, train_one)
-    return _conclude(recipe, competition, rows, folder, todo, began)
+    # Two that write one checkpoint's files would leave a mixture of both.
+    with hold(workspace.jobs / "runs" / recipe.name, f"another process trains run '{recipe.name}'"):
+        folder.claim(asked, force=options.force, replace=options.replace)
+        todo = [(fold, seed) for fold in asked for seed in folder.seeds if folder.finished(fold, seed) is None]
+        if todo:
+            task = Task(
+                recipe,
+                competition.task,
+                competition.classes,
+                rows,
+                metric,
+                options.device,
+                labeller(teacher),
+                options.on_progress,
+                soft,
+            )
+            train_one = fold_trainer(task)
+            for fold, seed in todo:
+                _train_fold(fold, seed, rows, folder, competition, train_one)
+        return _conclude(recipe, competition, rows, folder, todo, began)
 
 
 def read_recipe(options: TrainOptions) -> Recipe:
@@ -191,12 +210,19 @@ def read_recipe(options: TrainOptions) -> Recipe:
     if options.name is not None:
         recipe = dataclasses.replace(recipe, name=options.name)
     if options.seed is not None:
-        recipe = dataclasses.replace(recipe, seed=options.seed)
+        recipe = dataclasses.replace(recipe, seed=options.seed, seeds=())
+    if options.seeds is not None:
+        recipe = dataclasses.replace(recipe, seeds=_seeds_from(recipe.seed, options.seeds))
     if options.limit is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, limit=options.limit))
     check_name(recipe.name, "run name")
     check_recipe(recipe, Place(str(options.recipe or "command line")))
     return recipe
+
+
+def _seeds_from(first: int, n: int) -> tuple[int, ...]:
+    """So many seeds; of one there is no list, so that its run is that of a recipe without any."""
+    return tuple(range(first, first + n)) if n > 1 else ()
 
 
 def _check_request(competition: Competition, recipe: Recipe, device: str) -> Metric:
@@ -209,13 +235,30 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
     if recipe.kind == "transformer":
         from models.inference.device import resolve_device  # imports torch, which a linear run does without
 
+        if recipe.lora.rank:
+            from models.lora import require_peft
+
+            require_peft()
         resolve_device(device)
     return metric
 
 
+def _soft_targets(
+    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows
+) -> SoftTargets | None:
+    if recipe.distill.teacher is None:
+        return None
+    from jobs.distill import find_soft_targets  # imports the search, which other runs do without
+
+    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows)
+
+
 def _fingerprint(recipe: Recipe) -> str:
-    """Of everything but the name; what files that it names hold may change while their names stay."""
-    parts = [dataclasses.replace(recipe, name="").to_toml()]
+    """Of everything but the name; what files that it names hold may change while their names stay.
+
+    The list of seeds is left out: a seed that is added trains its folds, and those of the others stay.
+    """
+    parts = [dataclasses.replace(recipe, name="", seeds=()).to_toml()]
     parts.append(fingerprint(local_folder(recipe.encoder.path)) if recipe.encoder.path else "")
     if recipe.augmentation.copies and recipe.augmentation.synonyms is not None:
         parts.append(digest(read_synonyms(Path(recipe.augmentation.synonyms))))
@@ -230,13 +273,18 @@ def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
 
 
 def _train_fold(
-    fold: int, rows: TrainingRows, folder: RunFolder, competition: Competition, train_one: TrainOne
+    fold: int,
+    seed: int | None,
+    rows: TrainingRows,
+    folder: RunFolder,
+    competition: Competition,
+    train_one: TrainOne,
 ) -> None:
     began = time.perf_counter()
     inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
     if not len(inside) or not len(outside):
         raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
-    trained = train_one(fold, outside, inside, folder.fold(fold))
+    trained = train_one(fold, seed, outside, inside, folder.fold(fold, seed))
     about = {
         "seconds": time.perf_counter() - began,
         "kept": trained.kept,
@@ -244,26 +292,39 @@ def _train_fold(
         "micro_batch_size": trained.micro_batch_size,
         "halvings": trained.halvings,
         "n_pseudo": trained.n_pseudo,
+        "soup": trained.soup,
     }
     meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
-    folder.finish_fold(fold, fold_piece(rows, inside, trained.probs, competition, meta))
+    folder.finish_fold(fold, fold_piece(rows, inside, trained.probs, competition, meta), seed)
 
 
 def _conclude(
-    recipe: Recipe, competition: Competition, rows: TrainingRows, folder: RunFolder, trained: list[int], began: float
+    recipe: Recipe,
+    competition: Competition,
+    rows: TrainingRows,
+    folder: RunFolder,
+    trained: Sequence[tuple[int, int | None]],
+    began: float,
 ) -> TrainResult:
     """Sum up; with all folds finished and something new among them, write the run's last files."""
-    pieces = {fold: piece for fold in range(recipe.folds.n) if (piece := folder.finished(fold)) is not None}
-    summaries = tuple(_summary(fold, piece, competition, fold not in trained) for fold, piece in pieces.items())
-    missing = tuple(fold for fold in range(recipe.folds.n) if fold not in pieces)
-    total, groups = None, {}
+    folds = range(recipe.folds.n)
+    members = [(fold, seed) for fold in folds for seed in folder.seeds]
+    pieces = {member: piece for member in members if (piece := folder.finished(*member)) is not None}
+    summaries = tuple(_summary(member, piece, competition, member not in trained) for member, piece in pieces.items())
+    missing = tuple(fold for fold in folds if any((fold, seed) not in pieces for seed in folder.seeds))
+    total, groups, seeds = None, {}, None
     if not missing:
-        oof = folder.join(list(pieces.values()), rows.ids)
+        means = [mean_of_seeds([pieces[fold, seed] for seed in folder.seeds]) for fold in folds]
+        oof = folder.join(means, rows.ids)
         total = score(competition.metric, oof)
         groups = group_scores(oof) if isinstance(oof, Predictions) and oof.task == "multi_group" else {}
+        alone = [(seed, [pieces[fold, seed] for fold in folds]) for seed in folder.seeds if seed is not None]
+        seeds = spread_of_seeds(competition.metric, [(seed, folder.join(its, rows.ids)) for seed, its in alone])
         if folder.run.info is None:
-            about = _about(recipe, competition, rows, total, summaries)
-            folder.finish(oof, {**about, "groups": groups} if groups else about)
+            by_fold = [score(competition.metric, piece) for piece in means]
+            about = _about(recipe, competition, rows, total, by_fold, summaries)
+            more = {"groups": groups} if groups else {}
+            folder.finish(oof, about | more | ({"seeds": dataclasses.asdict(seeds)} if seeds else {}))
     return TrainResult(
         run=folder.run,
         kind=recipe.kind,
@@ -276,13 +337,15 @@ def _conclude(
         n_repaired=rows.n_repaired,
         seconds=time.perf_counter() - began,
         groups=groups,
+        seeds=seeds,
     )
 
 
-def _summary(fold: int, piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
+def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
     training = json.loads(piece.meta["training"])
     return FoldSummary(
-        fold=fold,
+        fold=member[0],
+        seed=member[1],
         n_rows=len(piece),
         score=score(competition.metric, piece),
         seconds=training["seconds"],
@@ -292,11 +355,17 @@ def _summary(fold: int, piece: Answers, competition: Competition, reused: bool) 
         micro_batch_size=training.get("micro_batch_size", 0),
         halvings=training.get("halvings", 0),
         n_pseudo=training.get("n_pseudo", 0),
+        soup=tuple(training.get("soup", ())),
     )
 
 
 def _about(
-    recipe: Recipe, competition: Competition, rows: TrainingRows, total: float, summaries: tuple[FoldSummary, ...]
+    recipe: Recipe,
+    competition: Competition,
+    rows: TrainingRows,
+    total: float,
+    fold_scores: list[float],
+    summaries: tuple[FoldSummary, ...],
 ) -> dict[str, Any]:
     """What `run.json` says."""
     separator = {"multi_label": "|", "multi_group": "|", "token": " "}.get(competition.task)
@@ -309,7 +378,7 @@ def _about(
         "classes": list(competition.classes),
         "metric": competition.metric,
         "score": total,
-        "fold_scores": [summary.score for summary in summaries],
+        "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],
         "n_oof": len(rows),
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},

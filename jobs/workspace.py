@@ -12,6 +12,7 @@ from typing import Any
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.seals import read_sealed
+from models.fold_folders import fold_folders
 
 RUN_FILE = "run.json"
 
@@ -25,9 +26,8 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """Fold checkpoints in fold order; empty for an imported run."""
-        folds = [p for p in self.folder.glob("fold*") if p.is_dir() and p.name[4:].isdigit()]
-        return sorted(folds, key=lambda p: int(p.name[4:]))
+        """Checkpoints by fold, and by seed where there are several; empty for an imported run."""
+        return fold_folders(self.folder)
 
     @property
     def oof(self) -> Path:

@@ -4,6 +4,8 @@
 `models.errors` has the same shape, so that neither room needs the other.
 """
 
+SHOWN = 40  # names in an error
+
 
 class UserError(Exception):
     """A mistake in input, options or environment that the user can mend.
@@ -31,10 +33,11 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """The nearest known name as a phrase to append to an error, or the whole list where nothing is near."""
+    """The nearest known name as a phrase to append to an error, or the first of the list where nothing is near."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return "known: " + (", ".join(known) if known else "none")
+    more = f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else ""
+    return "known: " + (", ".join(known[:SHOWN]) + more if known else "none")

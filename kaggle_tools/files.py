@@ -28,11 +28,12 @@ def write_atomically(path: Path) -> Iterator[Path]:
     left of an earlier try is removed first.
 
     Raises:
-        UserError: The folder cannot be written to, or the disk is full.
+        UserError: The folder cannot be written to, the disk is full, or `path` is a folder or a device.
     """
     temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_regular(path)
         _remove_leftovers(path)
         yield temporary
         with temporary.open("rb") as handle:
@@ -51,6 +52,17 @@ def write_atomically(path: Path) -> Iterator[Path]:
     finally:
         with suppress(NotADirectoryError):
             temporary.unlink(missing_ok=True)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what a rename would put a file in the place of: `/dev/null` would be gone for everybody.
+
+    Raises:
+        UserError: There is a folder, a device, a pipe or a socket.
+    """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise UserError(f"cannot write {path.name}: it is {what}", where=path.parent, next="name a file")
 
 
 def tell_written(path: Path) -> None:

@@ -183,6 +183,11 @@ def _text(values: pl.Series) -> pl.Series:
     return text.set(text == "", None)
 
 
+def _label_text(values: pl.Series, task: str) -> pl.Series:
+    """Labels as strings: of several a row may have none, which is an empty string."""
+    return _text(values).fill_null("") if task == "multi_label" else _text(values)
+
+
 def _is_index(name: str) -> bool:
     return not name.strip() or name.startswith(("Unnamed:", "__index_level_"))
 
@@ -201,12 +206,12 @@ def _labels(
             raise UserError(
                 f"no label column '{label_column}'", found=", ".join(rest), next=did_you_mean(label_column, rest)
             )
-        labels = _text(table[label_column])
+        labels = _label_text(table[label_column], task)
         _encode(labels, classes, task)
         return labels
     # The only column beside the id can but be the prediction, whatever its name.
     names = [name for name in label_names if name in rest and name != column and len(rest) > 1]
-    return next((_text(table[n]) for n in names if _holds_classes(table[n], classes, task)), None)
+    return next((_label_text(table[n], task) for n in names if _holds_classes(table[n], classes, task)), None)
 
 
 def _folds(table: pl.DataFrame, rest: list[str]) -> pl.Series | None:
@@ -245,7 +250,7 @@ def _find_values(
 def _single(values: pl.Series, ids: pl.Series, classes: tuple[str, ...], task: str, *, logits: bool) -> _Values:
     """One column: hard labels, or numbers for the second of two classes."""
     if _holds_classes(values, classes, task) or len(classes) != 2:
-        hot = _encode(_text(values), classes, task)
+        hot = _encode(_label_text(values, task), classes, task)
         return _Values(hot, f"hard labels in column '{values.name}'", hard=True)
     second = _numbers(values, ids)
     first = np.zeros_like(second) if logits else 1 - second
@@ -272,10 +277,12 @@ def _numbers(values: pl.Series, ids: pl.Series) -> Floats:
 def _holds_classes(values: pl.Series, classes: tuple[str, ...], task: str) -> bool:
     if values.dtype.is_nested() or not len(values):
         return False
-    distinct = _text(values).unique()
+    distinct = _label_text(values, task).unique()
     if distinct.null_count():
         return False
-    return set(distinct if task == "single_label" else distinct.str.split(SEPARATOR).explode()) <= set(classes)
+    named = set(distinct if task == "single_label" else distinct.str.split(SEPARATOR).explode())
+    # Of several labels a row may have none, but a column without any is no column of labels.
+    return named - {""} <= set(classes) and named != {""}
 
 
 def _encode(labels: pl.Series, classes: tuple[str, ...], task: str) -> Floats:

@@ -21,14 +21,16 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from models.checkpoint import CheckpointSpec
+from models.decoder import give_padding, is_decoder
 from models.depth import reinitialise_top_layers
 from models.enlarge import N_SEGMENTS, make_room_for_entities
 from models.errors import ModelError, did_you_mean
 from models.folders import whole_folder
-from models.heads import HEADS, ONLY_FOR, HeadShape
+from models.heads import FIRST_TOKEN_HEADS, HEADS, ONLY_FOR, HeadShape
 from models.heads.pooled import Pooler
 from models.hub import local_folder
 from models.label_groups import group_sizes
+from models.lora import add_lora
 from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
 from models.recipe import Recipe, ScratchOptions
 from models.scratch import scratch_config
@@ -60,7 +62,9 @@ class TextClassifier(nn.Module):
         self.head = head
         self.form = form
         self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
-        self.takes_types = "token_type_ids" in inspect.signature(body.forward).parameters
+        self.fixed: frozenset[str] = frozenset()  # names of weights that never train, with LoRA
+        named = inspect.signature(body.forward).parameters
+        self.takes_types, self.takes_mask = "token_type_ids" in named, "attention_mask" in named
 
     @property
     def encoder(self) -> nn.Module:
@@ -93,8 +97,10 @@ class TextClassifier(nn.Module):
         """
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
-        types = self._types_of_body(token_type_ids)
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        types = self.types_of_body(token_type_ids)
+        inputs: dict[str, Any] = {"input_ids": input_ids}
+        if self.takes_mask:
+            inputs["attention_mask"] = attention_mask
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:
@@ -113,7 +119,7 @@ class TextClassifier(nn.Module):
         output = self.body(input_ids=ids, attention_mask=mask)
         return self.head.embed((output.last_hidden_state,), mask)  # type: ignore[no-any-return]
 
-    def _types_of_body(self, types: Tensor | None) -> Tensor | None:
+    def types_of_body(self, types: Tensor | None) -> Tensor | None:
         """What of the token types is for the encoder; the rest is for the head."""
         if types is None or not self.takes_types or self.form in ("marked", "plain"):
             return None
@@ -167,6 +173,7 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
         raise ModelError(f"a checkpoint of kind '{spec.kind}', not a transformer", where=source)
     folder = model_folder(str(source))
     tokenizer, config = load_tokenizer(str(folder)), load_config(folder)
+    give_padding(tokenizer, config)
     if spec is None:
         _refuse_regression(config, folder)
     elif len(spec.classes) != config.num_labels:
@@ -205,6 +212,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     scratch = recipe.encoder.scratch
     folder = model_folder(str(recipe.encoder.path)) if scratch is None else None
     config: Any = load_config(folder) if folder else scratch_config(scratch or ScratchOptions(), tokenizer)
+    give_padding(tokenizer, config)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: i for i, name in enumerate(classes)}
     if task in ("single_label", "multi_label"):  # others transformers does not know
@@ -230,11 +238,18 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
             f"[data] max_length = {recipe.data.max_length}, but the encoder takes {limit} tokens at most",
             next="write a recipe with a smaller max_length",
         )
+    if recipe.head.name in FIRST_TOKEN_HEADS and is_decoder(config):
+        raise ModelError(
+            f"head '{recipe.head.name}' reads the first token, which sees no other in a {config.model_type}",
+            next="use 'stock' or 'last', which read the last one, or 'mean'",
+        )
     head = _make_head(recipe.head.name, recipe.head.options, config, classes, task, recipe.head.dropout_samples)
     if head is not None:
         _hand_over_pooler(body, head)
     classifier = TextClassifier(body, head, recipe.data.form)
     reinitialise_top_layers(classifier, recipe.encoder.reinit_layers)
+    if recipe.lora.rank:
+        add_lora(classifier, recipe.lora)
     return classifier
 
 
@@ -246,7 +261,8 @@ def position_limit(body: Any) -> int | None:
     for name, module in body.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return getattr(body.config, "max_position_embeddings", None)
+    limit = getattr(body.config, "max_position_embeddings", None)
+    return limit if limit and limit > 0 else None  # XLNet says -1
 
 
 def _make_head(

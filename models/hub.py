@@ -6,9 +6,14 @@ Nothing is fetched unless a name is given that is no local directory. Weights ar
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.errors import ModelError
+from models.fold_folders import fold_folders
+
+# One or several runs, checkpoints or Hub ids; or run name → such a one, or its checkpoints.
+Models = str | Path | Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]
 
 # What a classifier needs; never pickles, ONNX, TensorFlow or Flax copies of the same weights.
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -42,8 +47,27 @@ def local_folder(source: str) -> Path:
 
 def checkpoints_of(source: str) -> list[str]:
     """The fold checkpoints of a run's directory, in order; a checkpoint or Hub id is its own only one."""
-    folds = [path for path in Path(source).glob("fold*") if path.is_dir() and path.name[4:].isdigit()]
-    return [str(path) for path in sorted(folds, key=lambda path: int(path.name[4:]))] or [source]
+    return [str(path) for path in fold_folders(Path(source))] or [source]
+
+
+def by_run(models: Models) -> dict[str, list[str]]:
+    """Run name → its checkpoints, of whatever models are given as; a run without a name gets its directory's.
+
+    Raises:
+        ModelError: Two runs of one name.
+    """
+    if isinstance(models, Mapping):
+        return {
+            run: checkpoints_of(str(sources)) if isinstance(sources, (str, Path)) else [str(s) for s in sources]
+            for run, sources in models.items()
+        }
+    found: dict[str, list[str]] = {}
+    for source in [models] if isinstance(models, (str, Path)) else models:
+        name = Path(source).name or Path(source).resolve().name
+        if name in found:
+            raise ModelError(f"two models are called '{name}'", next="name them: Scorer({'one': …, 'other': …})")
+        found[name] = checkpoints_of(str(source))
+    return found
 
 
 def fingerprint(folder: Path) -> str:

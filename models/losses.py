@@ -97,14 +97,14 @@ def smooth_f1(
     weights: Tensor | None = None,
     *,
     average: Literal["macro", "micro"] = "macro",
-    epsilon: Annotated[float, Between(1e-6)] = 1.0,
+    epsilon: Annotated[float, Between(1e-6)] = 1e-3,
 ) -> Tensor:
     """1 − F1 of the batch with probabilities in place of counts: F1 = (2 Σ y·p + ε) / (Σ y + Σ p + ε).
 
     ``macro`` is the mean over classes, ``micro`` sums over classes first. A class that the batch lacks gives ε / (Σ p +
-    ε), so that ε also tells how much its false alarms cost. The loss depends on the batch as a whole: large batches
-    serve it best, and micro-batches change it. Class weights weigh classes. Su Jianlin 2019 on smoothing of functions
-    (spaces.ac.cn/archives/6620).
+    ε): a large ε punishes its false alarms in all those batches, until a class that is rare is never predicted at all.
+    Keep ε well below one row. The loss depends on the batch as a whole: large batches serve it best, and micro-batches
+    change it. Class weights weigh classes. Su Jianlin 2019 on smoothing of functions (spaces.ac.cn/archives/6620).
     """
     probs, truth = _probs_and_truth(logits, targets)
     hits, both = (truth * probs).sum(0), truth.sum(0) + probs.sum(0)  # (C,)

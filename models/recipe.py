@@ -21,9 +21,11 @@ from models.recipe_options import (
     AugmentationOptions,
     ContrastOptions,
     DataOptions,
+    DistillOptions,
     EncoderOptions,
     FoldOptions,
     HeadOptions,
+    LoraOptions,
     LossOptions,
     PseudoLabelOptions,
     Recipe,
@@ -41,15 +43,18 @@ __all__ = [
     "AugmentationOptions",
     "ContrastOptions",
     "DataOptions",
+    "DistillOptions",
     "EncoderOptions",
     "FoldOptions",
     "HeadOptions",
+    "LoraOptions",
     "LossOptions",
     "PseudoLabelOptions",
     "Recipe",
     "SamplerOptions",
     "ScratchOptions",
     "TrainingOptions",
+    "check_encoder",
     "check_recipe",
     "load_recipe",
 ]
@@ -68,6 +73,8 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
     place = Place(str(path))
+    if raw.get("kind") == "pretraining":
+        raise ModelError("this file is for `cli pretrain`, not for a run", where=path, next=f"cli pretrain {path}")
     recipe: Recipe = read_table(Recipe, {"name": path.stem, **raw}, place)
     foreign = [key for key in (LINEAR_SECTIONS if recipe.kind == "transformer" else TRANSFORMER_SECTIONS) if key in raw]
     if foreign:
@@ -94,23 +101,72 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if grouped != (recipe.folds.group_column is not None):
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
+    _check_seeds(recipe, place)
     if recipe.kind == "transformer":
-        _check_encoder(recipe.encoder, place.inside("encoder"))
+        check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
+        _check_lora(recipe, place.inside("lora"))
+        _check_distill(recipe, place.inside("distill"))
+        _check_soup(recipe.training, place.inside("training"))
         if recipe.training.patience is not None and recipe.training.keep == "last":
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
 
-def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
+def _check_seeds(recipe: Recipe, place: Place) -> None:
+    if recipe.seeds and recipe.kind == "linear":
+        raise place.error("seeds make no difference to a linear run, which draws nothing at random")
+    if len(set(recipe.seeds)) < len(recipe.seeds):
+        raise place.error("a seed stands twice in seeds", found=", ".join(map(str, recipe.seeds)))
+
+
+def check_encoder(encoder: EncoderOptions, place: Place) -> None:
+    """Whether the parts of `[encoder]` fit together. Raises `ModelError`."""
     scratch = encoder.scratch
     if (encoder.path is None) == (scratch is None):
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
     if scratch is not None and encoder.reinit_layers:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
+    if scratch is None and encoder.vectors.name != "none":
+        raise place.inside("vectors").error(
+            "for encoders from scratch: a pretrained one has its own", next="leave it out"
+        )
+    if encoder.vectors.name != "none":
+        from models.vectors import VECTORS
+
+        if encoder.vectors.name not in VECTORS:
+            known = ["none", *VECTORS]
+            raise place.inside("vectors").error(
+                f"unknown vectors '{encoder.vectors.name}'", next=did_you_mean(encoder.vectors.name, known)
+            )
+        check_options(VECTORS[encoder.vectors.name], encoder.vectors.options, place.inside("vectors"))
+    elif encoder.vectors.options:
+        raise place.inside("vectors").error(
+            f"{', '.join(encoder.vectors.options)} without a name", next='name = "glove"'
+        )
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_lora(recipe: Recipe, place: Place) -> None:
+    options = recipe.lora
+    if options.rank == 0:
+        if options != LoraOptions():
+            raise place.error("has no rank", next="rank = 16, or leave the section out")
+        return
+    contradictions = {
+        "[encoder.scratch] would keep its random weights": recipe.encoder.scratch is not None,
+        "[encoder] reinit_layers would keep their random weights": recipe.encoder.reinit_layers > 0,
+        "[training] unfreeze would thaw what it freezes": recipe.training.unfreeze > 0,
+        f"[adversary] {recipe.adversary.name} moves embeddings, which do not train": recipe.adversary.name
+        in ("fgm", "pgd"),
+        f"[data] form = '{recipe.data.form}' needs new embeddings, which would not train": recipe.data.form
+        in ("marked", "embedded"),
+    }
+    for problem, there in contradictions.items():
+        if there:
+            raise place.error(problem, next="leave one of the two out")
 
 
 def _check_form(recipe: Recipe, place: Place) -> None:
@@ -141,6 +197,31 @@ def _check_form(recipe: Recipe, place: Place) -> None:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
     if recipe.contrast.weight and recipe.training.r_drop:
         raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
+
+
+def _check_distill(recipe: Recipe, place: Place) -> None:
+    options = recipe.distill
+    if options.teacher is None and options != DistillOptions():
+        raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
+    if options.teacher is not None and recipe.contrast.weight:
+        raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
+    if options.teacher is not None and recipe.pseudo_labels.run is not None:
+        raise place.error("pseudo-labels have no teacher's probabilities", next="test = true teaches the test rows")
+
+
+def _check_soup(options: TrainingOptions, place: Place) -> None:
+    if options.soup is None:
+        return
+    from models.training.soup import parse_soup
+
+    try:
+        plan = parse_soup(options.soup)
+    except ModelError as exc:
+        raise place.error(exc.summary, **exc.details) from exc
+    if plan.size > options.epochs:
+        raise place.error(f"soup = '{options.soup}' wants more epochs than the {options.epochs} that there are")
+    if plan.kind == "greedy" and options.keep == "last":
+        raise place.error("a greedy soup goes by the validation score, which keep = 'last' ignores")
 
 
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:

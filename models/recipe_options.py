@@ -26,6 +26,9 @@ class ScratchOptions:
         vocab_size: Word pieces at most, special tokens included.
         min_frequency: Characters and pieces seen less often are left out.
         lowercase: Fold case (and accents) before tokenising.
+        new_words: So many Chinese words at most, found in the texts (`models.text.new_words`), become tokens beside
+            these; 0: each character is a token.
+        topics: So many of the most frequent topics (``#…#``, ``#…``) become tokens.
     """
 
     architecture: Literal["bert"] = "bert"
@@ -36,6 +39,21 @@ class ScratchOptions:
     vocab_size: Annotated[int, Between(16)] = 8000
     min_frequency: Annotated[int, Between(1)] = 2
     lowercase: bool = True
+    new_words: Annotated[int, Between(0)] = 0
+    topics: Annotated[int, Between(0)] = 0
+
+
+@dataclass(frozen=True)
+class VectorOptions:
+    """`[encoder.vectors]`: where the embeddings of an encoder from scratch begin.
+
+    Attributes:
+        name: ``none`` (at random) or a name in `models.vectors.VECTORS`, learnt from the texts of train and test.
+        options: Keyword arguments of its function, such as ``window``.
+    """
+
+    name: str = "none"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,11 +64,36 @@ class EncoderOptions:
         path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
         scratch: An encoder made for this run.
         reinit_layers: With `path`: so many of the top layers get new random weights.
+        vectors: With `scratch`.
     """
 
     path: str | None = None
     scratch: ScratchOptions | None = None
     reinit_layers: Annotated[int, Between(0)] = 0
+    vectors: VectorOptions = VectorOptions()
+
+    @property
+    def reads_all_texts(self) -> bool:
+        """Whether more is learnt from texts without labels than a vocabulary, so that those of the test table serve."""
+        found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
+        return found or self.vectors.name != "none"
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """`[lora]`: low-rank updates of a pretrained encoder's linear layers are trained in place of its weights.
+
+    Attributes:
+        rank: Of the updates; 0: all weights train.
+        alpha: The updates count ``alpha / rank`` times.
+        dropout: Of what goes into them.
+        targets: Last parts of the names of linear layers, such as ``q_proj``; empty: all of the encoder's.
+    """
+
+    rank: Annotated[int, Between(0)] = 0
+    alpha: Annotated[int, Between(1)] = 16
+    dropout: Annotated[float, Between(0.0, 0.95)] = 0.05
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +249,24 @@ class PseudoLabelOptions:
 
 
 @dataclass(frozen=True)
+class DistillOptions:
+    """`[distill]`: a teacher's probabilities are learnt beside the labels.
+
+    Attributes:
+        teacher: A run, a recipe in `blends/` or the beginning of its name, or a predictions file of ours relative to
+            competition.toml; its out-of-fold probabilities are taught. None: no teacher.
+        temperature: The logits of both sides are divided by it: above 1, small probabilities tell more.
+        alpha: Share of the teacher in the loss; the rest is that of the labels.
+        test: Test rows, which have no label, are taught as well, by the teacher's predictions of them.
+    """
+
+    teacher: str | None = None
+    temperature: Annotated[float, Between(0.1, 100.0)] = 2.0
+    alpha: Annotated[float, Between(0.0, 1.0)] = 0.5
+    test: bool = False
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """`[training]`.
 
@@ -229,6 +290,8 @@ class TrainingOptions:
         unfreeze: Share of all steps over which the encoder thaws from its top layer down; 0: all trains from the start.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept; None: no average.
         r_drop: Weight of the symmetric divergence between two passes with different dropout; 0: one pass.
+        soup: ``uniform:K`` averages the weights of the K best epochs (with keep = "last": of the last K), ``greedy:K``
+            of those among the K best that do not lower the validation score; None: one epoch is kept.
     """
 
     epochs: Annotated[int, Between(1)] = 3
@@ -249,10 +312,13 @@ class TrainingOptions:
     unfreeze: Annotated[float, Between(0.0, 1.0)] = 0.0
     ema: Annotated[float | None, Between(0.0, 0.99999)] = None
     r_drop: Annotated[float, Between(0.0)] = 0.0
+    soup: str | None = None
 
 
 # Sections that only one kind of run has.
-TRANSFORMER_SECTIONS = ("encoder", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "training")
+TRANSFORMER_SECTIONS = (
+    "encoder", "lora", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
+)  # fmt: skip
 LINEAR_SECTIONS = ("linear",)
 
 
@@ -263,8 +329,9 @@ class Recipe:
     Attributes:
         name: Name of the run and of its folder.
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
-        seed: Of weights, order of rows and dropout.
-        encoder, head, loss, contrast, sampler, adversary, augmentation, training: For ``transformer``.
+        seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
+        seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
+        encoder, lora, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -272,7 +339,9 @@ class Recipe:
     name: str
     kind: Literal["transformer", "linear"] = "transformer"
     seed: Annotated[int, Between(0)] = 42
+    seeds: tuple[Annotated[int, Between(0)], ...] = ()
     encoder: EncoderOptions = EncoderOptions()
+    lora: LoraOptions = LoraOptions()
     data: DataOptions = DataOptions()
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
@@ -282,6 +351,7 @@ class Recipe:
     adversary: AdversaryOptions = AdversaryOptions()
     augmentation: AugmentationOptions = AugmentationOptions()
     pseudo_labels: PseudoLabelOptions = PseudoLabelOptions()
+    distill: DistillOptions = DistillOptions()
     training: TrainingOptions = TrainingOptions()
     linear: dict[str, Any] = field(default_factory=dict)
 

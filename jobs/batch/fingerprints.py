@@ -16,6 +16,8 @@ from kaggle_tools.files import digest, file_digest
 COMPETITION = "competition.toml"
 _RUNS = ("runs/*/run.json", "runs/*/oof.parquet", "runs/*/predictions/*.parquet")
 _VERSIONS = ("submissions/*/submission.csv",)
+_BOARD = (*_VERSIONS, "submissions/*/manifest.json")  # with the scores that became known
+_RECIPES = ("blends/*.json",)
 
 # Files of the workspace that a command reads without their being named.
 _READS: Mapping[str, tuple[str, ...]] = {
@@ -24,10 +26,24 @@ _READS: Mapping[str, tuple[str, ...]] = {
     "vote": _RUNS,
     "rescale": _RUNS,
     "similarity": _RUNS,
-    "leaderboard": _VERSIONS,
-    "pick": _VERSIONS,
+    "apply": (*_RUNS, *_RECIPES),
+    "explain": (*_RUNS, *_RECIPES),
+    "validate": _VERSIONS,
+    "diff": (*_RUNS, *_VERSIONS),
+    "leaderboard": (*_RUNS, *_BOARD),
+    "pick": (*_RUNS, *_BOARD),
     "submit": _VERSIONS,
-    "report": (*_RUNS, *_VERSIONS),
+    "report": (*_RUNS, *_BOARD, *_RECIPES),
+}
+
+# Tables that competition.toml names, by its keys, and a command reads without their being named.
+_TABLES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "pretrain": ("train", "test"),
+    "lengths": ("train",),
+    "import": ("train", "test"),
+    "validate": ("sample_submission",),
+    "report": ("train", "test"),
 }
 
 # Written by one step and edited by a person or another step ever after: it counts that they are there.
@@ -160,8 +176,8 @@ def _known(task: Task, folder: Path, *, some_named: bool) -> list[str]:
     reads = [pattern for pattern in _READS.get(name, ()) if not (some_named and pattern in _RUNS)]
     if name == "score" and any(word.split("=")[0] in ("--model", "-m") for word in task.words):
         reads = []
-    if name == "train" and competition and competition.train:
-        reads = [competition.train]
+    tables = [getattr(competition, key) for key in _TABLES.get(name, ())] if competition else []
+    reads += [table for table in tables if table is not None]
     if name != "init":
         reads.append(COMPETITION)
     return [relative(root / path, folder) for path in matching(reads, root)]

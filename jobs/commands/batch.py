@@ -9,6 +9,8 @@ import typer
 
 from jobs.commands.app import Json, Quiet, app, examples, option
 
+SCORED, SETTLE_S = Path("scored"), 5.0
+
 
 @app.command(
     epilog=examples(
@@ -30,10 +32,10 @@ def run(
     notify_url: Annotated[str | None, option("--notify-url", help="Gets the outcome as JSON by POST.")] = None,
     watch: Annotated[Path | None, option("--watch", help="Score what arrives in this folder instead.")] = None,
     score_options: Annotated[str, option("--score-options", help="With --watch: options of `cli score`.")] = "",
-    into: Annotated[Path, option("--into", help="With --watch: where the scores go.")] = Path("scored"),
+    into: Annotated[Path, option("--into", help="With --watch: where the scores go.")] = SCORED,
     settle: Annotated[
         float, option("--settle", min=0, help="With --watch: seconds that a file must stand still.")
-    ] = 5.0,
+    ] = SETTLE_S,
     once: Annotated[bool, option("--once", help="With --watch: end when every file is scored.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -57,6 +59,7 @@ def run(
         watched = watching.run(asked)
         emit(watched, show.render_watch, as_json=as_json, quiet=quiet)
         raise typer.Exit(watched.exit_code)
+    _refuse_without_watch(score_options=score_options != "", into=into != SCORED, settle=settle != SETTLE_S, once=once)
     options = command.RunOptions(
         file=file or Path("jobs.toml"),
         only=tuple(only or ()),
@@ -90,3 +93,11 @@ def _refuse(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise UserError(f"--watch has no batch file: it does not go with {name.replace('_', '-')}")
+
+
+def _refuse_without_watch(**given: bool) -> None:
+    from kaggle_tools.errors import UserError
+
+    for name, is_given in given.items():
+        if is_given:
+            raise UserError(f"--{name.replace('_', '-')} is for --watch, which scores a folder", next="add --watch DIR")

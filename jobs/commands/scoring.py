@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,6 +89,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
+    called = time.perf_counter()  # the imports below are counted, too
     from jobs import score as command
     from jobs.pipes import is_pipe, send
     from jobs.resolve import InputOptions
@@ -117,11 +119,14 @@ def score(
         force=force,
         metrics_file=metrics_file,
         argv=tuple(sys.argv[1:]),
+        called=called,
     )
     if verbose:
         show.render_sources(_sources(ctx))
     if dry_run:
-        emit(command.predict(options), show.render_forecast, as_json=as_json, quiet=quiet)
+        with watching(quiet) as watch:
+            predicted = command.predict(options, watch)
+        emit(predicted, show.render_forecast, as_json=as_json, quiet=quiet)
         return
     with watching(quiet) as watch:
         result = command.run(options, watch)
@@ -132,14 +137,24 @@ def score(
     emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
 
 
-@app.command(epilog=examples("cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'"))
-def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+@app.command(
+    epilog=examples(
+        "cli doctor", "cli doctor --json | jq '.findings[] | select(.level == \"problem\")'", "cli doctor --measure"
+    )
+)
+def doctor(
+    measure: Annotated[
+        bool, option("--measure", help="Measure what the devices can do at most; kept in the user's cache folder.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Say what machine, devices, libraries and workspace were found, and what is missing. Exit code 1: a problem."""
     from jobs import doctor as command
     from jobs.show.doctor import render_doctor
     from jobs.show.output import emit
 
-    report = command.run(command.DoctorOptions())
+    report = command.run(command.DoctorOptions(measure=measure))
     emit(report, render_doctor, as_json=as_json, quiet=quiet)
     raise typer.Exit(report.exit_code)
 

@@ -36,12 +36,12 @@ RecipeName = Annotated[
 def blend(
     run: Annotated[list[str] | None, option("--run", help="Run to blend; again for more. Default: all.")] = None,
     method: Annotated[
-        str, option("--method", help="auto, single, mean, geometric, rank, weights, greedy, stack or vote.")
+        str, option("--method", help="auto, single, mean, geometric, rank (for AUC), weights, greedy, stack or vote.")
     ] = "auto",
     metric: Metric = None,
     seed: Seed = 0,
     signed: Annotated[bool, option("--signed", help="Weights of the linear pool may be negative.")] = False,
-    sparse: Annotated[int | None, option("--sparse", min=1, help="Use so many models at most.")] = None,
+    sparse: Annotated[int | None, option("--sparse", min=1, help="Blend so many models at most.")] = None,
     per_class: Annotated[bool, option("--per-class", help="A weight for each model and class.")] = False,
     trials: Annotated[
         int | None, option("--trials", help="Trials of an Optuna study beside the exact solutions.")
@@ -183,7 +183,8 @@ def apply(
     recipe: RecipeName,
     to: To = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help=".parquet or .csv. Default: a submission version instead.")
+        Path | None,
+        option("--output", "-o", help=".parquet or .csv; - is stdout, as CSV. Default: a submission version instead."),
     ] = None,
     submission: Annotated[
         bool | None, option("--submission/--no-submission", help="Write a version; default: where no --output is.")
@@ -197,6 +198,7 @@ def apply(
 ) -> None:
     """Replay a recipe on predictions, bit for bit."""
     from jobs import apply as command
+    from jobs.pipes import is_pipe
     from jobs.show.apply import render_apply
     from jobs.show.output import emit
 
@@ -210,7 +212,7 @@ def apply(
         normalise=normalise,
         force=force,
     )
-    emit(command.run(options), render_apply, as_json=as_json, quiet=quiet)
+    emit(command.run(options), render_apply, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
 
 
 @app.command(epilog=examples("cli explain latest", "cli explain blend-3fa9c1d2 --to 'runs/*/oof.parquet'"))

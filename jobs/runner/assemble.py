@@ -6,27 +6,26 @@ Bytes depend on the parts alone: one Parquet row group a part, one block of text
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from jobs.runner.local import TEXT, part_column
 from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import check_regular, write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
 from kaggle_tools.seals import seal_parquet
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
 from kaggle_tools.tag_rows import split_words
+from models.inference.scores import mean_probabilities
 
 Write = Callable[[pl.DataFrame], None]
 
@@ -74,11 +73,16 @@ def check_writable(path: Path) -> None:
     """Fail before the work, not after it.
 
     Raises:
-        UserError: The folder cannot be written to.
+        UserError: The folder cannot be written to, or a folder or device is in the file's place.
     """
+    check_regular(path)
     probe = path.with_name(f".{path.name}.probe")
-    with write_atomically(probe) as temporary:
-        temporary.touch()
+    try:
+        with write_atomically(probe) as temporary:
+            temporary.touch()
+    except UserError as exc:
+        details: dict[str, Any] = {**exc.details}
+        raise UserError(exc.summary.replace(probe.name, path.name), **details) from exc
     probe.unlink()
 
 
@@ -123,15 +127,6 @@ def _mean_frame(frame: pl.DataFrame, plan: Plan, task: str, each: bool) -> pl.Da
     columns = [frame.to_series(0), likeliest(probs, classes, task)]
     columns += [pl.Series(PREFIX + name, probs[:, i]) for i, name in enumerate(classes)]
     return pl.DataFrame(columns + (frame.get_columns()[1:] if each else []))
-
-
-def mean_probabilities(probs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Mean over M arrays (N, C) float32, in the order given."""
-    total = probs[0].astype(np.float32, copy=True)
-    for other in probs[1:]:
-        total += other
-    total /= np.float32(len(probs))
-    return total
 
 
 def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import torch
 
+from jobs.ceilings import known
 from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.numerics import Numerics, measure_gate
@@ -63,6 +64,9 @@ class Engine(Protocol):
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """Score every shard whose part is not there yet. Raises as `run_shards` and `run_crew`."""
 
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """FLOP/s that all devices together can do, as `cli doctor --measure` found; None where it was never asked."""
+
 
 def choose_engine(asked: EngineOptions, device: str) -> Engine:
     """The engine for these options; `device` may name several: ``cuda:0,cuda:1`` or ``cuda:all``.
@@ -112,7 +116,12 @@ class Here:
             torch.set_num_threads(numerics.threads)
         if work.scorer.precision != numerics.precision:
             work.scorer.set_precision(numerics.precision)
-        run_shards(work.job.plan, work.job.store, work.scorer, watch)
+        _tell(work.scorer.notes, watch)
+        run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
+
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """Of the one device."""
+        return _known_ceiling(precision, scorer)
 
 
 @dataclass(frozen=True)
@@ -145,13 +154,22 @@ class Several:
 
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """A crew of processes."""
-        scorer, ceiling = work.scorer, 0.0
-        if scorer.flop_per_token > 0:
-            n_devices = len(set(self.devices)) if scorer.device.type == "cuda" else 1
-            ceiling = n_devices * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
+        scorer = work.scorer
+        _tell(scorer.notes, watch)
+        ceiling = self.ceiling(numerics.precision, scorer)
+        if ceiling is None and scorer.flop_per_token > 0:
+            ceiling = self._n_devices(scorer) * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
         _make_room(scorer)
         crew = ProcessCrew(work.duty(numerics.precision, numerics.threads), self.devices)
-        run_crew(work.job.plan, work.job.store, crew, watch, ceiling)
+        run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
+
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:
+        """Of one device times their number; workers on a CPU share it."""
+        found = _known_ceiling(precision, scorer)
+        return None if found is None else found * self._n_devices(scorer)
+
+    def _n_devices(self, scorer: Scorer) -> int:
+        return len(set(self.devices)) if scorer.device.type == "cuda" else 1
 
 
 def _devices(device: str) -> tuple[str, ...]:
@@ -161,6 +179,16 @@ def _devices(device: str) -> tuple[str, ...]:
     if len({name.split(":")[0] for name in names}) > 1:
         raise UserError(f"devices of different kinds: {device}", next="one kind: their last digits differ")
     return names
+
+
+def _known_ceiling(precision: str, scorer: Scorer) -> float | None:
+    found = known(scorer.device) if scorer.flop_per_token > 0 else None
+    return None if found is None else found.rates.get(precision)
+
+
+def _tell(notes: Sequence[str], watch: Watch) -> None:
+    for note in notes:
+        watch.note(note)
 
 
 def _make_room(scorer: Scorer) -> None:

@@ -88,8 +88,15 @@ class _Shard:
     scored: Scored | None = None
 
 
-def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch) -> None:
+def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceiling: float | None = None) -> None:
     """Score every shard whose part is not there yet.
+
+    Args:
+        plan: What is to be done.
+        store: Where the parts go.
+        scorer: All models.
+        watch: Whoever follows.
+        ceiling: FLOP/s of the device where that is known; otherwise a third of a second finds out.
 
     Raises:
         UserError: A bad row (with ``fail``), a file that changed, a full disk.
@@ -98,8 +105,9 @@ def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch) -> Non
     """
     done = store.done()
     tasks = [task for task in plan.tasks if task.index not in done]
-    ceiling = measure_matmul_rate(scorer.device, PRECISIONS[scorer.precision]) if tasks and scorer.flop_per_token else 0
-    watch.started(plan.n_rows, plan.n_rows - sum(task.n_rows for task in tasks), ceiling)
+    if ceiling is None and tasks and scorer.flop_per_token:
+        ceiling = measure_matmul_rate(scorer.device, PRECISIONS[scorer.precision])
+    watch.started(plan.n_rows, plan.n_rows - sum(task.n_rows for task in tasks), ceiling or 0.0)
     stop = Stop()
 
     def tick(rows: float) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jobs.runner.local import Watch, read_texts
 from jobs.runner.plan import Plan
+from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import read_sample
-from models.inference.gate import GateBounds, GateReport, try_precision
+from models.errors import ModelError
+from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
 from models.inference.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from jobs.runner.worker import Work
 
 FILE = "precision.json"
-GATE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,18 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
         UserError: A format that was asked for by name strays too far from float32.
         ModelError: A format that the device has no hardware for.
     """
-    device, precision = engine.resolve(wanted.precision, work.scorer)
     decided = work.job.store.read(FILE)
+    try:
+        device, precision = engine.resolve(wanted.precision if decided is None else decided["precision"], work.scorer)
+    except ModelError:
+        if decided is None:
+            raise
+        device, precision = engine.resolve("fp32", work.scorer)
     if decided is not None:
         if decided["device"] != device:
-            watch.note(f"begun on {decided['device']}, resumed on {device}: last digits may differ")
+            begun = f"begun on {decided['device']} in {decided['precision']}, resumed on {device} in {precision}"
+            watch.note(f"{begun}: last digits may differ")
         gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        if "fp32" in (decided["precision"], precision):
-            precision = "fp32"
-        else:
-            precision = str(decided["precision"])
         return Numerics(precision, device, _threads(decided.get("threads"), wanted, device, engine, watch), gate)
     gate = None
     if precision != "fp32" and work.scorer.flop_per_token > 0:
@@ -86,6 +87,25 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
     return found
 
 
+def check_bounds(store: JobStore, bounds: GateBounds) -> None:
+    """Refuse parts in a format that strayed further, when the job began, than is allowed now.
+
+    Raises:
+        UserError: They did.
+    """
+    decided = store.read(FILE)
+    if decided is None or decided["gate"] is None or decided["precision"] == "fp32":
+        return
+    gate = GateReport(**decided["gate"])
+    if gate.flips > bounds.flips or gate.difference > bounds.difference:
+        raise UserError(
+            f"job {store.id} was begun in {gate.precision}, which strays from float32 by more than is allowed now",
+            found=_measured(gate),
+            expected=f"at most {bounds.flips:.2%} and {bounds.difference:.4f}",
+            next="--precision fp32, or the bounds that it was begun with",
+        )
+
+
 def measure_gate(plan: Plan, precision: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
     """Try `precision` on rows of the first shard; None where all of them were set aside: then float32 it is."""
     request = plan.request
@@ -93,7 +113,7 @@ def measure_gate(plan: Plan, precision: str, bounds: GateBounds, scorer: Scorer)
     sample, _ = read_texts(frame, request.text_columns)
     if not len(sample):
         return None
-    sample = sample.gather(_spread(len(sample), scorer.device.type))
+    sample = sample.gather(sample_positions(len(sample), scorer.device.type))
     return try_precision(scorer, precision, sample.to_list(), bounds)
 
 
@@ -112,19 +132,16 @@ def _threads(begun_with: int | None, wanted: Wanted, device: str, engine: Engine
 
 
 def _refuse(gate: GateReport, wanted: Wanted, watch: Watch) -> None:
-    measured = f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"
     if wanted.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({measured}): going on in fp32")
+        watch.note(f"{gate.precision} strays from float32 ({_measured(gate)}): going on in fp32")
         return
     raise UserError(
         f"{gate.precision} strays too far from float32 on this input",
-        found=measured,
+        found=_measured(gate),
         expected=f"at most {wanted.bounds.flips:.2%} and {wanted.bounds.difference:.4f}",
         next="--precision fp32, or wider bounds with --max-flips and --max-difference",
     )
 
 
-def _spread(n_rows: int, device: str) -> list[int]:
-    """Positions of the gate's sample, evenly over the first shard."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, GATE_ROWS[device]))
-    return [int(place) for place in places]
+def _measured(gate: GateReport) -> str:
+    return f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"

@@ -101,6 +101,10 @@ class RayEngine:
         crew = _RayCrew(duty, self._kind(), self._size(), self._resources())
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling=0.0)
 
+    def ceiling(self, precision: str, scorer: Scorer) -> float | None:  # noqa: ARG002
+        """Never asked: nodes may differ."""
+        return None
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """At the end of it Ray is left, and a cluster of our own stopped."""

@@ -7,6 +7,7 @@ from rich.console import Console
 from jobs.apply import ApplyResult
 from jobs.explain import ExplainResult
 from jobs.show.output import duration, short_path
+from jobs.show.worth import print_submission
 
 SHOWN_CLASSES = 30
 
@@ -21,8 +22,7 @@ def render_apply(result: ApplyResult, console: Console) -> None:
     console.print(f"rows        {result.n_rows:,}: {decided}{more}", markup=False)
     if result.output is not None:
         console.print(f"output      {short_path(result.output)}", markup=False)
-    if result.submission:
-        console.print(f"submission  submissions/{result.submission}/submission.csv", markup=False)
+    print_submission(console, result.submission, result.notes)
     console.print(duration(result.seconds), markup=False)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.batch.execute import TaskResult
 from jobs.run import BatchPlan, BatchResult
@@ -35,7 +36,7 @@ def render_plan(plan: BatchPlan, console: Console) -> None:
     """A line a task: what would be done, and why."""
     table = _table("task", "", "why", "command")
     for task in plan.tasks:
-        table.add_row(_plain(task.name), task.action, _plain("; ".join(task.reasons)), _plain(task.command))
+        table.add_row(*map(Text, (task.name, task.action, "; ".join(task.reasons), task.command)))
     console.print(table)
 
 
@@ -43,9 +44,9 @@ def render_batch(result: BatchResult, console: Console) -> None:
     """A line a task; of each that failed the end of its log."""
     table = _table("task", "outcome", "time", "why")
     for task in result.tasks:
-        style = _STYLES.get(task.outcome, "")
+        outcome = Text(task.outcome, style=_STYLES.get(task.outcome, ""))
         time = duration(task.seconds) if task.seconds else ""
-        table.add_row(_plain(task.name), f"[{style}]{task.outcome}[/]" if style else task.outcome, time, _why(task))
+        table.add_row(Text(task.name), outcome, time, Text(_why(task)))
     console.print(table)
     for task in result.tasks:
         if task.outcome == "failed":
@@ -94,7 +95,7 @@ def _table(*headings: str) -> Table:
 
 def _why(task: TaskResult) -> str:
     failed = [f"exit code {task.exit_code}"] if task.outcome == "failed" and task.exit_code else []
-    return _plain("; ".join([*failed, *task.reasons]))
+    return "; ".join([*failed, *task.reasons])
 
 
 def _headline(task: TaskResult) -> str:
@@ -110,7 +111,3 @@ def _last_lines(log: Path) -> list[str]:
         handle.seek(max(0, log.stat().st_size - 16_384))
         lines = handle.read().decode(errors="replace").splitlines()
     return [line for line in lines if line.strip()][-_LAST_LINES:]
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.blend import BlendResult
-from jobs.show.output import duration, short_path, signed, stderr
+from jobs.show.output import duration, signed, stderr
+from jobs.show.worth import print_files
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.study import Progress
@@ -39,9 +40,7 @@ def render_blend(result: BlendResult, console: Console) -> None:
         console.print(f"honest score {result.honest:.5f}: {flattered}", markup=False)
     console.print(result.verdict, markup=False)
     console.print(result.words, markup=False)
-    console.print(f"recipe      {short_path(result.recipe)}", markup=False)
-    if result.submission:
-        console.print(f"submission  submissions/{result.submission}/submission.csv", markup=False)
+    print_files(console, result)
     console.print(f"{duration(result.seconds)}", markup=False)
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from jobs.decode import DecodeResult
 from jobs.show.output import duration, short_path, signed
+from jobs.show.worth import print_submission
 
 
 def render_decode(result: DecodeResult, console: Console) -> None:
@@ -28,6 +29,5 @@ def render_decode(result: DecodeResult, console: Console) -> None:
     if result.honest <= result.score_alone:
         console.print("no gain on unseen rows: the groups decided alone are the better choice", markup=False)
     console.print(f"decoder     {short_path(result.decoder)}", markup=False)
-    if result.submission:
-        console.print(f"submission  submissions/{result.submission}/submission.csv", markup=False)
+    print_submission(console, result.submission, result.notes)
     console.print(duration(result.seconds), markup=False)

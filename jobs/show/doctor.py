@@ -5,18 +5,19 @@ from __future__ import annotations
 from itertools import groupby
 
 from rich.console import Console
+from rich.text import Text
 
 from jobs.doctor import DoctorReport
 
-_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
+_STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
 def render_doctor(report: DoctorReport, console: Console) -> None:
     """Findings under their headings; what needs doing stands below its finding."""
     for group, findings in groupby(report.findings, key=lambda finding: finding.group):
-        console.print(f"[bold]{group}[/]")
+        console.print(group, style="bold", markup=False)
         for finding in findings:
-            console.print(f"  {_MARKS[finding.level]:<7} ", end="")
-            console.print(f"{finding.what}: {finding.detail}", markup=False)
+            mark = (f"{finding.level:<7}", _STYLES[finding.level])
+            console.print(Text.assemble("  ", mark, f" {finding.what}: {finding.detail}"))
             if finding.next:
                 console.print(f"          next: {finding.next}", markup=False)

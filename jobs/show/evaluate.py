@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.evaluate import EvaluateResult
 from jobs.show.output import short_path
@@ -45,6 +46,4 @@ def _table(first: str) -> Table:
 
 
 def _add(table: Table, name: str, line: Line) -> None:
-    from rich.markup import escape
-
-    table.add_row(escape(name), *(f"{v:.4f}" for v in (line.precision, line.recall, line.f1)), f"{line.support:,}")
+    table.add_row(Text(name), *(f"{v:.4f}" for v in (line.precision, line.recall, line.f1)), f"{line.support:,}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def emit(
 
 
 def to_json(value: Any) -> Any:
-    """Frozen results as plain JSON values: dataclasses as objects, paths as strings, NaN as null."""
+    """Frozen results as plain JSON values: dataclasses as objects, paths as strings, infinity and NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -58,7 +59,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     if isinstance(value, float):
-        return value if value == value else None
+        return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int, bool)):
         return value
     return str(value)
@@ -104,4 +105,5 @@ def _console(*, stderr: bool) -> Console:
     # Off a terminal lines are not wrapped: a log or a pipe gets each sentence whole.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else int(os.environ.get("COLUMNS", "160"))
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width)
+    # Without markup: names of classes and files may have brackets, which are no styles.
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=not stream.isatty(), width=width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.rescale import RescaleResult
 from jobs.show.output import duration
@@ -22,7 +23,7 @@ def render_rescale(result: RescaleResult, console: Console) -> None:
         table.add_column(heading, justify="left" if heading == "class" else "right")
     rows = list(zip(result.classes, values, result.rows, result.before, result.after, strict=True))
     for name, value, n_true, before, after in rows[:SHOWN_CLASSES]:
-        table.add_row(name, f"{value:.4f}", f"{n_true:,}", f"{before:,}", f"{after:,}")
+        table.add_row(Text(name), f"{value:.4f}", f"{n_true:,}", f"{before:,}", f"{after:,}")
     console.print(table)
     if len(rows) > SHOWN_CLASSES:
         console.print(f"and {len(rows) - SHOWN_CLASSES} classes more: --json has them all")

@@ -8,8 +8,22 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.dry_run import Forecast
+from jobs.performance import Performance
 from jobs.score import ScoreResult
 from jobs.show.output import count, duration, short_path, size, stderr
+
+_LEAST_SECONDS = 0.05  # of a stage that is worth a word
+_BOTTLENECKS = {
+    "start": "start: Python and its libraries; a larger table makes it small",
+    "load": "load: reading the models; a larger table makes it small",
+    "plan": "plan: looking through the input",
+    "gate": "gate: trying the number format; --precision fp32 needs none",
+    "read": "read: the input; Parquet or an uncompressed file is read faster",
+    "prepare": "prepare: cleaning and tokenising",
+    "infer": "infer: the networks",
+    "write": "write: the disk",
+    "finish": "finish: writing the output",
+}
 
 
 def render_score(result: ScoreResult, console: Console) -> None:
@@ -21,9 +35,7 @@ def render_score(result: ScoreResult, console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("rows", f"{rows:,}" + (f" ({result.resumed_rows:,} from before)" if result.resumed_rows else ""))
     if not result.was_complete:
-        fresh = rows - result.resumed_rows
-        rate = f", {count(fresh / result.seconds)} rows/s" if fresh else ""
-        grid.add_row("time", duration(result.seconds) + rate)
+        grid.add_row("time", duration(result.seconds))
     grid.add_row(
         "texts scored", f"{int(totals['scored']):,} ({1 - totals['scored'] / max(rows, 1):.1%} were duplicates)"
     )
@@ -31,10 +43,13 @@ def render_score(result: ScoreResult, console: Console) -> None:
         grid.add_row(
             "tokens", f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
         )
-        grid.add_row("truncated", f"{int(totals['truncated']):,} texts lost {count(totals['lost'])} tokens")
+        share = f" ({result.performance.truncated_share:.1%})" if result.performance is not None else ""
+        lost = f"{int(totals['truncated']):,} texts{share} lost {count(totals['lost'])} tokens"
+        grid.add_row("truncated", lost if totals["truncated"] else "none")
     if totals.get("rescued"):
         grid.add_row("entities", f"{int(totals['rescued']):,} texts were cut around their entities, which kept them")
-    grid.add_row("stage seconds", f"prepare {totals['prepare_s']:.1f}, infer {totals['infer_s']:.1f}")
+    if result.performance is not None and result.performance.rows:
+        _add_performance(grid, result.performance)
     if totals["null_texts"]:
         grid.add_row("empty", f"{int(totals['null_texts']):,} rows without text were scored as empty text")
     if totals["replaced"]:
@@ -48,6 +63,20 @@ def render_score(result: ScoreResult, console: Console) -> None:
     if result.submission:
         grid.add_row("submission", f"submissions/{result.submission}/submission.csv")
     console.print(grid)
+
+
+def _add_performance(grid: Table, found: Performance) -> None:
+    """How fast, how near to what the device can do, what it waited for, and memory."""
+    rates = [f"{count(found.rows_per_s)} rows/s"]
+    if found.flop_per_s:
+        rates += [f"{count(found.tokens_per_s)} tokens/s", f"{count(found.flop_per_s)}FLOP/s"]
+    if found.utilisation is not None:
+        rates[-1] += f", {found.utilisation:.0%} of what this device can do"
+    grid.add_row("rate", ", ".join(rates))
+    grid.add_row("seconds", _seconds(found.stage_seconds))
+    grid.add_row("bottleneck", _BOTTLENECKS.get(found.bottleneck, found.bottleneck))
+    device = f", {size(found.peak_device_memory)} on the device" if found.peak_device_memory else ""
+    grid.add_row("peak memory", size(found.peak_memory) + device)
 
 
 def render_sources(parameters: Mapping[str, tuple[object, str]]) -> None:
@@ -66,7 +95,8 @@ def render_forecast(forecast: Forecast, console: Console) -> None:
     """What the job would take."""
     grid = Table.grid(padding=(0, 2))
     grid.add_row("rows", f"{forecast.n_rows:,} (measured on {forecast.sample_rows:,} of them)")
-    grid.add_row("time", f"{duration(forecast.seconds)} at {count(forecast.rows_per_s)} rows/s")
+    grid.add_row("time", f"{duration(forecast.seconds)} at {count(forecast.rows_per_s)} rows/s, {forecast.precision}")
+    grid.add_row("seconds", _seconds(forecast.stage_seconds))
     if forecast.tokens_per_row:
         grid.add_row("tokens", f"{forecast.tokens_per_row:.1f} a text; {forecast.truncated_share:.1%} truncated")
     grid.add_row("distinct texts", f"{forecast.distinct_share:.1%}")
@@ -74,6 +104,11 @@ def render_forecast(forecast: Forecast, console: Console) -> None:
     device = f", {size(forecast.device_bytes)} on the device" if forecast.device_bytes else ""
     grid.add_row("memory", size(forecast.memory_bytes) + device)
     console.print(grid)
+
+
+def _seconds(stages: Mapping[str, float]) -> str:
+    """``load 1.2, infer 30.4``: the stages that took any time worth a word."""
+    return ", ".join(f"{name} {spent:.1f}" for name, spent in stages.items() if spent >= _LEAST_SECONDS) or "none"
 
 
 def _share(part: float, whole: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.show.output import duration, short_path, size, stderr
 from jobs.submit import Preview, SubmitResult
@@ -62,7 +63,7 @@ def render_list(result: ListResult, console: Console) -> None:
             str(entry.ref), entry.date[:16].replace("T", " "), listed.version or "-", state,
             _score(entry.public_score), _score(entry.private_score), entry.description,
         )  # fmt: skip
-        table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+        table.add_row(*map(Text, cells))
     if result.submissions:
         console.print(table)
     else:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from jobs.imports import ImportResult
 from jobs.init import InitResult
@@ -24,7 +25,7 @@ def render_init(result: InitResult, console: Console) -> None:
     """Each conclusion with its reason, then what else was found."""
     table = Table.grid(padding=(0, 2))
     for reason in result.conclusions.reasons:
-        table.add_row(f"[bold]{reason.key}[/]", reason.value, f"[dim]{reason.why}[/]")
+        table.add_row(Text(reason.key, "bold"), Text(reason.value), Text(reason.why, "dim"))
     console.print(table)
     for finding in result.conclusions.findings:
         console.print(f"note: {finding}", markup=False)
@@ -34,12 +35,14 @@ def render_init(result: InitResult, console: Console) -> None:
 def render_train(result: TrainResult, console: Console) -> None:
     """A line a fold, and the out-of-fold score of all."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("fold", "rows", result.metric, "epoch kept", "time", ""):
+    several = any(fold.seed is not None for fold in result.folds)
+    for heading in ("fold", *(("seed",) if several else ()), "rows", result.metric, "epoch kept", "time", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for fold in result.folds:
-        kept = str(fold.kept) if fold.kept else "-"
+        kept = "+".join(map(str, fold.soup)) or (str(fold.kept) if fold.kept else "-")
+        seed = (str(fold.seed),) if several else ()
         table.add_row(
-            str(fold.fold), f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
+            str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
         )
     console.print(table)
     if result.n_null_texts:
@@ -50,7 +53,12 @@ def render_train(result: TrainResult, console: Console) -> None:
         left = ", ".join(map(str, result.missing))
         console.print(f"folds still to train: {left}; the run is complete when they are", markup=False)
     if result.score is not None:
-        console.print(f"out-of-fold {result.metric} of {result.n_rows:,} rows: [bold]{result.score:.4f}[/]")
+        words = f"out-of-fold {result.metric} of {result.n_rows:,} rows: "
+        console.print(Text.assemble(words, (f"{result.score:.4f}", "bold")))
+    if result.seeds is not None:
+        alone = ", ".join(f"{one.seed}: {one.score:.4f}" for one in result.seeds.scores)
+        console.print(f"  that of the seeds' mean; alone {alone}", markup=False)
+        console.print(f"  a seed scores {result.seeds.mean:.4f} ± {result.seeds.deviation:.4f}", markup=False)
     for name, value in result.groups.items():
         console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
@@ -60,7 +68,7 @@ def _note(fold: FoldSummary) -> str:
     """What is special about a fold."""
     parts = ["from before"] if fold.reused else []
     if fold.n_pseudo:
-        parts.append(f"{fold.n_pseudo:,} pseudo-labels")
+        parts.append(f"{fold.n_pseudo:,} rows labelled by a teacher")
     if fold.halvings:
         parts.append(f"memory for {fold.micro_batch_size} rows at once")
     return ", ".join(parts)
@@ -76,47 +84,61 @@ def render_import(result: ImportResult, console: Console) -> None:
     ]
     console.print(f"{short_path(result.run.folder)}: {', '.join(part for part in parts if part)}", markup=False)
     if result.score is not None:
-        console.print(f"out-of-fold {result.metric}: [bold]{result.score:.4f}[/]")
+        console.print(Text.assemble(f"out-of-fold {result.metric}: ", (f"{result.score:.4f}", "bold")))
 
 
 @contextmanager
-def training_progress(quiet: bool) -> Iterator[OnProgress | None]:
-    """A bar on a terminal; in a log a line for each epoch, and every half minute between."""
+def training_progress(
+    quiet: bool, *, title: str | None = None, score: str = "validation score"
+) -> Iterator[OnProgress | None]:
+    """A bar on a terminal; in a log a line for each epoch, and every half minute between.
+
+    Args:
+        quiet: Nothing at all.
+        title: What is trained; None: the fold.
+        score: What the score of an epoch is called.
+    """
     console = stderr()
     if quiet:
         yield None
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[words]}", style="dim"), console=console) as bars:
-            yield _on_bars(bars)
+            yield _on_bars(bars, title, score)
     else:
-        yield _on_lines(console)
+        yield _on_lines(console, title, score)
 
 
-def _on_bars(bars: Progress) -> OnProgress:
-    tasks: dict[int, TaskID] = {}
+def _on_bars(bars: Progress, title: str | None, score: str) -> OnProgress:
+    tasks: dict[str, TaskID] = {}
 
     def show(step: Step) -> None:
-        if step.fold not in tasks:
-            tasks[step.fold] = bars.add_task(f"fold {step.fold}", total=step.n_steps, words="")
-        bars.update(tasks[step.fold], completed=step.step, words=_words(step))
+        name = title or _place(step)
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=step.n_steps, words="")
+        bars.update(tasks[name], completed=step.step, words=_words(step, score))
 
     return show
 
 
-def _on_lines(console: Console) -> OnProgress:
+def _on_lines(console: Console, title: str | None, score: str) -> OnProgress:
     last = time.perf_counter()
 
     def show(step: Step) -> None:
         nonlocal last
         if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
             last = time.perf_counter()
-            console.print(f"fold {step.fold}: step {step.step} of {step.n_steps}, {_words(step)}", markup=False)
+            name = title or _place(step)
+            console.print(f"{name}: step {step.step} of {step.n_steps}, {_words(step, score)}", markup=False)
 
     return show
 
 
-def _words(step: Step) -> str:
-    score = "" if step.score is None else f", validation score {step.score:.4f}"
+def _place(step: Step) -> str:
+    return f"fold {step.fold}" if step.seed is None else f"fold {step.fold}, seed {step.seed}"
+
+
+def _words(step: Step, name: str) -> str:
+    score = "" if step.score is None else f", {name} {step.score:.4f}"
     loss = "" if step.loss is None else f", loss {step.loss:.4f}"
     return f"epoch {step.epoch} of {step.epochs}{loss}{score}"

@@ -53,6 +53,10 @@ class Files(Protocol):
     def submission(self) -> str | None:
         """Title of the version."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know."""
+
 
 def print_worth(console: Console, worth: Worth, how: str, over: str) -> None:
     """Fitted, honest, the gain with its interval, the verdict."""
@@ -66,5 +70,12 @@ def print_worth(console: Console, worth: Worth, how: str, over: str) -> None:
 def print_files(console: Console, files: Files) -> None:
     """Where the recipe and the submission are."""
     console.print(f"recipe      {short_path(files.recipe)}", markup=False)
-    if files.submission:
-        console.print(f"submission  submissions/{files.submission}/submission.csv", markup=False)
+    print_submission(console, files.submission, files.notes)
+
+
+def print_submission(console: Console, submission: str | None, notes: tuple[str, ...]) -> None:
+    """Where the submission is, where there is one, and what a reader should know of it."""
+    if submission:
+        console.print(f"submission  submissions/{submission}/submission.csv", markup=False)
+    for note in notes:
+        console.print(f"note        {note}", markup=False)

@@ -21,7 +21,7 @@ from kaggle_tools.metrics.counts import confusion
 from kaggle_tools.metrics.entities import EntityCounts, count_entities
 from kaggle_tools.metrics.groups import Tally, top_2_hits
 from kaggle_tools.metrics.other_tasks import accuracy_by_group, evaluate_groups, evaluate_tags, evaluate_values
-from kaggle_tools.metrics.registry import ALIASES, METRICS, Metric, find_metric, metric_for
+from kaggle_tools.metrics.registry import ALIASES, METRICS, Metric, find_metric, metric_for, same_metric
 from kaggle_tools.metrics.scoring import encode_label_sets, evaluate, group_scores, score
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "find_metric",
     "group_scores",
     "metric_for",
+    "same_metric",
     "score",
     "top_2_hits",
 ]

@@ -60,9 +60,18 @@ def find_metric(name: str) -> Metric:
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     metric = METRICS.get(ALIASES.get(plain, plain))
     if metric is None:
-        known = [*METRICS, *ALIASES]
-        raise UserError(f"unknown metric '{name}'", next=did_you_mean(plain, known), known=", ".join(METRICS))
+        hint = did_you_mean(plain, [*METRICS, *ALIASES])
+        near = {"next": hint} if hint.startswith("did") else {}
+        raise UserError(f"unknown metric '{name}'", exit_code=2, **near, known=", ".join(METRICS))
     return metric
+
+
+def same_metric(a: str, b: str) -> bool:
+    """Whether two names mean the same metric; a name that is not known here means itself alone."""
+    try:
+        return a == b or find_metric(a) is find_metric(b)
+    except UserError:
+        return False
 
 
 def metric_for(name: str, task: str, n_classes: int | None = None) -> Metric:

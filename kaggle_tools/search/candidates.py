@@ -39,7 +39,7 @@ class Setting:
         task: ``single_label`` or ``multi_label``.
         seed: Of everything random.
         signed: Weights of the linear pool may be negative.
-        sparse: Models used at most by the pools; None for all.
+        sparse: Models used at most: the pools leave some out, and what takes all of them is not tried; None for all.
         per_class: The pools have a weight for each model and class.
         bags: Bootstraps over which weights are averaged.
         time_limit: Seconds that one fit of a count metric may take; None for no limit.
@@ -254,6 +254,11 @@ def _several(setting: Setting) -> bool:
     return len(setting.names) > 1
 
 
+def _together(setting: Setting) -> bool:
+    """Several models, and all of them may be used."""
+    return _several(setting) and (setting.sparse is None or setting.sparse >= len(setting.names))
+
+
 def _adjustable(setting: Setting) -> bool:
     return setting.has_class_weights or setting.has_thresholds
 
@@ -288,16 +293,16 @@ CANDIDATES: dict[str, Candidate] = {
     "best single + class weights": Candidate(
         adjusted(best_single), "single", _adjustable, lambda s: 1 + _of_classes(s)
     ),
-    "mean": Candidate(mean, "mean", _several, _none),
-    "mean + class weights": Candidate(adjusted(mean), "mean", lambda s: _several(s) and _adjustable(s), _of_classes),
-    "geometric mean": Candidate(geometric_mean, "geometric", _several, _none),
+    "mean": Candidate(mean, "mean", _together, _none),
+    "mean + class weights": Candidate(adjusted(mean), "mean", lambda s: _together(s) and _adjustable(s), _of_classes),
+    "geometric mean": Candidate(geometric_mean, "geometric", _together, _none),
     "geometric mean + class weights": Candidate(
-        adjusted(geometric_mean), "geometric", lambda s: _several(s) and _adjustable(s), _of_classes
+        adjusted(geometric_mean), "geometric", lambda s: _together(s) and _adjustable(s), _of_classes
     ),
     "rank mean": Candidate(
         rank_mean,
         "rank",
-        lambda s: _several(s) and find_metric(s.metric).name in ("roc_auc", "average_precision"),
+        lambda s: _together(s) and find_metric(s.metric).name in ("roc_auc", "average_precision"),
         _none,
     ),
     "linear pool": Candidate(
@@ -323,26 +328,29 @@ CANDIDATES: dict[str, Candidate] = {
         lambda s: _plainly_pooled(s) and _adjustable(s),
         lambda s: 2 * _of_models(s) + _of_classes(s),
     ),
-    "greedy": Candidate(greedy_selection, "greedy", _several, _of_models),
+    "greedy": Candidate(greedy_selection, "greedy", _together, _of_models),
     "greedy + class weights": Candidate(
         adjusted(greedy_selection),
         "greedy",
-        lambda s: _several(s) and _adjustable(s),
+        lambda s: _together(s) and _adjustable(s),
         lambda s: _of_models(s) + _of_classes(s),
     ),
     "stack": Candidate(
         logistic_stack,
         "stack",
-        lambda s: _several(s) and not s.has_class_weights and not s.has_thresholds,
+        lambda s: _together(s) and not s.has_class_weights and not s.has_thresholds,
         lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1),
     ),
     "stack + class weights": Candidate(
         adjusted(logistic_stack),
         "stack",
-        lambda s: _several(s) and _adjustable(s),
+        lambda s: _together(s) and _adjustable(s),
         lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1) + _of_classes(s),
     ),
     "vote": Candidate(
-        multi_round_vote, "vote", lambda s: s.has_class_weights and len(s.names) >= 3, lambda s: 2 * len(s.names)
+        multi_round_vote,
+        "vote",
+        lambda s: _together(s) and s.has_class_weights and len(s.names) >= 3,
+        lambda s: 2 * len(s.names),
     ),
 }

@@ -44,6 +44,13 @@ MANY = 50_000
 FITTED = 20_000
 SCORED = 100_000
 
+# What a method is for, where that is not any metric and two models or more.
+_SUITS = {
+    "rank": "roc_auc or average_precision: mean ranks keep the order of the rows and nothing else of the probabilities",
+    "weights": "two models or more, one label a row",
+    "vote": "a metric of decisions, three models or more, one label a row",
+}
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -112,8 +119,11 @@ def candidates_for(setting: Setting, method: str) -> dict[str, Candidate]:
         if method in ("auto", candidate.method) and candidate.suits(setting)
     }
     if not found:
+        n, several = len(setting.names), "" if setting.task == "single_label" else ", several labels a row,"
         raise UserError(
-            f"method '{method}' does not suit {setting.metric} with {len(setting.names)} models", next="--method auto"
+            f"method '{method}' does not suit {setting.metric}{several} with {n} model{'' if n == 1 else 's'}",
+            expected=_SUITS.get(method, "two models or more"),
+            next="--method auto tries all that suit",
         )
     return found
 

@@ -123,7 +123,7 @@ def _agreed_labels(known: pl.Series | None, other: pl.Series | None, ids: pl.Ser
         return other if known is None else known
     written = np.flatnonzero(known.cast(pl.String).ne_missing(other.cast(pl.String)).to_numpy())
     # Few rows, if any, are written differently; to split those of a million takes seconds.
-    same = (_as_sets(known[written]) == _as_sets(other[written])).fill_null(False).to_numpy()
+    same = (sorted_labels(known[written]) == sorted_labels(other[written])).fill_null(False).to_numpy()
     differ = written[~same]
     if differ.size:
         row = int(differ[0])
@@ -135,7 +135,7 @@ def _agreed_labels(known: pl.Series | None, other: pl.Series | None, ids: pl.Ser
     return known
 
 
-def _as_sets(labels: pl.Series) -> pl.Series:
+def sorted_labels(labels: pl.Series) -> pl.Series:
     """Labels such that ``b|a`` equals ``a|b``."""
     return labels.cast(pl.String).str.split("|").list.sort().list.join("|")
 

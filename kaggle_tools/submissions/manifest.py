@@ -91,9 +91,21 @@ class Manifest:
     submitted: str | None = None
     scored: str | None = None
 
-    def save(self, folder: Path) -> None:
-        """Write `manifest.json` into a version's folder, whole or not at all."""
+    def is_scored_by(self, metric: str | None) -> bool:
+        """Whether `oof_score` and `honest_score` are of this metric, however it is spelt; also where nobody says."""
+        from kaggle_tools.metrics import same_metric
+
+        return metric is None or self.metric is None or same_metric(metric, self.metric)
+
+    def save(self, folder: Path, *, broken_seal: str | None = None) -> None:
+        """Write `manifest.json` into a version's folder, whole or not at all.
+
+        Args:
+            folder: The version's.
+            broken_seal: The seal of a manifest that was edited by hand: it stays, so that the edit still shows.
+        """
         content = sealed({"schema": SCHEMA, **dataclasses.asdict(self)})
+        content[KEY] = broken_seal or content[KEY]
         text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
         with write_atomically(folder / MANIFEST_FILE) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -123,9 +135,14 @@ def edited_by_hand(folder: Path) -> bool:
     Raises:
         UserError: No file, or not JSON.
     """
+    return broken_seal_of(folder) is not None
+
+
+def broken_seal_of(folder: Path) -> str | None:
+    """The seal of a `manifest.json` that was edited by hand; None where it is as it was saved, or has no seal."""
     raw = _read(folder)
     seal = raw.pop(KEY, None)
-    return seal is not None and seal != seal_of(raw)
+    return None if seal is None or seal == seal_of(raw) else str(seal)
 
 
 def _read(folder: Path) -> dict[str, Any]:

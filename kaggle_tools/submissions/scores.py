@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.submissions.manifest import Manifest
+from kaggle_tools.submissions.manifest import Manifest, broken_seal_of
 
 
 def record_scores(
@@ -32,7 +32,8 @@ def record_scores(
 ) -> Manifest:
     """Write what became known into `manifest.json`, whole or not at all; what is not given stays as it is.
 
-    Several processes may do so at the same time: each one's values are kept.
+    Several processes may do so at the same time: each one's values are kept. A manifest that was edited by hand is
+    told as one afterwards, too: what is written here does not vouch for the edit.
 
     Args:
         version_folder: `submissions/v0007-blend/`.
@@ -68,7 +69,7 @@ def record_scores(
         if new.keys() & {"public_score", "private_score", "rank"}:
             new["scored"] = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = dataclasses.replace(manifest, **new)
-        manifest.save(version_folder)
+        manifest.save(version_folder, broken_seal=broken_seal_of(version_folder))
     return manifest
 
 

@@ -30,6 +30,7 @@ from models.heads.pooled import (
     cls,
     cls_last_layers,
     cls_pooler,
+    last,
     max_,
     mean,
     mean_max,
@@ -39,7 +40,7 @@ from models.heads.pooled import (
 from models.heads.recurrent import hire, lstm_gru, pooler_rnn, rnn, weighted_rnn
 from models.heads.tagging import crf, tags
 
-__all__ = ["ENTITY_HEADS", "HEADS", "ONLY_FOR", "PAIR_HEADS", "HeadShape"]
+__all__ = ["ENTITY_HEADS", "FIRST_TOKEN_HEADS", "HEADS", "ONLY_FOR", "PAIR_HEADS", "HeadShape"]
 
 
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
@@ -59,6 +60,7 @@ ONLY_FOR = {"linked": "multi_group", "tags": "token", "crf": "token"}
 HEADS: dict[str, Callable[..., nn.Module | None]] = {
     "stock": stock,
     "cls": cls,
+    "last": last,
     "mean": mean,
     "max": max_,
     "mean_max": mean_max,
@@ -87,3 +89,6 @@ HEADS: dict[str, Callable[..., nn.Module | None]] = {
 # What is made of texts in a form of their own; every other head takes any form but "apart".
 PAIR_HEADS = ("cosine", "siamese")
 ENTITY_HEADS = ("entity_starts", "entity_spans")
+
+# What reads the first token alone, which in a decoder has seen nothing but itself.
+FIRST_TOKEN_HEADS = ("cls", "cls_last_layers", "pooler", "cls_pooler", "pooler_rnn")

@@ -89,6 +89,11 @@ def cls(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     return PooledHead(first_token, shape, width=shape.hidden, dropout=dropout)
 
 
+def last(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
+    """The last real token's vector of the last layer, which has seen the whole text in a decoder."""
+    return PooledHead(last_token, shape, width=shape.hidden, dropout=dropout)
+
+
 def mean(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
     """Mean of the last layer over the real tokens."""
     return PooledHead(mean_pool, shape, width=shape.hidden, dropout=dropout)
@@ -201,6 +206,14 @@ def mix_layers(scores: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
 def first_token(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:  # noqa: ARG001
     """(B, D) the first token's vector of the last layer."""
     return hidden[-1][:, 0]
+
+
+def last_token(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+    """(B, D) of the last layer at each row's last real token; padding is on the right."""
+    states = hidden[-1]
+    if mask is None:
+        return states[:, -1]
+    return states[torch.arange(len(states), device=states.device), (mask != 0).sum(1) - 1]
 
 
 def mean_pool(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:

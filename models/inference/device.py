@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import torch
 from models.errors import ModelError, did_you_mean
 
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_FAILURES = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "NVML")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind not in DEFAULTS:
         raise ModelError(f"unknown device '{name}'", next=did_you_mean(kind, ["auto", *DEFAULTS]))
     available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
-    index = int(name.split(":")[1]) if ":" in name else 0
+    number = name.partition(":")[2] if ":" in name else "0"
+    if not number.isdecimal():
+        raise ModelError(f"unknown device '{name}'", next=f"{kind}, or {kind}:0 for the first of several")
+    index = int(number)
     if index >= available:
         raise ModelError(
             f"no device '{name}' on this machine", found=f"{available} of kind {kind}", next="--device cpu"
@@ -84,20 +91,55 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return name
 
 
+def nearest_precision(name: str, device: torch.device) -> str:
+    """The format where the device computes it in hardware, else fp32: how work goes on that was begun elsewhere."""
+    try:
+        return resolve_precision(name, device)
+    except ModelError:
+        return "fp32"
+
+
+class DeviceFailed(ModelError):
+    """The device broke down under the work: lost, reset, or a kernel that crashed."""
+
+
+@contextmanager
+def failures_told(device: torch.device) -> Iterator[None]:
+    """Tell a person what to do where the device itself fails; errors of the program pass as they are.
+
+    Raises:
+        DeviceFailed: In place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as exc:
+        lines = str(exc).strip().splitlines()
+        if not (isinstance(exc, torch.AcceleratorError) or any(sign in str(exc) for sign in _FAILURES)):
+            raise
+        raise DeviceFailed(
+            f"the device {device} failed",
+            found=lines[0] if lines else type(exc).__name__,
+            next="run the same command again: it goes on where it was. If the device is gone: --device cpu, or another",
+        ) from exc
+
+
 def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
-    """FLOP/s of a large matrix product on this device: the ceiling that scoring is held against."""
+    """FLOP/s of a large matrix product on this device: the ceiling that scoring is held against.
+
+    The fastest of those that fit into `seconds`: what else the machine does can only hide its rate.
+    """
     n = 8192 if device.type == "cuda" else 1024
     a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
     with torch.inference_mode():
         for _ in range(3):
             a @ b
         synchronise(device)
-        began, rounds = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - began) < seconds:
+        best, until = float("inf"), time.perf_counter() + seconds
+        while (began := time.perf_counter()) < until:
             a @ b
             synchronise(device)
-            rounds += 1
-    return 2.0 * n**3 * rounds / elapsed
+            best = min(best, time.perf_counter() - began)
+    return 2.0 * n**3 / best
 
 
 def synchronise(device: torch.device) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from models.inference.scorer import Scorer
 from models.label_groups import group_sizes
+
+_THRESHOLD = 0.5  # from which probability on a row has one of several labels
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class GateBounds:
     """How far a format may stray from float32 on the sample.
 
     Attributes:
-        flips: Share of rows whose most probable class changes, in [0, 1].
+        flips: Share of rows that are decided otherwise, in [0, 1]; see `GateReport`.
         difference: Largest change of a probability, in [0, 1].
     """
 
@@ -32,7 +35,8 @@ class GateReport:
     Attributes:
         precision: The format that was tried.
         rows: Rows in the sample.
-        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32.
+        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
+            for multi_label of rows with another set of labels.
         difference: Largest difference of a probability.
         passed: Whether both stayed within the bounds.
     """
@@ -44,7 +48,18 @@ class GateReport:
     passed: bool
 
 
-def try_precision(scorer: Scorer, precision: str, sample: Sequence[str | None], bounds: GateBounds) -> GateReport:
+SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
+
+
+def sample_positions(n_rows: int, device_type: str) -> list[int]:
+    """Positions of the gate's sample, evenly over `n_rows` rows."""
+    places = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS[device_type]))
+    return [int(place) for place in places]
+
+
+def try_precision(
+    scorer: Scorer, precision: str, sample: Sequence[str | None] | pl.Series, bounds: GateBounds
+) -> GateReport:
     """Score `sample` in float32, switch `scorer` to `precision`, score again, compare; go back where it fails.
 
     Args:
@@ -56,12 +71,18 @@ def try_precision(scorer: Scorer, precision: str, sample: Sequence[str | None], 
     exact = scorer.score(sample)
     scorer.set_precision(precision)
     fast = scorer.score(sample)
-    flips = max(float(np.mean(_decisions(exact[r], scorer) != _decisions(fast[r], scorer))) for r in exact)
+    flips = max(_flips(exact[run], fast[run], scorer) for run in exact)
     difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)
     passed = flips <= bounds.flips and difference <= bounds.difference
     if not passed:
         scorer.set_precision("fp32")
     return GateReport(precision, len(sample), flips, difference, passed)
+
+
+def _flips(exact: NDArray[np.float32], fast: NDArray[np.float32], scorer: Scorer) -> float:
+    if scorer.task == "multi_label":
+        return float(((exact >= _THRESHOLD) != (fast >= _THRESHOLD)).any(axis=1).mean())
+    return float(np.mean(_decisions(exact, scorer) != _decisions(fast, scorer)))
 
 
 def _decisions(probs: NDArray[np.float32], scorer: Scorer) -> NDArray[np.int64]:

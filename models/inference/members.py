@@ -24,11 +24,14 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
+from models.inference import packed
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
 from models.tagging import WordRows, align_words, tag_rows
 
+_PADDING_TOLERANCE = 1e-4  # of logits
+_PADDED_LENGTH = 9  # of the row that is padded to find out
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
 
@@ -59,12 +62,34 @@ class NetworkGroup:
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
+        pad_id = members[0].tokenizer.pad_token_id or 0
+        self.pads = self.form != "joined" or all(
+            _hides_padding(network, pad_id, min(_PADDED_LENGTH, members[0].max_length)) for network in self.networks
+        )
         length = min(_FLOP_LENGTH, members[0].max_length)
+        self.packed = False
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
     def reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits."""
         self.networks = [load_classifier(member.source).network for member in self.members]
+
+    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same.
+
+        Returns:
+            Why not, for the user, where it would have been faster.
+        """
+        self.packed = False
+        if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
+            return None
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            reason = packed.refusal(network, member.max_length)
+            if reason is not None:
+                return f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+        self.packed = True
+        return None
 
     def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
@@ -73,6 +98,11 @@ class NetworkGroup:
             probs = to_probabilities(own, member.spec.task, member.spec.classes)
             outputs.append(probs[:, _order(member.spec.classes, classes)])
         return outputs
+
+    def in_order(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
+        """Member's id → (N, C) float32 logits in the order of `classes`."""
+        pairs = zip(self.members, logits, strict=True)
+        return {id(member): own[:, _order(member.spec.classes, classes)].cpu().numpy() for member, own in pairs}
 
     def tag(
         self,
@@ -113,6 +143,13 @@ class LinearGroup:
             probs = softmax(logits, axis=1) if member.spec.task == "single_label" else expit(logits)
             outputs.append(probs[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False))
         return outputs
+
+    def logits(self, features: csr_matrix, classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
+        """Member's id → (N, C) float32 logits in the order of `classes`."""
+        return {
+            id(member): model.logits(features)[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False)
+            for member, model in zip(self.members, self.models, strict=True)
+        }
 
 
 Group = NetworkGroup | LinearGroup
@@ -161,6 +198,12 @@ def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) 
         _order(member.spec.classes, classes, member.source)
 
 
+def slow_tokenizers(members: Sequence[Member]) -> list[str]:
+    """A sentence for each run whose tokenizer exists in Python alone: it works, one text after the other."""
+    runs = dict.fromkeys(m.run for m in members if m.tokenizer is not None and not m.tokenizer.is_fast)
+    return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
+
+
 def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:
     if len(own) == len(wanted) and all(name == f"LABEL_{i}" for i, name in enumerate(own)):
         return list(range(len(wanted)))
@@ -185,6 +228,21 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
     else:
         identity = member.source
     return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
+
+
+@torch.inference_mode()
+def _hides_padding(network: nn.Module, pad_id: int, length: int) -> bool:
+    """Whether a row's logits are the same with padding behind it, up to `length` tokens.
+
+    Not where convolutions or Fourier transforms mix padding in, or where the last position is read (XLNet).
+    """
+    row = torch.tensor([[token for token in range(_PADDED_LENGTH) if token != pad_id][: max(1, length // 2)]])
+    longer = torch.nn.functional.pad(row, (0, length - row.shape[1]), value=pad_id)
+    alone = network(input_ids=row, attention_mask=None)
+    beside = network(input_ids=longer, attention_mask=(torch.arange(length) < row.shape[1]).long()[None])
+    if alone.ndim > 2:  # tags: logits of each token
+        beside = beside[:, : alone.shape[1]]
+    return torch.allclose(alone, beside, atol=_PADDING_TOLERANCE)
 
 
 def _flop_per_token(network: nn.Module, length: int, form: str) -> float:

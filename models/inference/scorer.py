@@ -1,7 +1,8 @@
 """The `Scorer`: texts in, probabilities of every run out. The same object serves a job, an actor and a notebook.
 
     scorer = Scorer(["runs/roberta", "runs/linear"])       # directories of runs or checkpoints, or Hub ids
-    scorer.score(["a text", "another"])                    # {"roberta": (2, C) float32, "linear": (2, C) float32}
+    scores = scorer.score(["a text", "another"])           # .probabilities (2, C) float32, .labels, .to_polars()
+    for scores in scorer.score_batches(endless): ...       # the same for a stream, in order
 
 Work is shared wherever it can be: a text that occurs twice is scored once; members with the same cleaning and tokenizer
 share one tokenisation, members with the same vectorizer one TF-IDF; all networks see each batch while it is on the
@@ -11,10 +12,9 @@ device; folds are averaged there. `prepare` (CPU) and `infer` (device) are separ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.hub import checkpoints_of
-from models.inference.device import PRECISIONS, resolve_device, resolve_precision, synchronise
+from models.hub import Models, by_run
+from models.inference.device import PRECISIONS, failures_told, resolve_device, resolve_precision, synchronise
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.members import (
     Features,
@@ -33,12 +33,22 @@ from models.inference.members import (
     check_classes,
     group_members,
     load_member,
+    slow_tokenizers,
 )
+from models.inference.notebook import score_stream, score_texts
+from models.inference.scores import Scores
 from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
 from models.tagging import WordRows
 from models.text.cleaning import clean
 from models.text.pairs import Text, are_pairs, as_series
+
+if TYPE_CHECKING:
+    from models.inference.gate import GateReport
+
+Kept = dict[int, NDArray[np.float32]]  # id of a member → (U, C) logits of the distinct texts
+
+BATCH_ROWS = 4096  # of a stream: enough to find rows of equal length, little enough to wait for
 
 
 @dataclass(frozen=True)
@@ -104,11 +114,13 @@ class Scored:
         stats: What it took.
         offsets: Where words have tags, (N + 1,) int64: row i has the words ``offsets[i]:offsets[i + 1]`` of the (W, C)
             probabilities; None for other tasks.
+        logits: For each run (F, N, C) float32 logits of its folds, where they were to be kept.
     """
 
     probs: dict[str, NDArray[np.float32]]
     stats: ShardStats = field(default_factory=ShardStats)
     offsets: NDArray[np.int64] | None = None
+    logits: dict[str, NDArray[np.float32]] | None = None
 
 
 class NonFinite(ModelError):
@@ -128,10 +140,11 @@ class Scorer:
 
     Args:
         models: One or several directories (of a run with folds, or of a checkpoint) or Hugging Face Hub ids, each a run
-            named by its last part; or run name → its checkpoints, which are averaged.
+            named by its last part; or run name → such a directory or id, or its checkpoints, which are averaged.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
-            over folds are always float32. Linear models ignore it.
+            over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with float32 on
+            the texts that `score` or `score_batches` sees first.
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
@@ -142,7 +155,7 @@ class Scorer:
 
     def __init__(
         self,
-        models: str | Sequence[str] | Mapping[str, Sequence[str]],
+        models: Models,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -150,19 +163,22 @@ class Scorer:
         token_budget: int | None = None,
         max_length: int | None = None,
     ) -> None:
-        models = _by_run(models)
-        if not models or not all(models.values()):
+        sources = by_run(models)
+        if not sources or not all(sources.values()):
             raise ModelError("no models to score with", next="train one with `cli train`, or name one with --model")
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        members = [load_member(run, source, max_length) for run, sources in models.items() for source in sources]
+        members = [load_member(run, source, max_length) for run, folds in sources.items() for source in folds]
         self.classes = tuple(classes) if classes is not None else members[0].spec.classes
-        self.runs = tuple(models)
+        self.runs = tuple(sources)
         self.task = members[0].spec.task
         check_classes(members, self.classes, self.task)
         self.groups = group_members(members)
         self.budget = TokenBudget.for_device(self.device, token_budget)
-        self._folds = {run: len(sources) for run, sources in models.items()}
+        self.gate: GateReport | None = None
+        self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
+        self._members = members
+        self._folds = {run: len(folds) for run, folds in sources.items()}
         self._place(PRECISIONS[self.precision])
 
     @property
@@ -184,19 +200,39 @@ class Scorer:
         self.precision = name
         self._place(PRECISIONS[name])
 
-    def score(self, texts: Sequence[Text] | pl.Series) -> dict[str, NDArray[np.float32]]:
-        """Probabilities of N texts: for each run (N, C) float32, columns as `classes`. None counts as empty text.
+    def score(self, texts: Iterable[Text] | pl.Series, *, logits: bool = False) -> Scores:
+        """Score N texts. None counts as empty text; pairs are given as tuples, or as `models.text.pairs` joins them.
 
-        Pairs are given as tuples, or as `models.text.pairs` joins them. Where words have tags, (W, C) of the words of
-        all texts, one text after the other.
+        Args:
+            texts: A list or a polars Series; nothing of pandas is needed.
+            logits: Keep each fold's logits as well.
+
+        Raises:
+            UnusableTexts: Some are no strings; pairs where one text is read or the reverse; entities that are not
+                marked. `rows` says which.
+            NonFinite: A network gave NaN or infinity; `rows` says for which texts.
+            ModelError: Out of memory with a single row; not a list of texts.
+        """
+        return score_texts(self, texts, logits=logits)
+
+    def score_batches(self, texts: Iterable[Any], rows: int = BATCH_ROWS, *, logits: bool = False) -> Iterator[Scores]:
+        """Score a stream that may never end: `Scores` in order, each with its `first_row`. Raises as `score`.
+
+        At most two batches are held: one on the device while the next is read and tokenised.
+
+        Args:
+            texts: Texts, `rows` of which become a batch; or lists or polars Series of texts, each a batch of its own.
+            rows: More rows at once find more others of their own length, and need more memory.
+            logits: Keep each fold's logits as well.
+        """
+        return score_stream(self, texts, rows, logits=logits)
+
+    def prepare(self, texts: Sequence[Text] | pl.Series) -> Prepared:
+        """The part that needs no device: clean, find distinct texts, tokenise.
 
         Raises:
             UnusableTexts: Pairs where one text is read or the reverse, or entities that are not marked.
         """
-        return self.infer(self.prepare(texts)).probs
-
-    def prepare(self, texts: Sequence[Text] | pl.Series) -> Prepared:
-        """The part that needs no device: clean, find distinct texts, tokenise. Raises as `score`."""
         began = time.perf_counter()
         series = as_series(texts)
         self._check_pairs(series)
@@ -204,29 +240,40 @@ class Scorer:
         features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
         return Prepared(len(series), distinct, features, time.perf_counter() - began)
 
-    def infer(self, prepared: Prepared, tick: Callable[[float], None] | None = None) -> Scored:
+    def infer(
+        self, prepared: Prepared, tick: Callable[[float], None] | None = None, *, keep_logits: bool = False
+    ) -> Scored:
         """The part that runs on the device.
 
         Args:
             prepared: From `prepare`.
             tick: Called after each batch with the share of the shard's work that it was; the shares sum to one. What it
                 raises ends the scoring.
+            keep_logits: Give each fold's logits as well.
 
         Raises:
             NonFinite: A network gave NaN or infinity.
+            DeviceFailed: The device broke down.
             ModelError: Out of memory with a single row.
         """
         began = time.perf_counter()
         stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
         if self.task == "token":
-            return self._infer_tags(prepared, stats, tick, began)
+            if keep_logits:
+                raise ModelError("tags of words come with probabilities alone", next="leave logits out")
+            with failures_told(self.device):
+                return self._infer_tags(prepared, stats, tick, began)
         if prepared.n_rows == 0:
-            return Scored({run: np.empty((0, len(self.classes)), dtype=np.float32) for run in self.runs}, stats)
+            nothing = np.empty((0, len(self.classes)), dtype=np.float32)
+            empty = {run: np.stack([nothing] * folds) for run, folds in self._folds.items()} if keep_logits else None
+            return Scored({run: nothing.copy() for run in self.runs}, stats, logits=empty)
         stats.scored = max(len(d.texts) for d in prepared.distinct.values())
+        kept: Kept | None = {} if keep_logits else None
         sums: dict[str, NDArray[np.float32]] = {}
         shares = self._shares(prepared.features)
         for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
-            per_run = self._infer_group(group, features, stats, _scaled(tick, share))
+            with failures_told(self.device):
+                per_run = self._infer_group(group, features, stats, _scaled(tick, share), kept)
             inverse = prepared.distinct[group.cleaning].inverse
             for run, probs in per_run.items():
                 sums[run] = sums[run] + probs[inverse] if run in sums else probs[inverse]
@@ -235,18 +282,35 @@ class Scorer:
             if not np.isfinite(total).all():
                 raise NonFinite(run, np.flatnonzero(~np.isfinite(total).all(axis=1)).tolist())
         stats.infer_s = time.perf_counter() - began
-        return Scored({run: sums[run] for run in self.runs}, stats)
+        logits = None if kept is None else self._logits_by_run(kept, prepared)
+        return Scored({run: sums[run] for run in self.runs}, stats, logits=logits)
+
+    def _logits_by_run(self, kept: Kept, prepared: Prepared) -> dict[str, NDArray[np.float32]]:
+        """For each run (F, N, C) logits of its folds, in their order."""
+        folds: dict[str, list[NDArray[np.float32]]] = {run: [] for run in self.runs}
+        for member in self._members:
+            folds[member.run].append(kept[id(member)][prepared.distinct[member.spec.cleaning].inverse])
+        return {run: np.stack(parts) for run, parts in folds.items()}
 
     def _infer_group(
-        self, group: Group, features: Features, stats: ShardStats, tick: Callable[[float], None]
+        self,
+        group: Group,
+        features: Features,
+        stats: ShardStats,
+        tick: Callable[[float], None],
+        kept: Kept | None,
     ) -> dict[str, NDArray[np.float32]]:
         """For each run the sum over the group's members of (U, C) probabilities in the order of `classes`."""
         if isinstance(group, LinearGroup):
             outputs = group.probabilities(features, self.classes)
+            if kept is not None:
+                kept.update(group.logits(features, self.classes))
             tick(1.0)
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
-        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick)
+        logits, batches = run_networks(
+            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed
+        )
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
         stats.computed_tokens += computed * len(group.networks)
@@ -255,6 +319,8 @@ class Scorer:
         stats.lost += features.n_lost
         stats.rescued += features.n_rescued
         stats.flop += computed * group.flop_per_token
+        if kept is not None:
+            kept.update(group.in_order(logits, self.classes))
         sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
         synchronise(self.device)
         return {run: total.cpu().numpy() for run, total in sums.items()}
@@ -320,17 +386,13 @@ class Scorer:
         return [max(c, least) / total for c in cost]
 
     def _place(self, dtype: torch.dtype) -> None:
+        self.notes = slow_tokenizers(self._members)  # what a user should know of how the models run
         for group in self.groups:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
-
-
-def _by_run(models: str | Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    if isinstance(models, Mapping):
-        return {run: list(sources) for run, sources in models.items()}
-    sources = [models] if isinstance(models, str) else models
-    return {Path(source).name: checkpoints_of(source) for source in sources}
+                note = group.choose_packing(self.device, dtype)
+                self.notes += [] if note is None else [note]
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

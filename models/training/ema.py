@@ -17,10 +17,12 @@ class Ema:
     Args:
         network: Its parameters are averaged; buffers are taken as they are.
         decay: In [0, 1); None: no average, and every method does nothing.
+        fixed: Names of parameters that never train, which are left out.
     """
 
-    def __init__(self, network: nn.Module, decay: float | None) -> None:
-        self._parameters = list(network.parameters()) if decay is not None else []
+    def __init__(self, network: nn.Module, decay: float | None, fixed: frozenset[str] = frozenset()) -> None:
+        trained = [p for name, p in network.named_parameters() if name not in fixed]
+        self._parameters = trained if decay is not None else []
         self._averages = [p.detach().clone() for p in self._parameters]
         self._decay = decay or 0.0
         self._steps = 0

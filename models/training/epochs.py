@@ -25,6 +25,7 @@ from models.training.batches import Rows, network_inputs, random_batches, sorted
 from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
+from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
 from models.training.step import Adversary, GradientSource, NoNumber, autocast, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
@@ -82,12 +83,16 @@ class Trained:
     Attributes:
         history: All epochs that ran to their end.
         kept: Number of the epoch that is kept, from 1.
-        probs: (V, C) float32 probabilities of the validation rows by it; for token tasks their tags.
+        probs: (V, C) float32 probabilities of the validation rows by what is kept; for token tasks their tags.
+        score: The metric on them; None without a metric.
+        soup: Epochs whose weights are averaged, in ascending order; empty where one epoch is kept as it is.
     """
 
     history: tuple[Epoch, ...]
     kept: int
     probs: NDArray[np.float32] | Tagged
+    score: float | None
+    soup: tuple[int, ...] = ()
 
 
 class Diverged(ModelError):
@@ -126,8 +131,9 @@ def train_epochs(loop: Loop) -> Trained:
     n_steps = options.epochs * loop.n_batches
     optimizer = make_optimizer(network, options)
     tools = _Tools(
-        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema),
+        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
         Thaw(network, n_steps, options.unfreeze),
+        Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
     )  # fmt: skip
     history: list[Epoch] = []
     best = _Best()
@@ -138,15 +144,17 @@ def train_epochs(loop: Loop) -> Trained:
                 break
     except Diverged as exc:
         if best.weights is not None:
-            network.load_state_dict(best.weights)
+            restore(network, best.weights)
             exc.kept, exc.score = best.epoch, best.score
         raise
     if best.weights is not None and best.epoch < len(history):
-        network.load_state_dict(best.weights)
+        restore(network, best.weights)
     else:
         tools.ema.put()
     assert best.probs is not None  # a first epoch always is better than none
-    return Trained(tuple(history), best.epoch, best.probs)
+    if len(tools.pot.ingredients) < 2:
+        return Trained(tuple(history), best.epoch, best.probs, best.score)
+    return _soup(loop, tools.pot, tuple(history), best.epoch)
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,7 @@ class _Tools:
     schedule: Any
     ema: Ema
     thaw: Thaw
+    pot: Pot
 
 
 def _run_epoch(loop: Loop, epoch: int, tools: _Tools, best: _Best) -> Epoch:
@@ -163,17 +172,38 @@ def _run_epoch(loop: Loop, epoch: int, tools: _Tools, best: _Best) -> Epoch:
     began = time.perf_counter()
     train_loss = _train_epoch(loop, epoch, tools)
     with tools.ema.applied():
-        probs, valid_loss = _validate(loop, epoch) if loop.tag is None else _validate_tags(loop, loop.tag, epoch)
-        score = None if loop.metric is None else loop.metric(probs, loop.valid_labels)
-        value = -valid_loss if score is None else loop.sign * score
+        probs, valid_loss, score, value = _judge(loop, f"epoch {epoch}")
+        weights = snapshot(loop.source.network) if tools.pot.wants(value) else None
+        if weights is not None:
+            tools.pot.put(Ingredient(epoch, value, weights))
         if value > best.value or best.epoch == 0 or options.keep == "last":
             best.epoch, best.value, best.score, best.probs = epoch, value, score, probs
             if epoch < options.epochs:
-                state = loop.source.network.state_dict()
-                best.weights = {name: weight.to("cpu", copy=True) for name, weight in state.items()}
+                best.weights = weights or snapshot(loop.source.network)
     n_steps = options.epochs * loop.n_batches
     loop.on_progress(Progress(loop.fold, epoch, options.epochs, epoch * loop.n_batches, n_steps, train_loss, score))
     return Epoch(epoch, train_loss, valid_loss, score, time.perf_counter() - began)
+
+
+def _judge(loop: Loop, what: str) -> tuple[NDArray[np.float32] | Tagged, float, float | None, float]:
+    """Validate the network as it is: probabilities or tags, loss, score, and a value that is greater when better."""
+    probs, loss = _validate(loop, what) if loop.tag is None else _validate_tags(loop, loop.tag, what)
+    score = None if loop.metric is None else loop.metric(probs, loop.valid_labels)
+    return probs, loss, score, -loss if score is None else loop.sign * score
+
+
+def _soup(loop: Loop, pot: Pot, history: tuple[Epoch, ...], best: int) -> Trained:
+    """The network gets the average of several epochs, and is validated with it."""
+    network, plan = loop.source.network, parse_soup(str(loop.options.soup))
+
+    def value_of(weights: State) -> float:
+        restore(network, weights)
+        return _judge(loop, "the soup")[-1]
+
+    chosen = choose(plan, pot.ingredients, value_of)
+    restore(network, average([one.state for one in chosen]))
+    probs, _, score, _ = _judge(loop, "the soup")
+    return Trained(history, best, probs, score, tuple(sorted(one.epoch for one in chosen)))
 
 
 def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
@@ -202,7 +232,7 @@ def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
 
 
 @torch.inference_mode()
-def _validate(loop: Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
+def _validate(loop: Loop, what: str) -> tuple[NDArray[np.float32], float]:
     """(V, C) float32 probabilities of the validation rows in their order, and the loss over them."""
     source = loop.source
     source.network.eval()
@@ -214,17 +244,17 @@ def _validate(loop: Loop, epoch: int) -> tuple[NDArray[np.float32], float]:
     order = np.concatenate(batches)
     logits = torch.cat(outputs)[torch.from_numpy(np.argsort(order)).to(source.device)]  # (V, C)
     if not torch.isfinite(logits).all():
-        raise Diverged(f"the network gives values that are no numbers after epoch {epoch} of fold {loop.fold}")
+        raise Diverged(f"the network gives values that are no numbers after {what} of fold {loop.fold}")
     loss = float(source.loss(logits, torch.from_numpy(loop.valid_labels).to(source.device)))
     probs = to_probabilities(logits, source.task, source.classes)
     return probs.cpu().numpy(), loss
 
 
-def _validate_tags(loop: Loop, tag: Tagger, epoch: int) -> tuple[Tagged, float]:
+def _validate_tags(loop: Loop, tag: Tagger, what: str) -> tuple[Tagged, float]:
     loop.source.network.eval()
     tagged, loss = tag()
     if not np.isfinite(tagged.probs).all():
-        raise Diverged(f"the network gives values that are no numbers after epoch {epoch} of fold {loop.fold}")
+        raise Diverged(f"the network gives values that are no numbers after {what} of fold {loop.fold}")
     return tagged, loss
 
 

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.crf import NO_WORD
+from models.decoder import give_padding
 from models.errors import ModelError
-from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
+from models.hub import local_folder
+from models.inference.device import resolve_device
 from models.label_groups import group_sizes
+from models.lora import merge_lora
 from models.losses import balanced_weights, make_loss
-from models.pretrained import load_tokenizer
+from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
 from models.tagging import align_words, tag_loss
@@ -35,12 +38,14 @@ from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import Rows, tokenise
 from models.training.contrast import make_contrast
+from models.training.distill import Teaching
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
-from models.training.step import Adversary, GradientSource, MicroBatch
+from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
+from models.vectors.make import place_vectors
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -63,6 +68,7 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
         tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
     else:
         tokenizer = load_tokenizer(str(recipe.encoder.path))
+        give_padding(tokenizer, load_config(local_folder(str(recipe.encoder.path))))
     if entities:
         add_marks(tokenizer)
     return tokenizer
@@ -85,6 +91,9 @@ def train_fold(
     greater_is_better: bool = True,
     device: str = "auto",
     task: str | None = None,
+    teacher_probs: NDArray[np.float32] | None = None,
+    n_labelled: int | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -108,6 +117,10 @@ def train_fold(
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         task: None: single_label or multi_label, by the shape of the labels.
+        teacher_probs: (N, C) what a teacher says of the training rows, for `[distill]`; None: no teacher.
+        n_labelled: The labels of so many of the first training rows count; the others' are known to samplers alone.
+            None: all. For use with a teacher.
+        vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -118,10 +131,12 @@ def train_fold(
     task = task or ("single_label" if train_labels.ndim == 1 else "multi_label")
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
     pair = len(train_texts) > 0 and SEPARATOR in train_texts[0]
-    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names))
+    labelled = np.arange(len(train_texts)) < (len(train_texts) if n_labelled is None else n_labelled)
+    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names, labelled, teacher_probs))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task)
+        place_vectors(network.body, vectors)
         if recipe.contrast.generate:
             embeddings = network.body.get_input_embeddings()
             network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
@@ -152,15 +167,18 @@ def train_fold(
         try:
             trained = train_epochs(loop)
         except Diverged as exc:
+            merge_lora(network)
             if exc.kept:
                 save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
-    score = trained.history[trained.kept - 1].score
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, score, pair))
+    merge_lora(network)
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, trained.score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
-    return FoldResult(trained.probs, trained.history, trained.kept, score, seconds, micro.size, micro.halvings)
+    return FoldResult(
+        trained.probs, trained.history, trained.kept, trained.score, seconds, micro.size, micro.halvings, trained.soup
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +186,8 @@ class _TrainingRows:
     texts: list[str]
     labels: NDArray[Any]
     names: tuple[str, ...]
+    labelled: NDArray[np.bool_]
+    teacher_probs: NDArray[np.float32] | None
 
 
 def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
@@ -181,7 +201,9 @@ def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
     for _ in range(options.copies):
         texts += augment(rows.texts, options.steps, rate=options.rate, generator=generator, synonyms=synonyms)
     times = 1 + options.copies
-    return _TrainingRows(texts, np.concatenate([rows.labels] * times), rows.names * times)
+    probs = None if rows.teacher_probs is None else np.concatenate([rows.teacher_probs] * times)
+    labels, labelled = (np.concatenate([part] * times) for part in (rows.labels, rows.labelled))
+    return _TrainingRows(texts, labels, rows.names * times, labelled, probs)
 
 
 def _source(
@@ -206,7 +228,7 @@ def _source(
         task=task,
         classes=classes,
         device=device,
-        bf16=_use_bf16(recipe.training.precision, device),
+        bf16=wants_bf16(recipe.training.precision, device),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
@@ -214,7 +236,17 @@ def _source(
         contrast=make_contrast(
             recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
         ),
+        teaching=_teaching(recipe, rows, task, classes, device),
     )
+
+
+def _teaching(
+    recipe: Recipe, rows: _TrainingRows, task: str, classes: tuple[str, ...], device: torch.device
+) -> Teaching | None:
+    if rows.teacher_probs is None:
+        return None
+    probs, labelled = (torch.from_numpy(part).to(device) for part in (rows.teacher_probs, rows.labelled))
+    return Teaching(recipe.distill, task, classes, probs, labelled)
 
 
 def _tokenised(recipe: Recipe, tokenizer: Any, rows: _TrainingRows, task: str) -> tuple[Rows, NDArray[Any]]:
@@ -271,10 +303,3 @@ def _checkpoint_activations(network: TextClassifier) -> None:
         raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
     renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
     getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    """``auto`` means bf16 on a GPU with hardware for it: on a CPU, small steps gain too little from it."""
-    if precision == "auto":
-        return device.type == "cuda" and has_fast_bf16(device)
-    return resolve_precision(precision, device) == "bf16"

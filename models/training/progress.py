@@ -23,6 +23,7 @@ class Progress:
         n_steps: Steps of the fold if all epochs run.
         loss: Training loss of the step, or the epoch's mean once it has been validated; None where there are no steps.
         score: Validation score at the end of an epoch, else None.
+        seed: With which the fold is trained, where there are several.
     """
 
     fold: int
@@ -32,6 +33,7 @@ class Progress:
     n_steps: int
     loss: float | None
     score: float | None = None
+    seed: int | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -53,14 +55,14 @@ class FoldResult:
     """What training a fold gave.
 
     Attributes:
-        valid_probs: (N, C) float32 probabilities of the validation rows, by the epoch that was kept; for token tasks
-            their tags.
+        valid_probs: (N, C) float32 probabilities of the validation rows, by what was kept; for token tasks their tags.
         history: All epochs that ran.
-        kept: Number of the epoch that was kept, from 1.
-        score: Its validation score, where there is a metric.
+        kept: Number of the epoch that was kept, from 1; with a soup that of the best epoch.
+        score: Validation score of what was kept, where there is a metric.
         seconds: Wall time.
         micro_batch_size: Rows that went through the network at once, in the end.
         halvings: How often it was halved because the device ran out of memory.
+        soup: Epochs whose weights were averaged; empty where one epoch was kept as it is.
     """
 
     valid_probs: NDArray[np.float32] | Tagged
@@ -70,3 +72,4 @@ class FoldResult:
     seconds: float
     micro_batch_size: int = 0
     halvings: int = 0
+    soup: tuple[int, ...] = ()

@@ -19,10 +19,12 @@ from torch import Tensor
 from models.classifier import TextClassifier
 from models.crf import NO_WORD
 from models.errors import ModelError
+from models.inference.device import has_fast_bf16, resolve_precision
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
 from models.training.batches import Rows, network_inputs
 from models.training.contrast import Contrast, contrastive_loss
+from models.training.distill import Teaching
 from models.training.unilm import generation_loss
 
 Adversary = Callable[[TextClassifier, Callable[[], object]], None]
@@ -80,6 +82,7 @@ class GradientSource:
         r_drop: Weight of the divergence between two passes; 0: one pass.
         micro: Rows at once; changes when memory runs out.
         contrast: Added to the loss; a micro-batch's texts find their partners in it alone.
+        teaching: A teacher's probabilities of the rows, learnt beside their targets; None: no teacher.
     """
 
     network: TextClassifier
@@ -93,6 +96,7 @@ class GradientSource:
     micro: MicroBatch
     classes: tuple[str, ...] = ()
     contrast: Contrast | None = None
+    teaching: Teaching | None = None
 
 
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -130,6 +134,13 @@ def autocast(device: torch.device, bf16: bool) -> Any:
     return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
 
 
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """``auto`` means bf16 on a GPU with hardware for it: on a CPU, small steps gain too little from it."""
+    if precision == "auto":
+        return device.type == "cuda" and has_fast_bf16(device)
+    return resolve_precision(precision, device) == "bf16"
+
+
 def _put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
     source.network.zero_grad(set_to_none=True)
     value = _backward(source, batch)
@@ -154,16 +165,18 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
 
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     inputs = network_inputs(source.rows, rows, source.device)
-    targets = source.targets[torch.from_numpy(rows).to(source.device)]
+    places = torch.from_numpy(rows).to(source.device)
+    targets = source.targets[places]
     if source.contrast is not None:
         return _loss_with_contrast(source, source.contrast, inputs, rows, targets)
     if source.task == "token":
         targets = targets[:, : inputs[0].shape[1]]
+    of_batch = source.loss if source.teaching is None else source.teaching.beside(source.loss, places)
     logits = _logits(source, inputs, targets)
     if source.r_drop == 0:
-        return source.loss(logits, targets)
+        return of_batch(logits, targets)
     again = _logits(source, inputs, targets)  # under another draw of dropout
-    loss = 0.5 * (source.loss(logits, targets) + source.loss(again, targets))
+    loss = 0.5 * (of_batch(logits, targets) + of_batch(again, targets))
     if source.task == "token":
         words = targets != NO_WORD
         return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")

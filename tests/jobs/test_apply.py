@@ -43,6 +43,18 @@ def test_a_replay_writes_the_bytes_that_the_search_wrote(workspace, search):
     assert again.submission != found.submission
 
 
+def test_a_minus_sends_the_table_to_stdout_and_all_else_to_stderr(workspace, call):
+    SEARCHES["weights"](workspace)
+    assert call("apply", "latest", "--output", "blended.csv", "--quiet") == (0, "", "")
+    code, out, err = call("apply", "latest", "--output", "-", "--json")
+    assert (code, out) == (0, (workspace / "blended.csv").read_text())
+    shown = json.loads(err)
+    assert (shown["output"], shown["submission"], shown["n_rows"]) == (None, None, 200)
+    assert call("apply", "latest", "-o", "-", "--quiet") == (0, out, "")
+    assert not (workspace / "-").exists()
+    assert len(list((workspace / "submissions").glob("v*"))) == 1  # that of the search
+
+
 def test_predictions_that_moved_and_were_shuffled_give_the_same_submission(workspace, tmp_path_factory):
     found = SEARCHES["weights"](workspace)
     elsewhere = tmp_path_factory.mktemp("elsewhere")

@@ -137,7 +137,7 @@ def test_a_label_without_rows_needs_leave(label_workspace, call):
         (("vote", "--run", "weak"), "one run only: weak"),
         (("vote", "--run", "weak", "--plain"), "one run only: weak"),
         (("vote", "--run", "weak", "--run", "strong"), "2 runs only"),
-        (("blend", "--run", "weak", "--method", "weights"), "method 'weights' does not suit macro_f1 with 1 models"),
+        (("blend", "--run", "weak", "--method", "weights"), "method 'weights' does not suit macro_f1 with 1 model"),
         (("blend", "--run", "weak", "--run", "weak"), "run 'weak' is named twice"),
     ],
     ids=str,

@@ -96,6 +96,8 @@ def test_one_run_alone_can_still_be_rescaled(workspace):
         ({"method": "votes"}, r"unknown method 'votes'[\s\S]*did you mean 'vote'"),
         ({"metric": "makro_f1"}, r"unknown metric 'makro_f1'"),
         ({"method": "vote", "metric": "log_loss"}, "does not suit log_loss"),
+        ({"method": "rank", "metric": "log_loss"}, r"'rank' does not suit log_loss[\s\S]*roc_auc or average_precision"),
+        ({"method": "rank", "metric": "macro_f1"}, r"'rank' does not suit macro_f1[\s\S]*the order of the rows"),
     ],
 )
 def test_a_mistake_is_one_error_and_nothing_is_written(workspace, options, message):
@@ -104,6 +106,26 @@ def test_a_mistake_is_one_error_and_nothing_is_written(workspace, options, messa
     assert re.search(message, str(caught.value)), str(caught.value)
     assert not (workspace / "blends").exists()
     assert not (workspace / "submissions").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("blend", "--method", "mean", "--metric", "accuracy"),
+        ("rescale", "weak", "--metric", "accuracy"),
+        ("vote", "--plain", "--metric", "accuracy"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_version_made_for_another_metric_than_the_competitions_says_so(workspace, call, words):
+    note = "fitted to accuracy, not to the competition's macro_f1"
+    code, out, _ = call(*words)
+    assert (code, note in out) == (0, True)
+    manifest = json.loads(next(workspace.glob("submissions/v0001-*/manifest.json")).read_text())
+    assert note in manifest["note"]
+    assert json.loads(call("apply", "latest", "--json")[1])["notes"] == [note]
+    for quiet in ((*words, "--no-submission"), (*words[:-2], "--metric", "f1_macro")):
+        assert json.loads(call(*quiet, "--json")[1])["notes"] == []
 
 
 def test_runs_of_other_rows_are_refused_with_counts(workspace):

@@ -34,6 +34,33 @@ def test_sparse_leaves_models_out(blend):
     assert np.count_nonzero(pool(recipe)) == 1
 
 
+def test_nothing_that_takes_all_models_is_tried_where_few_are_asked_for(workspace, call):
+    code, out, _ = call("blend", "--sparse", "2", "--metric", "log_loss", "--no-submission", "--quiet", "--json")
+    assert code == 0
+    assert {row["name"] for row in json.loads(out)["table"]} == {"best single", "linear pool", "log pool"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--sparse", "2", "--method", "mean"), "--sparse is for --method weights or auto, not mean"),
+        (("--signed", "--method", "greedy"), "--signed is for --method weights or auto, not greedy"),
+        (("--per-class", "--metric", "log_loss"), "--per-class is for metrics of decisions"),
+        (("--sparse", "2", "--trials", "5"), "--sparse is not for a study"),
+    ],
+)
+def test_options_that_nothing_would_heed_are_refused(workspace, call, words, message):
+    code, out, err = call("blend", "--no-submission", *words)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_options_of_pools_are_refused_for_several_labels_a_row(label_workspace, call):
+    code, _, err = call("blend", "--no-submission", "--sparse", "1")
+    assert code == 2
+    assert "--sparse is for pools, which are for one label a row" in err
+
+
 def test_per_class_gives_every_class_weights_of_its_own(blend):
     recipe, _ = blend("--per-class")
     assert pool(recipe).shape == (3, 3)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
-from jobs import doctor, machine
+from jobs import ceilings, doctor, machine, measure
 from jobs.doctor import DoctorOptions, DoctorReport, Finding, run
 from kaggle_tools.competition import Competition
 from kaggle_tools.submissions import ManifestDraft, write_version
@@ -21,12 +22,40 @@ def by_what(findings: list[Finding]) -> dict[str, Finding]:
 def test_whole_report_of_this_machine(tmp_path: Path) -> None:
     report = run(DoctorOptions(start=tmp_path))
     groups = list(dict.fromkeys(finding.group for finding in report.findings))
-    assert groups == ["machine", "devices", "libraries", "backends", "hub", "workspace"]
+    assert groups == ["machine", "devices", "ceilings", "libraries", "backends", "hub", "workspace"]
     assert not [f for f in report.findings if "could not be looked at" in f.detail]
     found = by_what(list(report.findings))
     assert found["Python"].detail.startswith(platform.python_version())
     assert importlib.metadata.version("polars") in found["polars"].detail
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ceilings_are_measured_once_and_shown_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, value in (("_SECONDS", 0.001), ("_ROWS", 200), ("_PARQUET_ROWS", 500), ("_WORDS", 1500)):
+        monkeypatch.setattr(measure, name, value)
+    (never,) = (f for f in doctor.check_ceilings(False) if f.what == "cpu")
+    assert (never.level, never.next) == ("note", "cli doctor --measure")
+    findings = list(doctor.check_ceilings(True))
+    kept = ceilings.known(torch.device("cpu"))
+    assert kept is not None
+    assert set(kept.rates) >= {"fp32", "bandwidth", "tokenizer", "csv_index", "csv_read", "parquet_write"}
+    assert set(kept.rates) <= set(ceilings.RATES)
+    assert all(rate > 1e3 for rate in kept.rates.values())
+    assert findings == list(doctor.check_ceilings(False))
+    assert by_what(findings)["cpu matrix product, fp32"].detail.endswith(f"FLOP/s, {kept.measured[:10]}")
+
+
+def test_made_up_texts_have_words_of_one_and_of_two_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = measure._texts(50)
+    assert [len(text.split()) for text in texts] == [measure._ROW_WORDS] * 50
+    assert len({measure._word(i) for i in range(measure._WORDS)}) == measure._WORDS
+
+
+def test_the_best_of_several_rounds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.0, 5.0, 5.0, 6.0, 7.0, 9.0, 99.0])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(times))
+    assert measure.best_of(lambda: None, seconds=6.5) == 1.0
 
 
 def test_exit_code_is_one_with_any_problem() -> None:

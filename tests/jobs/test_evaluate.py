@@ -66,6 +66,8 @@ def test_a_scored_table_with_labels_is_joined_by_id(place):
     with pytest.raises(UserError, match=r"no predictions for held_out\.csv") as error:
         evaluate(place, truth=place.root / "held_out.csv")
     assert "cli score" in error.value.details["next"]
+    with pytest.raises(UserError, match="no such table of labels"):
+        evaluate(place, truth=place.root / "elsewhere.csv")
     path.parent.mkdir()
     probs = np.array([[0.1, 0.1, 0.8], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]], np.float32)
     Predictions(pl.Series("id", ["c", "b", "a"]), CLASSES, probs).save(path)

@@ -105,6 +105,31 @@ def test_rows_follow_the_competitions_files_by_id(home: Path) -> None:
     assert loaded.meta["run"] == "lgbm"
 
 
+@pytest.mark.parametrize("own_labels", [False, True])
+def test_rows_without_any_of_several_labels_are_rows_like_others(tmp_path: Path, own_labels: bool) -> None:
+    labels = ["a|c", "", "b", ""] * 5
+    Competition(
+        tmp_path, "toy", "multi_label", "micro_f1", "text", CLASSES, label_column="tags", train="train.csv"
+    ).save(tmp_path / "competition.toml")
+    rows = "".join(f"t{i},text,{label}\n" for i, label in enumerate(labels))
+    (tmp_path / "train.csv").write_text("id,text,tags\n" + rows)
+    values = np.array([[float(name in label.split("|")) for name in CLASSES] for label in labels])
+    oof = pl.DataFrame({"id": [f"t{i}" for i in range(20)], **dict(zip(CLASSES, values.T, strict=True))})
+    if own_labels:
+        oof = oof.with_columns(tags=pl.Series([label.replace("a|c", "c|a") for label in labels]))
+    oof.write_csv(tmp_path / "oof.csv")
+    result = run(ImportOptions("one", tmp_path / "oof.csv", start=tmp_path))
+    assert result.score == 1.0
+    found = Predictions.load(result.run.oof)
+    assert found.labels is not None
+    assert found.labels.to_list()[1::2] == [""] * 10
+    run(ImportOptions("hard", tmp_path / "train.csv", column="tags", start=tmp_path))
+    wrong = oof.with_columns(tags=pl.Series(["b"] * 20))
+    wrong.write_csv(tmp_path / "wrong.csv")
+    with pytest.raises(UserError, match="15 of 20 true labels differ"):
+        run(ImportOptions("wrong", tmp_path / "wrong.csv", start=tmp_path))
+
+
 def test_id_columns_of_test_and_predictions_may_have_other_names(home: Path) -> None:
     competition = dataclasses.replace(
         Competition.find(home), test="test2.csv", test_id_column="微博id", submission_id="ID"

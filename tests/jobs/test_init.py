@@ -49,3 +49,11 @@ def test_failure_writes_nothing(tmp_path: Path) -> None:
 def test_working_directory_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(options(None)).path == tmp_path / FILE_NAME
+
+
+def test_classes_with_brackets_are_shown_as_they_are(tmp_path, call):
+    rows = "".join(f"{i},a text,{('[red]', '[/red]')[i % 2]}\n" for i in range(10))
+    (tmp_path / "train.csv").write_text("id,text,label\n" + rows)
+    code, out, _ = call("init", "--train", "train.csv")
+    assert code == 0
+    assert "[/red], [red]" in out

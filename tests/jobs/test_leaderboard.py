@@ -79,7 +79,7 @@ def add_version(root, name, probs, **known):
     order = np.random.default_rng(len(name)).permutation(len(probs))
     columns = {c: probs[order, k] for k, c in enumerate(CLASSES)}
     table = pl.DataFrame({"id": [f"test{i}" for i in order], **columns})
-    return write_version(root / "submissions", name, table, ManifestDraft(metric="log_loss", **known))
+    return write_version(root / "submissions", name, table, ManifestDraft(**{"metric": "log_loss", **known}))
 
 
 def test_recorded_scores_are_in_the_manifest_and_others_stay(workspace):
@@ -117,6 +117,27 @@ def test_versions_are_ranked_in_the_metrics_direction(workspace):
     assert "v0001-m1" in shown(found, render_leaderboard)
 
 
+@pytest.mark.parametrize("by", ["honest", "oof"])
+def test_scores_of_another_metric_rank_nothing(workspace, truth, by):
+    probs = guess(np.random.default_rng(3), truth["test"], 1.1)
+    add_version(workspace, "voted", probs, metric="macro_f1", oof_score=0.01, honest_score=0.01)
+    add_version(workspace, "alias", probs, metric="logloss", oof_score=0.02, honest_score=0.02)
+    found = leaderboard.run(LeaderboardOptions(by, start=workspace))
+    first, *_, last = found.standings
+    assert (first.title, last.title, last.place) == ("v0008-alias", "v0007-voted", None)
+    assert (last.metric, last.honest_score) == ("macro_f1", 0.01)
+    assert found.tracking.n == 6
+    assert "fitted to macro_f1" in shown(found, render_leaderboard)
+
+
+def test_a_version_fitted_to_another_metric_is_not_picked_for_its_score(workspace, truth):
+    probs = guess(np.random.default_rng(3), truth["test"], 2.5)
+    add_version(workspace, "voted", probs, metric="macro_f1", oof_score=0.01)
+    found = pick.run(PickOptions(start=workspace))
+    assert found.pick.first == "v0001-m1"
+    assert "v0007-voted left out: it has no honest log_loss" in found.notes
+
+
 def test_damaged_and_unfinished_versions_do_not_hide_the_rest(workspace):
     (workspace / "submissions" / "v0002-m2" / "manifest.json").write_text("{")
     (workspace / "submissions" / ".v0009.tmp").mkdir()
@@ -152,7 +173,7 @@ def test_band_and_ladder(workspace):
     assert "the ladder" in shown(found, render_noise)
 
 
-@pytest.mark.parametrize("asked", ["0", "800", "many", "100%"])
+@pytest.mark.parametrize("asked", ["0", "800", "many", "100%", "inf%", "nan%"])
 def test_public_rows_that_cannot_be(workspace, asked):
     with pytest.raises(UserError, match=r"public.rows"):
         noise.run(NoiseOptions(public_rows=asked, start=workspace))

@@ -117,6 +117,8 @@ def test_scoring_evaluating_and_submitting(place, cli):
     assert (place / "submissions" / again.submission / "submission.csv").read_bytes() == (
         version / "submission.csv"
     ).read_bytes()
+    with pytest.raises(UserError, match="--decoder names one that is fitted"):
+        decode(DecodeOptions("linked", decoder=found.decoder, metric="exact_match", start=place))
     cli("validate", str(version / "submission.csv"), cwd=place, check=0)
     cli("decode", "mean", "--no-submission", cwd=place, check=0)
 

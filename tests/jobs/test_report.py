@@ -14,6 +14,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.report import Note, Table
+from kaggle_tools.submissions import ManifestDraft, write_version
 from tests.kaggle_tools.report.workspaces import CLASSES, add_run, make_workspace
 
 SECTIONS = (
@@ -100,6 +101,15 @@ def test_damage_is_a_note_beside_all_the_rest(workspace, damage, note):
 def write(path, text):
     path.parent.mkdir(parents=True)
     path.write_text(text)
+
+
+def test_versions_are_ranked_by_scores_of_the_competitions_metric_alone(workspace):
+    table = pl.DataFrame({"id": [f"test{i}" for i in range(60)], "label": [CLASSES[1]] * 60})
+    for name, metric, score in (("ours", "macro_f1", 0.4), ("spelt", "f1_macro", 0.5), ("other", "log_loss", 0.9)):
+        write_version(workspace / "submissions", name, table, ManifestDraft(metric=metric, honest_score=score))
+    text = words(make(workspace)[1])
+    assert "v0002-spelt has the best honest macro F1, 0.50000" in text
+    assert "fitted to log loss" in text
 
 
 def test_an_older_report_is_replaced_and_nothing_else(workspace):

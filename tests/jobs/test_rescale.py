@@ -114,3 +114,13 @@ def test_the_command_shows_a_threshold_of_two_classes(binary_workspace, call):
     code, out, _ = call("rescale", "strong")
     assert code == 0
     assert "the same as a threshold on 'yes': 0." in out
+
+
+@pytest.mark.parametrize("words", [("rescale", "one"), ("evaluate", "one"), ("explain", "latest")], ids=str)
+def test_names_with_brackets_are_shown_as_they_are(make_workspace, call, words):
+    classes = ("[red]", "b[/]", "[/x]")
+    make_workspace({"one": 1.0}, classes=classes)
+    call("rescale", "one", "--quiet")
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert all(name in out for name in classes)

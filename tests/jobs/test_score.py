@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import zstandard
+from polars.testing import assert_frame_equal
 
 from jobs import score
 from jobs.resolve import InputOptions
@@ -23,6 +24,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables.streams import ByteStream
 from models.errors import ModelError
+from models.inference.gate import GateBounds
 from models.inference.scorer import Scorer
 
 ROWS = [
@@ -122,6 +124,14 @@ def test_every_way_to_write_a_table_gives_the_same_scores(here, model, expected)
         np.testing.assert_allclose(scores(f"{path.name}.parquet"), expected, atol=1e-6, err_msg=path.name)
 
 
+def test_a_notebook_gets_the_very_numbers_of_the_file(table, tmp_path, model, save_model):
+    other = save_model(tmp_path / "other", 1)
+    score.run(replace(options(model, table), models=(model, other), each=True), Notes())
+    file = pl.read_parquet("out.parquet")
+    scores = Scorer([model, other], precision="fp32").score([text for _, text in ROWS])
+    assert_frame_equal(scores.to_polars(file["id"], each=True), file, check_exact=True)
+
+
 def test_many_files_are_one_table_in_natural_order(here, model, expected):
     for number, row in zip((1, 2, 3, 4, 5, 10, 20), ROWS, strict=True):
         write_csv(here / f"part-{number}.csv", [row])
@@ -145,6 +155,16 @@ def test_several_models_are_averaged_and_each_can_be_had(table, tmp_path, model,
     parts = [frame.select(f"{run}/prob_{c}" for c in ("cat", "dog", "emu")).to_numpy() for run in ("tiny", "other")]
     np.testing.assert_allclose(scores(), (parts[0] + parts[1]) / 2, atol=1e-6)
     assert np.abs(parts[0] - parts[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_columns_of_each_run_can_be_asked_for_later_and_left_out_again(table, model, suffix):
+    asked = options(model, table, output=Path(f"out{suffix}"))
+    read = pl.read_parquet if suffix == ".parquet" else pl.read_csv
+    for each in (False, True, False):
+        result = score.run(replace(asked, each=each), Notes())
+        assert ("tiny/prob_cat" in read(result.output).columns) == each
+        assert score.run(replace(asked, each=each), Notes()).was_complete
 
 
 def test_rows_without_an_id_column_are_numbered(here, model):
@@ -265,6 +285,23 @@ def test_an_output_that_exists_is_kept_unless_forced(table, model):
     assert len(pl.read_parquet("out.parquet")) == 7
 
 
+def test_an_output_that_is_a_folder_is_told_before_the_work(table, model):
+    Path("out.parquet").mkdir()
+    watch = Notes()
+    with pytest.raises(UserError, match=r"cannot write out\.parquet: it is a folder"):
+        score.run(options(model, table, force=True), watch)
+    assert watch.commits == 0
+
+
+@pytest.mark.parametrize("option", ["output", "metrics_file"])
+def test_an_input_is_never_written_over(table, model, option):
+    before = table.read_bytes()
+    Path("link.csv").symlink_to(table)
+    with pytest.raises(UserError, match="is an input, which would be lost"):
+        score.run(options(model, table, force=True, **{option: Path("link.csv")}), Notes())
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "message"),
     [
@@ -316,6 +353,16 @@ def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(he
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["c", "d"]
 
 
+def test_a_job_in_a_format_that_strays_further_than_is_allowed_now_is_refused(here, model, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)  # in emulation, where there is none
+    write_csv(here / "rows.csv")
+    asked = options(model, "rows.csv", precision="bf16", bounds=GateBounds(1.0, 1.0))
+    assert score.run(asked, Notes()).precision == "bf16"
+    with pytest.raises(UserError, match="by more than is allowed now"):
+        score.run(replace(asked, bounds=GateBounds(1.0, 0.0)), Notes())
+    assert score.run(asked, Notes()).was_complete
+
+
 def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
     for number in range(30):
         write_csv(here / f"part-{number}.csv", [(f"r{number}", "w1")])
@@ -356,11 +403,18 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_before_the_work(table, m
         score.run(options(model, table, output=Path("file/out.parquet")), Notes())
 
 
+def test_a_network_whose_rows_cannot_be_packed_is_named_in_a_note(table, model, here, monkeypatch):
+    monkeypatch.setattr("models.inference.packed.refusal", lambda network, max_length: "of an unknown kind")
+    watch = Notes()
+    score.run(options(model, table), watch)
+    assert [note for note in watch.notes if note.endswith("padded, not packed: of an unknown kind")]
+
+
 def test_a_dry_run_writes_nothing(table, model, here):
     before = sorted(p.name for p in here.rglob("*"))
-    forecast = score.predict(options(model, table))
+    forecast = score.predict(options(model, table), Notes())
     assert sorted(p.name for p in here.rglob("*")) == before
-    assert (forecast.n_rows, forecast.sample_rows) == (7, 7)
+    assert (forecast.n_rows, forecast.sample_rows) == (7, 6)  # distinct texts
     assert forecast.distinct_share == pytest.approx(6 / 7)
 
 
@@ -403,6 +457,21 @@ def test_scoring_the_test_file_writes_one_submission_in_the_samples_order(compet
     assert submission["y"].to_list() == [("cat", "dog", "emu")[i] for i in expected[::-1].argmax(1)]
     assert score.run(asked, Notes()).submission == result.submission
     assert len(list((competition / "submissions").glob("v*"))) == 1
+
+
+def test_a_name_that_no_version_can_have_is_told_before_the_work(competition):
+    with pytest.raises(UserError, match="'a b' cannot be a version name"):
+        score.run(ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name="a b"), Notes())
+    assert not Path(".jobs").exists()
+
+
+def test_a_version_that_is_there_keeps_its_name_and_that_is_said(competition):
+    watch = Notes()
+    for name in ("first", "first", "second"):
+        assert not watch.notes
+        asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", name=name)
+        assert score.run(asked, watch).submission == "v0001-first"
+    assert watch.notes == ["v0001-first is of this job: one job makes one version, which keeps its name"]
 
 
 def test_a_submission_that_lacks_rows_set_aside_says_which(competition):

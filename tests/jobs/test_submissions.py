@@ -112,6 +112,15 @@ def test_foreign_file_is_adopted_as_it_is(here, cli):
     assert cli("diff", "one", "ann", check=0).stdout.endswith("rows are the same, whatever their order\n")
 
 
+@pytest.mark.parametrize(
+    ("file", "name"), [("我的 提交 (1).csv", "我的-提交-1"), ("-+x.csv", "x"), ("().csv", "adopted")]
+)
+def test_the_name_of_an_adopted_file_is_what_a_folder_may_be_called(here, cli, file, name):
+    (here / file).write_bytes((here / "submissions" / "v0001-one" / "submission.csv").read_bytes())
+    done = cli("submissions", "adopt", "--json", "--", file, check=0)
+    assert json.loads(done.stdout)["title"] == f"v0003-{name}"
+
+
 def test_parquet_is_adopted_as_csv(here, cli):
     pl.read_csv(here / "submissions" / "v0001-one" / "submission.csv").write_parquet(here / "p.parquet")
     cli("submissions", "adopt", "p.parquet", "--name", "p", "--quiet", check=0)

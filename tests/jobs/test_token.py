@@ -5,6 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from jobs.conll import ConllOptions
 from jobs.conll import run as conll
@@ -20,6 +21,7 @@ from kaggle_tools.inspect import Overrides
 from kaggle_tools.metrics import score
 from kaggle_tools.tag_predictions import TagPredictions
 from models.errors import ModelError
+from models.inference.scorer import Scorer
 
 NAMES = ["Ada", "Bo", "Cy"]
 PLACES = ["Rome", "Oslo"]
@@ -117,6 +119,21 @@ def test_training_a_fold_again_gives_the_same_tags(place):
 
 def test_a_crf_gives_no_illegal_tag(place):
     assert evaluate(EvaluateOptions("crf", start=place)).n_illegal == 0
+
+
+def test_a_notebook_gets_the_lists_of_the_file(place, cli):
+    cli("score", "-i", "test.csv", "-o", "file.parquet", "--no-submission", "--device", "cpu", "--precision", "fp32",
+        cwd=place, check=0)  # fmt: skip
+    file = pl.read_parquet(place / "file.parquet")
+    scores = Scorer([place / "runs" / "crf", place / "runs" / "tags"], device="cpu", precision="fp32").score(
+        file["text"]
+    )
+    found = scores.to_polars(file["id"])
+    assert_frame_equal(found.drop("label"), file.select(found.drop("label").columns), check_exact=True)
+    assert found["label"].str.count_matches(" ").equals(file["label"].str.count_matches(" "))
+    assert len(repr(scores).splitlines()) == 7
+    dry = cli("score", "-i", "test.csv", "--dry-run", "--json", "--device", "cpu", cwd=place, check=0)
+    assert json.loads(dry.stdout)["n_rows"] == 32
 
 
 def test_scoring_in_shards_gives_the_same_as_at_once(place, cli):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import f1_score
 
+from jobs.holding import hold
 from jobs.run_folder import RunFolder
 from jobs.train import TrainOptions, run
 from jobs.workspace import Workspace
@@ -170,6 +171,16 @@ def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
     assert files() == whole
 
 
+def test_a_soup_is_told_by_its_epochs(place, call):
+    place.recipe("soup", TINY + 'soup = "uniform:2"\nkeep = "last"\n')
+    first = place.train("soup")
+    assert [fold.soup for fold in first.folds] == [(1, 2)] * 3
+    code, out, _ = call("train", "soup.toml", "--device", "cpu")
+    assert code == 0
+    assert "1+2" in out
+    assert [fold["soup"] for fold in Workspace.find(place.root).run("soup").info["folds"]] == [[1, 2]] * 3
+
+
 def test_an_interrupted_run_keeps_its_finished_folds(place):
     def interrupt_in_fold_1(progress):
         if progress.fold == 1:
@@ -179,6 +190,13 @@ def test_an_interrupted_run_keeps_its_finished_folds(place):
         place.train(on_progress=interrupt_in_fold_1)
     assert sorted(path.name for path in place.file("tiny").iterdir()) == ["fold0", "recipe.toml"]
     assert [fold.reused for fold in place.train().folds] == [True, False, False]
+
+
+def test_two_processes_do_not_train_one_run(place):
+    with hold(place.root / ".jobs/runs/linear", "held"), pytest.raises(UserError, match="another process trains run"):
+        place.train("linear")
+    assert not place.file("linear").exists()
+    assert place.train("linear").score is not None
 
 
 def test_a_fold_killed_between_checkpoint_and_predictions_is_trained_again(place):
@@ -229,7 +247,7 @@ def test_changed_training_rows_are_refused(place):
     place.write(table().with_columns(text=pl.col("text") + "!"))
     with pytest.raises(UserError) as error:
         place.train()
-    assert error.value.details["differ"] == "training rows, pseudo-labels, folds, classes or metric"
+    assert error.value.details["differ"] == "training rows, pseudo-labels, teacher, folds, classes or metric"
 
 
 def test_a_changed_encoder_directory_is_refused(place, save_model):
@@ -423,3 +441,25 @@ def test_real_posts_train_a_run_that_beats_the_majority_class(place, shared_data
     result = place.train("linear")
     assert result.n_rows == 3000
     assert result.score > 0.63  # 0.2 for the majority class
+
+
+def test_lora_without_peft_is_told_before_anything_is_read(place, monkeypatch):
+    monkeypatch.setattr("models.lora.find_spec", lambda name: None)
+    place.recipe("lora", '[encoder]\npath = "anything"\n[lora]\nrank = 4\n')
+    with pytest.raises(ModelError, match="needs the package peft"):
+        place.train("lora")
+    assert not place.file("lora").exists()
+
+
+def test_word_vectors_are_learnt_from_train_and_test_and_their_texts_are_part_of_the_run(place):
+    pl.DataFrame({"id": ["t1"], "text": ["The zebra sat"]}).write_csv(place.root / "test.csv")
+    place.competition(test="test.csv")
+    place.recipe("glove", TINY + '\n[encoder.vectors]\nname = "glove"\nepochs = 3\n')
+    result = place.train("glove", folds=(0,))
+    assert result.folds[0].score > 0
+    vocabulary = load_classifier(place.file("glove") / "fold0").tokenizer.get_vocab()
+    assert "z" in vocabulary  # of the test table, as the training table has none
+    assert place.train("glove", folds=(0,)).folds[0].reused
+    pl.DataFrame({"id": ["t1"], "text": ["Other texts"]}).write_csv(place.root / "test.csv")
+    with pytest.raises(UserError, match="other settings"):
+        place.train("glove", folds=(0,))

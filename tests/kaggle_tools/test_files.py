@@ -33,6 +33,21 @@ def test_body_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a pipe"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.txt"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to(tmp_path / "pipe")
+        path = path if kind == "link to a pipe" else tmp_path / "pipe"
+    before = path.stat()
+    with pytest.raises(UserError, match=f"cannot write {path.name}: it is"), write_atomically(path):
+        raise AssertionError("the work was begun")
+    assert path.stat() == before
+
+
 def test_full_disk_is_told_to_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No space left") as caught, write_atomically(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -115,6 +130,8 @@ def test_unknown_name_gets_the_nearest_one() -> None:
     assert did_you_mean("txt", ["text", "id"]) == "did you mean 'text'?"
     assert did_you_mean("zzz", ["text", "id"]) == "known: text, id"
     assert did_you_mean("zzz", []) == "known: none"
+    many = did_you_mean("zzz", [f"name{i}" for i in range(1234)])
+    assert many.endswith("name39 and 1,194 more")
 
 
 def test_error_reads_as_a_summary_with_aligned_details() -> None:

@@ -252,6 +252,9 @@ def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown metric 'macro_f2'") as raised:
         find_metric("macro_f2")
     assert raised.value.details["next"] == "did you mean 'macro_f1'?"
+    with pytest.raises(UserError, match="unknown metric 'zzz'") as raised:
+        find_metric("zzz")
+    assert list(raised.value.details) == ["known"]
 
 
 @pytest.mark.parametrize(

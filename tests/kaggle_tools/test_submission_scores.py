@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.submissions import Manifest, ManifestDraft, Version, record_scores, write_version
+from kaggle_tools.submissions import Manifest, ManifestDraft, Version, edited_by_hand, record_scores, write_version
 
 
 @pytest.fixture
@@ -37,6 +37,14 @@ def test_manifest_of_an_older_program_gets_its_scores(version: Version) -> None:
         del raw[key]
     path.write_text(json.dumps(raw))
     assert record_scores(version.folder, rank=1).rank == 1
+
+
+def test_an_edit_by_hand_still_shows_after_a_score_was_recorded(version: Version) -> None:
+    path = version.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"note": ""', '"note": "mine"'))
+    for score in (0.5, 0.6):
+        assert record_scores(version.folder, public=score).note == "mine"
+        assert edited_by_hand(version.folder)
 
 
 @pytest.mark.parametrize("given", [{"public": float("nan")}, {"private": float("inf")}, {"rank": 0}])

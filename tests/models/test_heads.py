@@ -61,6 +61,7 @@ def test_pools_are_the_plain_formulas():
         return make(name, **options).pool(hidden, None)
 
     torch.testing.assert_close(pooled("cls"), last[:, 0])
+    torch.testing.assert_close(pooled("last"), last[:, -1])
     torch.testing.assert_close(pooled("mean"), last.mean(1))
     torch.testing.assert_close(pooled("max"), last.max(1).values)
     torch.testing.assert_close(pooled("mean_max"), torch.cat([last.mean(1), last.max(1).values], 1))

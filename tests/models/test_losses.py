@@ -145,6 +145,20 @@ def test_a_batch_without_a_class_still_pushes_its_probability_down():
     assert (gradient > 0).all()
 
 
+def test_batches_that_lack_a_class_do_not_outweigh_the_one_that_has_it():
+    # A class of 3 % is in one of two batches of 32, in one row; where ε = 1 its other rows push it away for good.
+    logits = torch.tensor([[3.0, 0.0]] * 32, requires_grad=True)  # the class has 5 % everywhere
+    lacking, having = torch.zeros(32, dtype=torch.int64), torch.zeros(32, dtype=torch.int64)
+    having[0] = 1
+
+    def push(codes, **options):
+        (gradient,) = torch.autograd.grad(smooth_f1(logits, codes, **options), logits)
+        return -gradient[:, 1]
+
+    assert push(having)[0] > 20 * -push(lacking)[0] > 0
+    assert push(having, epsilon=1.0)[0] < 5 * -push(lacking, epsilon=1.0)[0]
+
+
 @pytest.mark.parametrize("targets", [CODES, SETS], ids=["single_label", "multi_label"])
 def test_mse_is_the_naive_formula(targets):
     p, y = (softmax(LOGITS), np.eye(5)[CODES]) if targets.ndim == 1 else (sigmoid(LOGITS), SETS)

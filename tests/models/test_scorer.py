@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.errors import ModelError
 from models.inference import forward
+from models.inference.device import resolve_device
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import NonFinite, Scorer
 
@@ -52,6 +53,7 @@ def test_scores_equal_the_stock_forward_pass(models, name, budget):
 
 def test_padded_batches_equal_the_stock_forward_pass(models):
     scorer = Scorer({"run": [models["roberta"]]}, precision="fp32")
+    scorer.groups[0].packed = False
     scorer.budget.pass_cost = 10_000  # so that everything is merged into one padded batch
     prepared = scorer.prepare(TEXTS)
     scored = scorer.infer(prepared)
@@ -119,27 +121,27 @@ def _cached_scorer(folder):
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(models, monkeypatch):
-    scorer = Scorer({"a": [models["a0"]]}, precision="fp32", token_budget=64)
+    scorer = Scorer({"a": [models["a0"]]}, precision="fp32", token_budget=80)
     expected = scorer.score(TEXTS)["a"]
-    real = forward._gather
+    real = forward._run
 
-    def gather(ids, offsets, rows, batch, pad_id):
-        if batch.n_tokens > 40:
+    def run(networks, tokens, batches, *others):
+        if max(batch.n_tokens for batch in batches) > 40:
             raise torch.OutOfMemoryError("no room")
-        return real(ids, offsets, rows, batch, pad_id)
+        return real(networks, tokens, batches, *others)
 
-    monkeypatch.setattr(forward, "_gather", gather)
+    monkeypatch.setattr(forward, "_run", run)
     np.testing.assert_allclose(scorer.score(TEXTS)["a"], expected, atol=1e-6)
-    assert (scorer.budget.tokens, scorer.budget.halvings) == (32, 1)
+    assert (scorer.budget.tokens, scorer.budget.halvings) == (40, 1)
 
 
 def test_out_of_memory_with_a_single_row_is_an_error_with_advice(models, monkeypatch):
     scorer = Scorer({"a": [models["a0"]]}, precision="fp32")
 
-    def gather(*_):
+    def send(*_):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(forward, "_gather", gather)
+    monkeypatch.setattr(forward, "_send", send)
     with pytest.raises(ModelError, match="out of memory with a single row of 40 tokens"):
         scorer.score(TEXTS)
 
@@ -177,6 +179,37 @@ def test_the_gate_lets_a_faithful_format_through_and_refuses_the_other(models, m
     refused = try_precision(scorer, "bf16", texts, GateBounds(flips=1.0, difference=0.0))
     assert not refused.passed
     np.testing.assert_array_equal(scorer.score(texts)["a"], exact)  # float32 again, weights and all
+
+
+@pytest.mark.parametrize(("task", "flips"), [("multi_label", 0.75), ("single_label", 0.25)])
+def test_of_several_labels_the_gate_counts_rows_with_another_set_of_them(task, flips):
+    exact = np.array([[0.9, 0.51, 0.0], [0.9, 0.2, 0.49], [0.9, 0.8, 0.1], [0.51, 0.52, 0.1]], np.float32)
+    fast = np.array([[0.9, 0.49, 0.0], [0.9, 0.2, 0.50], [0.9, 0.8, 0.2], [0.51, 0.49, 0.1]], np.float32)
+
+    class Fake:
+        classes = ("a", "b", "c")
+        precision = "fp32"
+
+        def score(self, _):
+            return {"run": exact if self.precision == "fp32" else fast}
+
+        def set_precision(self, name):
+            self.precision = name
+
+    Fake.task = task
+    assert try_precision(Fake(), "bf16", ["text"] * 4, GateBounds(1.0, 1.0)).flips == flips
+
+
+def test_two_models_of_one_name_are_refused_rather_than_one_of_them_lost(models, save_model, tmp_path):
+    namesake = save_model(tmp_path / "a0", 7)
+    with pytest.raises(ModelError, match="two models are called 'a0'"):
+        Scorer([models["a0"], namesake])
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:", "cpu:-1", "cuda:1.5"])
+def test_a_device_without_a_number_is_unknown(name):
+    with pytest.raises(ModelError, match=f"unknown device '{name}'"):
+        resolve_device(name)
 
 
 def test_an_empty_list_gives_no_rows(models):

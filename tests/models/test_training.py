@@ -50,7 +50,8 @@ def accuracy(probs, labels):
 
 def train(recipe, tokenizer, data, folder, *, seed=None, metric=accuracy, classes=CLASSES, **changes):
     texts, labels = data
-    options = {key: changes.pop(key) for key in ("on_progress", "greater_is_better") if key in changes}
+    told = ("on_progress", "greater_is_better", "teacher_probs", "n_labelled")
+    options = {key: changes.pop(key) for key in told if key in changes}
     parts = {key: changes.pop(key) for key in PARTS if key in changes}
     recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **changes), **parts)
     recipe = recipe if seed is None else dataclasses.replace(recipe, seed=seed)

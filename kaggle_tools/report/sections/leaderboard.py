@@ -19,12 +19,11 @@ def leaderboard_section(versions: Sequence[Version], metric: str, problems: Sequ
     if not versions:
         hint = Note("No submission versions yet; `cli score --input` the test file or `cli blend` makes one.")
         return Section("Leaderboard", [hint, *warnings(problems)])
-    greater = find_metric(metric).greater_is_better
-    ordered = sorted(versions, key=lambda version: _order(version, greater))
-    blocks: list[Block] = [*warnings(problems), _table(ordered, greater), *_against_board(versions, metric)]
+    ordered = sorted(versions, key=lambda version: _order(version, metric))
+    blocks: list[Block] = [*warnings(problems), _table(ordered, metric), *_against_board(versions, metric)]
     if len(versions) > 1:
         blocks += _class_shares(versions)
-    best = _expected(ordered[0])
+    best = _expected(ordered[0], metric)
     lead = plural(len(versions), "version")
     if best is not None:
         kind = "honest" if ordered[0].manifest.honest_score is not None else "out-of-fold"
@@ -32,18 +31,26 @@ def leaderboard_section(versions: Sequence[Version], metric: str, problems: Sequ
     return Section("Leaderboard", blocks, lead=f"{lead}.")
 
 
-def _expected(version: Version) -> float | None:
+def _expected(version: Version, metric: str) -> float | None:
     """What we believe it to be worth: the honest score where there is one."""
-    honest = version.manifest.honest_score
-    return honest if honest is not None else version.manifest.oof_score
+    honest = _score(version, "honest_score", metric)
+    return honest if honest is not None else _score(version, "oof_score", metric)
 
 
-def _order(version: Version, greater: bool) -> tuple[bool, float, int]:
-    score = _expected(version)
+def _score(version: Version, key: str, metric: str) -> float | None:
+    """None where our own scores are of another metric: these cannot stand beside the others."""
+    if key in ("honest_score", "oof_score") and not version.manifest.is_scored_by(metric):
+        return None
+    value: float | None = getattr(version.manifest, key)
+    return value
+
+
+def _order(version: Version, metric: str) -> tuple[bool, float, int]:
+    score, greater = _expected(version, metric), find_metric(metric).greater_is_better
     return score is None, (-score if greater else score) if score is not None else 0.0, -version.number
 
 
-def _table(versions: Sequence[Version], greater: bool) -> Table:
+def _table(versions: Sequence[Version], metric: str) -> Table:
     columns = (
         Column("version"),
         Column("OOF", "number", "On the rows that the recipe was fitted to"),
@@ -55,9 +62,9 @@ def _table(versions: Sequence[Version], greater: bool) -> Table:
         Column("note", "long"),
     )
     best = {
-        key: (max if greater else min)(scores)
+        key: (max if find_metric(metric).greater_is_better else min)(known)
         for key in ("oof_score", "honest_score", "public_score", "private_score")
-        if (scores := [v for one in versions if (v := getattr(one.manifest, key)) is not None])
+        if (known := [v for one in versions if (v := _score(one, key, metric)) is not None])
     }
     rows = []
     for version in versions:
@@ -65,9 +72,11 @@ def _table(versions: Sequence[Version], greater: bool) -> Table:
         scores = [
             number_cell(value, ".5f", strong=value is not None and value == best.get(key))
             for key in ("oof_score", "honest_score", "public_score", "private_score")
-            for value in [getattr(manifest, key)]
+            for value in [_score(version, key, metric)]
         ]
         kind = str(manifest.recipe.get("kind", ""))
+        if not manifest.is_scored_by(metric):
+            kind += f", fitted to {manifest.metric}"
         rows.append(
             (Cell(version.title), *scores, Cell(spaced(kind)), time_cell(manifest.created), Cell(manifest.note))
         )
@@ -76,7 +85,7 @@ def _table(versions: Sequence[Version], greater: bool) -> Table:
 
 def _against_board(versions: Sequence[Version], metric: str) -> list[Block]:
     """Our scores against the public ones, and the public against the private ones."""
-    ours = [_expected(one) for one in versions]
+    ours = [_expected(one, metric) for one in versions]
     public = [one.manifest.public_score for one in versions]
     private = [one.manifest.private_score for one in versions]
     names = [one.title for one in versions]

@@ -44,6 +44,35 @@ def test_a_run_is_its_run_file_and_its_predictions(tmp_path):
     assert set(inputs_of(task("score", is_cli=True), tmp_path)) == {"runs/one/run.json", "runs/two/run.json"}
 
 
+def test_what_a_command_reads_unnamed_is_known(tmp_path):
+    files = [
+        "runs/one/run.json",
+        "blends/a.json",
+        "submissions/v0001-a/submission.csv",
+        "submissions/v0001-a/manifest.json",
+    ]
+    for file in (*files, "train.csv", "test.csv"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    (tmp_path / "competition.toml").write_text(
+        'name = "c"\ntask = "single_label"\nmetric = "accuracy"\ntext_column = "text"\nclasses = ["a", "b"]\n'
+        'train = "train.csv"\ntest = "test.csv"\n'
+    )
+    run, recipe, submission, manifest = files
+    expected = {
+        ("apply", "latest"): {run, recipe},
+        ("diff", "latest~1", "latest"): {run, submission},
+        ("leaderboard", "predict", "latest"): {run, submission, manifest},
+        ("pick",): {run, submission, manifest},
+        ("validate", "latest"): {submission},
+        ("import", "x", "--oof", "oof.csv"): {"train.csv", "test.csv"},
+        ("train", "r.toml"): {"train.csv"},
+        ("submissions", "adopt", "x.csv"): set(),
+    }
+    for words, reads in expected.items():
+        assert set(inputs_of(task(*words, is_cli=True), tmp_path)) == reads | {"competition.toml"}, words
+
+
 def test_a_folder_is_all_its_files_and_a_touched_file_is_read_again(tmp_path):
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "deep" / "x").write_text("1")

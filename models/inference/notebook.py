@@ -1,0 +1,121 @@
+"""`Scorer.score` and `Scorer.score_batches`: the engine of `cli score` for whoever sits in a notebook.
+
+Looks at the texts before they are scored, passes the precision gate where ``precision="auto"`` had a choice, and tells
+positions in what was given. Jobs call `Scorer.prepare` and `Scorer.infer` themselves, a stage each.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from models.errors import ModelError
+from models.inference.scores import Scores
+from models.inference.tokens import UnusableTexts
+from models.text.given import read_given
+
+if TYPE_CHECKING:
+    from models.inference.scorer import Prepared, Scorer
+
+_TOLD = 5  # positions named in an error
+
+
+def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
+    """See `Scorer.score`."""
+    with _positions_told(0):
+        series, n_missing = read_given(texts)
+        _pass_gate(scorer, series)
+        return _scores(scorer, scorer.prepare(series), n_missing, 0, logits)
+
+
+def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: bool = False) -> Iterator[Scores]:
+    """See `Scorer.score_batches`. The next batch is tokenised in a thread while one is on the device."""
+    start = 0
+    waiting: tuple[Future[Prepared], int, int] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as tokenise:
+        for batch in _batches(texts, rows):
+            with _positions_told(start):
+                series, n_missing = read_given(batch)
+                _pass_gate(scorer, series)
+            following = (tokenise.submit(scorer.prepare, series), n_missing, start)
+            start += len(series)
+            if waiting is not None:
+                yield _next(scorer, *waiting, logits)
+            waiting = following
+        if waiting is not None:
+            yield _next(scorer, *waiting, logits)
+
+
+def _next(scorer: Scorer, prepared: Future[Prepared], n_missing: int, start: int, logits: bool) -> Scores:
+    with _positions_told(start):
+        return _scores(scorer, prepared.result(), n_missing, start, logits)
+
+
+def _scores(scorer: Scorer, prepared: Prepared, n_missing: int, start: int, logits: bool) -> Scores:
+    scored = scorer.infer(prepared, keep_logits=logits)
+    return Scores(
+        classes=scorer.classes,
+        task=scorer.task,
+        per_model=scored.probs,
+        stats=scored.stats,
+        n_missing=n_missing,
+        first_row=start,
+        device=str(scorer.device),
+        precision=scorer.precision,
+        gate=scorer.gate,
+        logits=scored.logits,
+        offsets=scored.offsets,
+        notes=tuple(scorer.notes),
+    )
+
+
+def _batches(texts: Iterable[Any], rows: int) -> Iterator[Any]:
+    """Lists of `rows` texts; or what `texts` gives, where these are lists or Series already."""
+    if rows < 1:
+        raise ModelError(f"batches of {rows} rows", expected="rows ≥ 1")
+    if isinstance(texts, (str, bytes)):
+        raise ModelError("one text, where texts are expected", next="score_batches([text])")
+    items = iter(texts)
+    for first in items:
+        if isinstance(first, (list, pl.Series)):
+            yield from chain([first], items)
+            return
+        yield [first, *islice(items, rows - 1)]
+
+
+def _pass_gate(scorer: Scorer, texts: pl.Series) -> None:
+    """Where ``auto`` chose less than float32, let the first texts that come say whether it serves."""
+    if not scorer.gate_due or not len(texts):
+        return
+    from models.inference.gate import GateBounds, sample_positions, try_precision
+
+    wanted, scorer.gate_due = scorer.precision, False
+    scorer.set_precision("fp32")
+    sample = texts.gather(sample_positions(len(texts), scorer.device.type))
+    scorer.gate = try_precision(scorer, wanted, sample, GateBounds())
+    if not scorer.gate.passed:
+        warnings.warn(
+            f"{wanted} strays from float32 ({scorer.gate.flips:.2%} labels flipped, probabilities up to "
+            f"{scorer.gate.difference:.4f} off on {len(sample)} texts): going on in fp32",
+            stacklevel=4,
+        )
+
+
+@contextmanager
+def _positions_told(start: int) -> Iterator[None]:
+    """Errors name positions in what was given, of which this batch begins at `start`."""
+    from models.inference.scorer import NonFinite
+
+    try:
+        yield
+    except (UnusableTexts, NonFinite) as exc:
+        exc.rows = [start + row for row in exc.rows]
+        more = " …" if len(exc.rows) > _TOLD else ""
+        exc.details = {"rows": ", ".join(map(str, exc.rows[:_TOLD])) + more, **exc.details}
+        raise

@@ -1,0 +1,132 @@
+"""Faults under a job: networks that give NaN, a GPU that is lost, a tokenizer in Python alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from jobs import score
+from jobs.resolve import InputOptions
+from jobs.runner.store import JobStore
+from jobs.score import ScoreOptions
+from jobs.show.progress import SilentWatch
+from kaggle_tools.errors import UserError
+from models.classifier import TextClassifier
+from models.inference import forward
+from models.inference.device import DeviceFailed
+from models.inference.scorer import Scorer
+from tests.conftest import VOCABULARY
+
+TEXTS = [f"w{i} w{i + 1}" for i in range(20)]
+
+
+class Notes(SilentWatch):
+    """A watch that remembers."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"r{i},{text}\n" for i, text in enumerate(TEXTS)))
+    return tmp_path / "rows.csv"
+
+
+@pytest.fixture
+def model(tmp_path, save_model):
+    return save_model(tmp_path / "models" / "tiny", 0)
+
+
+def options(model, **changes):
+    return ScoreOptions(
+        InputOptions(("rows.csv",)), (model,), changes.pop("output", None) or Path("out.parquet"),
+        **{"precision": "fp32", "device": "cpu", "shard_rows": 5, **changes},
+    )  # fmt: skip
+
+
+def committed(tmp_path):
+    return len(list(tmp_path.glob(".jobs/*/parts/[0-9]*.parquet")))
+
+
+def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, monkeypatch):
+    real = TextClassifier.forward
+
+    def poisoned(self, input_ids, *rest, **named):
+        logits = real(self, input_ids, *rest, **named)
+        logits[(input_ids == VOCABULARY.index("w13")).any(1)] = float("nan")
+        return logits
+
+    monkeypatch.setattr(TextClassifier, "forward", poisoned)
+    with pytest.raises(UserError, match="run 'tiny' gives NaN for 2 rows") as caught:
+        score.run(options(model), Notes())
+    assert caught.value.details["first"] == "r12, r13"
+    assert caught.value.details["where"].endswith("rows.csv")
+    assert (committed(tmp_path), Path("out.parquet").exists()) == (2, False)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert score.run(options(model), Notes()).resumed_rows == 10
+
+
+def test_a_lost_gpu_stops_the_job_cleanly_and_a_cpu_goes_on(tmp_path, model, monkeypatch):
+    expected = Scorer(model, precision="fp32", device="cpu").score(TEXTS).probabilities
+    asked = options(model, precision="auto")
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: False)
+    real, calls = forward._gather, []
+
+    def lost(*arguments):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "_gather", lost)
+        with pytest.raises(DeviceFailed, match="failed") as caught:
+            score.run(asked, Notes())
+    assert "goes on where it was" in caught.value.details["next"]
+    assert committed(tmp_path) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+    # What the first process would have written on a GPU.
+    (folder,) = tmp_path.glob(".jobs/*-*")
+    JobStore(folder).write("precision.json", {"precision": "bf16", "device": "cuda", "gate": None})
+
+    watch = Notes()
+    done = score.run(asked, watch)
+    assert watch.notes == ["begun on cuda in bf16, resumed on cpu in fp32: last digits may differ"]
+    assert (done.precision, done.resumed_rows) == ("fp32", 10)
+    found = pl.read_parquet("out.parquet").select(pl.col("^prob_.*$")).to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_lost_gpu_is_one_error_on_the_command_line(model, call, monkeypatch):
+    def lost(*_, **__):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr("models.inference.forward._gather", lost)
+    code, out, err = call("score", "-i", "rows.csv", "-m", model, "--precision", "fp32", "--device", "cpu")
+    assert (code, out) == (2, "")
+    assert "error: the device cpu failed" in err
+    assert "CUDA error: unspecified launch failure" in err
+
+
+def test_a_tokenizer_without_a_fast_version_is_told(tmp_path, model):
+    folder = Path(model)
+    for path in (*folder.glob("tokenizer*"), folder / "vocab.txt"):
+        path.unlink()
+    pieces = ["<unk>", "w@@", *map(str, range(10)), *(f"{digit}@@" for digit in range(10))]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    about = {"tokenizer_class": "CTRLTokenizer", "model_max_length": 40}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    watch = Notes()
+    done = score.run(options(model), watch)
+    assert watch.notes == ["run 'tiny' has no fast tokenizer: its texts are tokenised in Python, many times slower"]
+    assert done.totals["rows"] == 20
