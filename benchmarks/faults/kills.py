@@ -293,7 +293,8 @@ def _without_times(content: bytes) -> bytes:
 
 def _half_versions(work: Path) -> list[str]:
     folders = [path for path in work.glob("submissions/v*") if path.is_dir()]
-    return [f"half a version: {p.name}" for p in folders if {f.name for f in p.iterdir()} != _WHOLE]
+    names = {p.name: {f.name for f in p.iterdir() if not f.name.endswith(".tmp")} for p in folders}
+    return [f"half a version: {name}" for name, found in names.items() if found != _WHOLE]
 
 
 _WHOLE = {"submission.csv", "manifest.json"}
