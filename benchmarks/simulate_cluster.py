@@ -43,7 +43,7 @@ class Cluster:
         storage_bytes_per_s: That all workers together can read.
         plan_bytes_per_s: Of indexing.
         check_rows_per_s: Of looking for ids that occur twice; 0: not done.
-        join_rows_per_s: Of joining parts to one file; 0: parts are the output.
+        join_rows_per_s: Of joining parts to output and predictions, one process (`benchmarks.disk`: one run, 3 classes).
         per_node: Workers of a node, which fail together.
         mtbf_h: Mean time between failures of a node, in hours; 0: never.
         repair_s: Until a node that failed is there again.
@@ -63,7 +63,7 @@ class Cluster:
     storage_bytes_per_s: float = 4e9
     plan_bytes_per_s: float = 1e9
     check_rows_per_s: float = 0.0
-    join_rows_per_s: float = 0.0
+    join_rows_per_s: float = 800_000.0
     per_node: int = 8
     mtbf_h: float = 0.0
     repair_s: float = 300.0
@@ -151,7 +151,7 @@ class Simulation:
         cluster = self.cluster
         plan_s = cluster.n_rows * cluster.bytes_per_row / cluster.plan_bytes_per_s
         plan_s += cluster.n_rows / cluster.check_rows_per_s if cluster.check_rows_per_s else 0.0
-        join_s = cluster.n_rows / cluster.join_rows_per_s if cluster.join_rows_per_s else 0.0
+        join_s = cluster.n_rows / cluster.join_rows_per_s
         idle = [worker.idle_since for worker in self._workers if worker.idle_since is not None]
         starting = min(cluster.start_s, self._last)
         return Outcome(

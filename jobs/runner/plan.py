@@ -151,7 +151,7 @@ def tasks_of(indexes: Sequence[FileIndex], limit: int | None) -> list[ShardTask]
 
 
 def shard_rows_for(weight_bytes: int, seconds: float = 20.0, flops: float = 3e11) -> int:
-    """Rows in a shard, so that a kill loses about `seconds` of work: a power of two in [1024, 262144].
+    """Rows in a shard, so that a kill loses about `seconds` of work: a power of two in [128, 262144].
 
     A static estimate (two operations a float32 weight and token, 64 tokens a row), so that a plan does not depend on
     how busy the machine was.
@@ -159,4 +159,4 @@ def shard_rows_for(weight_bytes: int, seconds: float = 20.0, flops: float = 3e11
     flop_per_row = 2.0 * (weight_bytes / 4) * 64 + 1e6
     rows = seconds * flops / flop_per_row
     power = 1 << max(0, int(rows).bit_length() - 1)
-    return min(max(power, 1024), 262144)
+    return min(max(power, 128), 262144)
