@@ -43,7 +43,7 @@ class Cluster:
         storage_bytes_per_s: That all workers together can read.
         plan_bytes_per_s: Of indexing.
         check_rows_per_s: Of looking for ids that occur twice; 0: not done.
-        join_rows_per_s: Of joining parts to output and predictions, one process (`benchmarks.disk`: one run, 3 classes).
+        join_rows_per_s: Of one process that joins the parts (`benchmarks.disk`: one run of three classes).
         per_node: Workers of a node, which fail together.
         mtbf_h: Mean time between failures of a node, in hours; 0: never.
         repair_s: Until a node that failed is there again.

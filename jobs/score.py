@@ -108,7 +108,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     asked = keep_stdin(options.input, workspace.jobs / "stdin")
     inputs, scorer, request = _set_up(options, asked, workspace)
     _tell_of_changed_checkpoints(workspace, request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer))
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(scorer), scorer.device.type)
     with open_job(request, workspace.jobs, rows, watch.note) as job:
         output = _output(options, workspace, job)
         result = job.store.result

@@ -21,3 +21,8 @@ def test_a_shard_is_a_power_of_two_within_bounds():
     assert sizes == sorted(sizes, reverse=True)
     assert all(size & (size - 1) == 0 for size in sizes)
     assert (sizes[0], sizes[-1]) == (262144, 128)
+
+
+def test_a_gpu_gets_shards_that_keep_it_busy():
+    assert shard_rows_for(417 * MB, "cuda") == 32768  # .4 s of an H200, 20 s of a T4
+    assert shard_rows_for(417 * MB, "tpu") == shard_rows_for(417 * MB, "cpu")
