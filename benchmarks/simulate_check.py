@@ -11,6 +11,7 @@ the last commit: planning and joining parts are the same for all.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SHARD_ROWS, SHARDS = 1024, 48
+SHARD_ROWS, SHARDS = 1024, 96
 INFER_S = 2.0  # of a shard on the GPU that sleeps
 
 
@@ -53,6 +54,7 @@ def check(sizes: Sequence[int]) -> str:
                 infer_rows_per_s=SHARD_ROWS / stages["infer"],
                 prepare_rows_per_s=SHARD_ROWS / (stages["read"] + stages["prepare"]),
                 commit_s=stages["write"],
+                commit_rows_per_s=math.inf,
                 spread=0.0,
                 workers_spread=0.0,
                 start_s=0.0,

@@ -35,7 +35,8 @@ class Cluster:
         shard_rows: Rows of a shard.
         infer_rows_per_s: Of one worker's networks.
         prepare_rows_per_s: Of one worker's cleaning and tokenising, which overlaps with inference.
-        commit_s: Of one part: writing, sealing, fsync, rename.
+        commit_s: Of one part whatever its size: fsync, rename.
+        commit_rows_per_s: Of writing and sealing parts, beside inference.
         spread: Standard deviation of the logarithm of a shard's inference time: its texts are longer or shorter.
         workers_spread: The same of workers: some are slower for good.
         start_s: From a process to its first shard: imports, models, warming up; drawn with the same spread.
@@ -55,7 +56,8 @@ class Cluster:
     shard_rows: int = 262_144
     infer_rows_per_s: float = 76_000.0
     prepare_rows_per_s: float = 160_000.0
-    commit_s: float = 0.5
+    commit_s: float = 0.05
+    commit_rows_per_s: float = 1_800_000.0
     spread: float = 0.05
     workers_spread: float = 0.03
     start_s: float = 40.0
@@ -206,7 +208,8 @@ class Simulation:
         worker.prepared = max(read, worker.prepared) + rows / cluster.prepare_rows_per_s
         begin = max(worker.prepared, worker.inferred)
         worker.inferred = begin + rows / cluster.infer_rows_per_s * worker.factor * self._noise(cluster.spread)
-        worker.committed = max(worker.inferred, worker.committed) + cluster.commit_s
+        commit_s = cluster.commit_s + rows / cluster.commit_rows_per_s
+        worker.committed = max(worker.inferred, worker.committed) + commit_s
         worker.held[index] = (begin, worker.inferred)
         self._push(worker.committed, "commit", number, index)
 
