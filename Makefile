@@ -1,8 +1,8 @@
-# make demo | test | check | bench; everything runs in .venv, which the first of them makes.
+# make demo | test | check | bench | bench-gpu; everything runs in .venv, which the first of them makes.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-search faults clean
+.PHONY: demo test check bench bench-gpu bench-search faults clean
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,6 +24,11 @@ check: .venv/.ready  ## Format, lint, types, direction of imports
 bench: .venv/.ready  ## Our engine and its peers in one run
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.similarity
+
+bench-gpu: .venv/.ready  ## On a machine with a CUDA device: GPU tests, then the tables of benchmarks/gpu.md
+	$(BIN)/python -m pytest tests/models/test_scorer_gpu.py
+	$(BIN)/python -m benchmarks.score --device cuda --precision bf16 --rows 1000000 --models 1
+	$(BIN)/python -m benchmarks.score --device cuda --precision bf16 --rows 100000 --models 5 20
 
 bench-search: .venv/.ready  ## The search and its peers in one run, then `cli blend` on a million rows
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

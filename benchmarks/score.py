@@ -1,11 +1,11 @@
 """Scoring against its peers: CSV in, probabilities file out, same rows, models and precision, in one run.
 
     python -m benchmarks.score                        # make bench: CPU, float32
-    python -m benchmarks.score --device cuda --precision bf16 --rows 200000
+    python -m benchmarks.score --device cuda --precision bf16 --rows 1000000     # benchmarks/gpu.md
+    python -m benchmarks.score --shapes BERT-base --tokens 16 --peers sorted --models 1 --rows 256
 
 Every contestant runs in a process of its own, timed from after its imports: reading, loading the models, tokenising,
-inference, writing. Peers do what their documentation shows: (a) the transformers pipeline at its best batch size, one
-pass a model; (b) a hand-written DataLoader loop with dynamic padding, one pass a model.
+inference, writing. The peers are those of `benchmarks.score_peers`, each at the best of a few batch sizes.
 """
 
 from __future__ import annotations
@@ -24,22 +24,35 @@ from pathlib import Path
 
 import numpy as np
 
-CLASSES = 3
+from benchmarks.score_peers import CLASSES, PEERS
+
 SHAPES = {
     "BERT-base": {},
     "MiniLM-L6": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    "BERT-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+    "DeBERTa-v3-base": {
+        "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 256, "share_att_key": True,
+        "norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0,
+    },
+}  # fmt: skip
+# Rows of each for one of BERT-base, so that each takes as long.
+SIZE = {"BERT-base": 1.0, "MiniLM-L6": 6.0, "BERT-large": 0.3, "DeBERTa-v3-base": 0.5}
+BATCHES = {  # tried on a quarter of the rows where there are several
+    "cpu": {"pipeline": (1, 8, 32), "loader": (32,), "sorted": (32,), "compiled": (32,)},
+    "cuda": {"pipeline": (32, 128, 512), "loader": (256,), "sorted": (128, 512, 2048), "compiled": (512, 2048)},
 }
-PIPELINE_BATCHES = {"cpu": (1, 8, 32), "cuda": (32, 128, 512)}
-LOADER_BATCH = {"cpu": 32, "cuda": 256}
+DEFAULT_PEERS = {"cpu": ["pipeline", "loader", "sorted"], "cuda": ["pipeline", "loader", "sorted", "compiled"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, help="rows for BERT-base; MiniLM gets six times as many")
+    parser.add_argument("--rows", type=int, help="rows for BERT-base; the others get as many as take as long")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--models", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", default=["BERT-base", "MiniLM-L6"], choices=list(SHAPES))
+    parser.add_argument("--tokens", type=int, default=40, help="mean tokens a row, special tokens included")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="without `compiled` on a CPU by default")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -54,27 +67,29 @@ def main() -> None:
 def compare(folder: Path, arguments: argparse.Namespace, base_rows: int) -> list[dict[str, object]]:
     """Run every contestant on every task, best settings first found on a quarter of the rows."""
     lines: list[dict[str, object]] = []
+    peers = DEFAULT_PEERS[arguments.device] if arguments.peers is None else arguments.peers
     for shape in arguments.shapes:
-        rows = base_rows if shape == "BERT-base" else 6 * base_rows
+        rows = max(8, int(SIZE[shape] * base_rows))
         models = make_models(folder, shape, max(arguments.models))
         table, small = folder / f"{shape}.csv", folder / f"{shape}-small.csv"
-        write_texts(table, rows)
-        write_texts(small, rows // 4)
+        write_texts(table, rows, arguments.tokens)
+        write_texts(small, rows // 4, arguments.tokens)
         base = {"device": arguments.device, "precision": arguments.precision}
-        best = min(
-            PIPELINE_BATCHES[arguments.device],
-            key=lambda size: measure("pipeline", {**base, "csv": str(small), "models": models[:1], "batch": size})["s"],
-        )
+        best = {peer: best_batch(peer, {**base, "csv": str(small), "models": models[:1]}) for peer in peers}
         for count in arguments.models:
-            job = {**base, "csv": str(table), "models": models[:count], "out": str(folder / "scores.npy")}
-            loader_batch = LOADER_BATCH[arguments.device]
-            results = {
-                "ours": measure("ours", job),
-                f"pipeline, batch {best}": measure("pipeline", {**job, "batch": best}),
-                f"DataLoader, batch {loader_batch}": measure("loader", {**job, "batch": loader_batch}),
-            }
+            job = {**base, "csv": str(table), "models": models[:count]}
+            results = {"ours": measure("ours", job)}
+            for peer, batch in best.items():
+                results[f"{peer}, batch {batch}"] = measure(peer, {**job, "batch": batch})
             lines += summarise(shape, count, rows, results)
     return lines
+
+
+def best_batch(peer: str, job: dict[str, object]) -> int:
+    sizes = BATCHES[str(job["device"])][peer]
+    if len(sizes) == 1:
+        return sizes[0]
+    return min(sizes, key=lambda size: measure(peer, {**job, "batch": size})["s"])
 
 
 def summarise(shape: str, count: int, rows: int, results: dict[str, dict]) -> list[dict[str, object]]:
@@ -108,7 +123,7 @@ def measure(contestant: str, job: dict[str, object]) -> dict:
 
 
 def run_contestant(name: str, job: dict) -> None:
-    contestant = {"ours": ours, "pipeline": pipeline, "loader": loader}[name]
+    contestant = {"ours": ours, **PEERS}[name]
     seconds, scores = contestant(job)
     np.save(Path(job["scratch"]) / "scores.npy", scores)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -138,58 +153,10 @@ def ours(job: dict) -> tuple[float, np.ndarray]:
     return seconds, pl.read_parquet(result.output).select(pl.col("^prob_.*$")).to_numpy()
 
 
-def pipeline(job: dict) -> tuple[float, np.ndarray]:
-    import polars as pl
-    import torch
-    from transformers import pipeline as make
-
-    began = time.perf_counter()
-    table = pl.read_csv(job["csv"])
-    total = np.zeros((len(table), CLASSES))
-    for model in job["models"]:
-        classify = make("text-classification", model=model, device=job["device"], dtype=_dtype(torch, job), top_k=None)
-        answers = classify(table["text"].to_list(), batch_size=job["batch"], truncation=True)
-        total += [[row["score"] for row in sorted(answer, key=lambda r: r["label"])] for answer in answers]
-    scores = total / len(job["models"])
-    pl.DataFrame(scores).with_columns(table["id"]).write_csv(Path(job["scratch"]) / "scores.csv")
-    return time.perf_counter() - began, scores
-
-
-def loader(job: dict) -> tuple[float, np.ndarray]:
-    import polars as pl
-    import torch
-    from torch.utils.data import DataLoader
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
-
-    began = time.perf_counter()
-    table = pl.read_csv(job["csv"])
-    total = np.zeros((len(table), CLASSES), dtype=np.float32)
-    for name in job["models"]:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=_dtype(torch, job))
-        model.eval().to(job["device"])
-        encoded = tokenizer(table["text"].to_list(), truncation=True)
-        rows = [{key: encoded[key][i] for key in ("input_ids", "attention_mask")} for i in range(len(table))]
-        batches = DataLoader(rows, batch_size=job["batch"], collate_fn=DataCollatorWithPadding(tokenizer))
-        parts = []
-        with torch.inference_mode():
-            for batch in batches:
-                logits = model(**batch.to(job["device"])).logits
-                parts.append(logits.float().softmax(-1).cpu().numpy())
-        total += np.concatenate(parts)
-    scores = total / len(job["models"])
-    pl.DataFrame(scores).with_columns(table["id"]).write_csv(Path(job["scratch"]) / "scores.csv")
-    return time.perf_counter() - began, scores
-
-
-def _dtype(torch, job: dict):
-    return torch.bfloat16 if job["precision"] == "bf16" else torch.float32
-
-
 def make_models(folder: Path, shape: str, count: int) -> list[str]:
     """Random-weight classifiers that share one WordPiece tokenizer."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizerFast, DebertaV2Config
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(30000))]
     labels = {"id2label": {i: f"c{i}" for i in range(CLASSES)}, "label2id": {f"c{i}": i for i in range(CLASSES)}}
@@ -200,16 +167,17 @@ def make_models(folder: Path, shape: str, count: int) -> list[str]:
         (path / "vocab.txt").write_text("\n".join(words))
         BertTokenizerFast(str(path / "vocab.txt"), model_max_length=512).save_pretrained(path)
         torch.manual_seed(number)
-        config = BertConfig(vocab_size=len(words), **labels, **SHAPES[shape])
-        BertForSequenceClassification(config).save_pretrained(path)
+        kind = DebertaV2Config if shape.startswith("DeBERTa") else BertConfig
+        config = kind(vocab_size=len(words), **labels, **SHAPES[shape])
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(path)
         models.append(str(path))
     return models
 
 
-def write_texts(path: Path, rows: int) -> None:
-    """Log-normal lengths with a mean of 40 tokens, special tokens included; no duplicates to gain by."""
+def write_texts(path: Path, rows: int, tokens: int) -> None:
+    """Log-normal lengths with a mean of so many tokens, special tokens included; no duplicates to gain by."""
     random = np.random.default_rng(0)
-    lengths = np.clip(random.lognormal(np.log(38) - 0.18, 0.6, rows), 1, 500).astype(int)
+    lengths = np.clip(random.lognormal(np.log(tokens - 2) - 0.18, 0.6, rows), 1, 500).astype(int)
     with path.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["id", "text"])

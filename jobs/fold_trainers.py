@@ -96,9 +96,11 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
+    from models.vectors.make import make_vectors
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    tokenizer = make_tokenizer(task.recipe, texts)
+    tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
+    vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
 
     def train_one(fold: int, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path) -> Trained:
         extra = task.pseudo(fold) or _no_rows(targets)
@@ -118,6 +120,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
             task=task.task,
+            vectors=vectors,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

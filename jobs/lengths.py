@@ -14,14 +14,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jobs.corpus import read_texts
 from jobs.workspace import Workspace
-from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import Recipe, load_recipe
 from models.text.cleaning import clean
 from models.text.forms import Form
-from models.text.pairs import join_texts, split_text
+from models.text.pairs import split_text
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _STEP = 8  # tensor cores like multiples of it
@@ -128,23 +127,8 @@ def _read(options: LengthsOptions) -> pl.Series:
         if train is None:
             raise UserError("no table to measure", next="name one with --input, or make a competition with `cli init`")
         paths = [train]
-    tables = [_read_column(path, column, competition) for path in paths]
+    tables = [read_texts(path, column, competition) for path in paths]
     return pl.concat(tables).alias("text")
-
-
-def _read_column(path: Path, column: str | None, competition: Competition | None) -> pl.Series:
-    encoding, errors = competition.encoding_of(path) if competition is not None else ("utf-8", "strict")
-    pair = None
-    if column is None:
-        if competition is None:
-            raise UserError("which column holds the texts?", where=path, next="name it with --text")
-        is_test = path.resolve() == competition.path(competition.test)
-        column = competition.test_text if is_test else competition.text_column
-        pair = competition.test_pair if is_test else competition.pair_column
-    fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-    table = read_table(path, columns=[name for name in (column, pair) if name is not None], fmt=fmt)
-    texts = table[column].fill_null("") if pair is None else join_texts(table[column], table[pair])
-    return texts.alias("text")
 
 
 def _tokens(

@@ -131,6 +131,8 @@ def _work(
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
     gate, precision = _agree_on_precision(options, job, scorer, watch)
+    for note in scorer.notes:
+        watch.note(note)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     job.store.event("started", device=str(scorer.device), precision=precision, rows_done=resumed)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
@@ -142,6 +143,7 @@ def run(options: TrainOptions) -> TrainResult:
     metric = _check_request(competition, recipe, options.device)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows, options.device)
     rows = with_teacher(rows, teacher)
     folder = RunFolder(

@@ -46,6 +46,7 @@ class TrainingRows:
         n_null_texts: Texts that were null and count as empty.
         fingerprint: Of everything above and of what it is trained and judged by.
         n_repaired: Illegal tags of the whole table that became legal.
+        corpus: Cleaned texts of all tables, each once, where the recipe learns from them without labels; else empty.
     """
 
     ids: pl.Series
@@ -57,6 +58,7 @@ class TrainingRows:
     n_null_texts: int
     fingerprint: str
     n_repaired: int = 0
+    corpus: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

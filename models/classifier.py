@@ -93,7 +93,7 @@ class TextClassifier(nn.Module):
         """
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
-        types = self._types_of_body(token_type_ids)
+        types = self.types_of_body(token_type_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if types is not None:
             inputs["token_type_ids"] = types
@@ -113,7 +113,7 @@ class TextClassifier(nn.Module):
         output = self.body(input_ids=ids, attention_mask=mask)
         return self.head.embed((output.last_hidden_state,), mask)  # type: ignore[no-any-return]
 
-    def _types_of_body(self, types: Tensor | None) -> Tensor | None:
+    def types_of_body(self, types: Tensor | None) -> Tensor | None:
         """What of the token types is for the encoder; the rest is for the head."""
         if types is None or not self.takes_types or self.form in ("marked", "plain"):
             return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from models.errors import ModelError
@@ -94,19 +94,8 @@ def load_body(auto: Any, folder: Path, config: Any, *, new_head: bool) -> Any:
     Raises:
         ModelError: Weights are missing or damaged, or there is no classification head.
     """
-    with quiet_transformers(), _told_to_people("model", folder):
-        body, info = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=new_head,
-            output_loading_info=True,
-        )
-    prefix = "" if body.base_model is body else body.base_model_prefix
-    encoder = {name for name, _ in body.base_model.named_parameters(prefix=prefix)}
-    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    body, absent = _load(auto, folder, config, new_head)
+    encoder = _encoder_weights(body)
     if new_head:
         absent = {name for name in absent & encoder if "pooler" not in name}
     elif absent and not absent & encoder:
@@ -116,13 +105,58 @@ def load_body(auto: Any, folder: Path, config: Any, *, new_head: bool) -> Any:
             found=f"no weights for {', '.join(sorted(absent)[:4])}",
             next=f"train one on it: `cli train --encoder {folder}`",
         )
+    _refuse_missing(absent, encoder, folder)
+    return body
+
+
+def load_masked_lm(folder: Path, config: Any) -> tuple[Any, bool]:
+    """A model with its masked-language-model head, and whether (part of) that head is new.
+
+    A head that the directory lacks is drawn from torch's global random state.
+
+    Raises:
+        ModelError: The architecture has no such head; weights of the encoder are missing or damaged.
+    """
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise ModelError(
+            f"a {config.model_type} model does not foretell masked tokens: transformers has no masked-language-model "
+            "head for it",
+            where=folder,
+            next="choose an encoder such as BERT, RoBERTa, ALBERT, ELECTRA, DeBERTa or ModernBERT",
+        )
+    body, absent = _load(AutoModelForMaskedLM, folder, config, True)
+    encoder = _encoder_weights(body)
+    _refuse_missing(absent & encoder, encoder, folder)
+    return body, bool(absent)
+
+
+def _load(auto: Any, folder: Path, config: Any, ignore_shapes: bool) -> tuple[Any, set[str]]:
+    """A model, and the names of its weights that are missing or have another shape."""
+    with quiet_transformers(), _told_to_people("model", folder):
+        body, info = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=ignore_shapes,
+            output_loading_info=True,
+        )
+    return body, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+
+
+def _encoder_weights(body: Any) -> set[str]:
+    prefix = "" if body.base_model is body else body.base_model_prefix
+    return {name for name, _ in body.base_model.named_parameters(prefix=prefix)}
+
+
+def _refuse_missing(absent: set[str], encoder: set[str], folder: Path) -> None:
     if absent:
         raise ModelError(
             f"{len(absent)} of {len(encoder)} weights of the encoder are missing or have another shape",
             where=folder,
             first=", ".join(sorted(absent)[:3]),
         )
-    return body
 
 
 @contextmanager

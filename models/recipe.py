@@ -50,6 +50,7 @@ __all__ = [
     "SamplerOptions",
     "ScratchOptions",
     "TrainingOptions",
+    "check_encoder",
     "check_recipe",
     "load_recipe",
 ]
@@ -68,6 +69,8 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
     place = Place(str(path))
+    if raw.get("kind") == "pretraining":
+        raise ModelError("this file is for `cli pretrain`, not for a run", where=path, next=f"cli pretrain {path}")
     recipe: Recipe = read_table(Recipe, {"name": path.stem, **raw}, place)
     foreign = [key for key in (LINEAR_SECTIONS if recipe.kind == "transformer" else TRANSFORMER_SECTIONS) if key in raw]
     if foreign:
@@ -95,7 +98,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     if recipe.kind == "transformer":
-        _check_encoder(recipe.encoder, place.inside("encoder"))
+        check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
@@ -103,12 +106,30 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
             raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
 
 
-def _check_encoder(encoder: EncoderOptions, place: Place) -> None:
+def check_encoder(encoder: EncoderOptions, place: Place) -> None:
+    """Whether the parts of `[encoder]` fit together. Raises `ModelError`."""
     scratch = encoder.scratch
     if (encoder.path is None) == (scratch is None):
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
     if scratch is not None and encoder.reinit_layers:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
+    if scratch is None and encoder.vectors.name != "none":
+        raise place.inside("vectors").error(
+            "for encoders from scratch: a pretrained one has its own", next="leave it out"
+        )
+    if encoder.vectors.name != "none":
+        from models.vectors import VECTORS
+
+        if encoder.vectors.name not in VECTORS:
+            known = ["none", *VECTORS]
+            raise place.inside("vectors").error(
+                f"unknown vectors '{encoder.vectors.name}'", next=did_you_mean(encoder.vectors.name, known)
+            )
+        check_options(VECTORS[encoder.vectors.name], encoder.vectors.options, place.inside("vectors"))
+    elif encoder.vectors.options:
+        raise place.inside("vectors").error(
+            f"{', '.join(encoder.vectors.options)} without a name", next='name = "glove"'
+        )
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
 

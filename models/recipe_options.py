@@ -26,6 +26,9 @@ class ScratchOptions:
         vocab_size: Word pieces at most, special tokens included.
         min_frequency: Characters and pieces seen less often are left out.
         lowercase: Fold case (and accents) before tokenising.
+        new_words: So many Chinese words at most, found in the texts (`models.text.new_words`), become tokens beside
+            these; 0: each character is a token.
+        topics: So many of the most frequent topics (``#…#``, ``#…``) become tokens.
     """
 
     architecture: Literal["bert"] = "bert"
@@ -36,6 +39,21 @@ class ScratchOptions:
     vocab_size: Annotated[int, Between(16)] = 8000
     min_frequency: Annotated[int, Between(1)] = 2
     lowercase: bool = True
+    new_words: Annotated[int, Between(0)] = 0
+    topics: Annotated[int, Between(0)] = 0
+
+
+@dataclass(frozen=True)
+class VectorOptions:
+    """`[encoder.vectors]`: where the embeddings of an encoder from scratch begin.
+
+    Attributes:
+        name: ``none`` (at random) or a name in `models.vectors.VECTORS`, learnt from the texts of train and test.
+        options: Keyword arguments of its function, such as ``window``.
+    """
+
+    name: str = "none"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,11 +64,19 @@ class EncoderOptions:
         path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
         scratch: An encoder made for this run.
         reinit_layers: With `path`: so many of the top layers get new random weights.
+        vectors: With `scratch`.
     """
 
     path: str | None = None
     scratch: ScratchOptions | None = None
     reinit_layers: Annotated[int, Between(0)] = 0
+    vectors: VectorOptions = VectorOptions()
+
+    @property
+    def reads_all_texts(self) -> bool:
+        """Whether more is learnt from texts without labels than a vocabulary, so that those of the test table serve."""
+        found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
+        return found or self.vectors.name != "none"
 
 
 @dataclass(frozen=True)

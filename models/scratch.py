@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import AddedToken, Tokenizer, models, trainers
 from transformers import BertConfig, BertTokenizer
 
-from models.recipe import ScratchOptions
+from models.recipe_options import ScratchOptions
+from models.text.new_words import discover_words
+from models.text.topics import frequent_topics
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -25,9 +27,10 @@ def train_tokenizer(texts: Iterable[str], options: ScratchOptions, max_length: i
 
     Args:
         texts: Cleaned texts.
-        options: Size of the vocabulary, rarest pieces, lower case.
+        options: Size of the vocabulary, rarest pieces, lower case, new words and topics.
         max_length: Tokens a row at most; kept as `model_max_length`.
     """
+    texts = list(texts)
     words = _count_words(texts, options)
     alphabet = _alphabet(words, options)
     known = set(alphabet)
@@ -43,7 +46,9 @@ def train_tokenizer(texts: Iterable[str], options: ScratchOptions, max_length: i
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     spelled = (word for word in sorted(words) if known.issuperset(word))
     learner.train_from_iterator(([word] * words[word] for word in spelled), trainer)
-    return _bert_tokenizer(learner.get_vocab(), options, max_length)
+    tokenizer = _bert_tokenizer(learner.get_vocab(), options, max_length)
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _whole_words(texts, options)])
+    return tokenizer
 
 
 def scratch_config(options: ScratchOptions, tokenizer: Any) -> BertConfig:
@@ -57,6 +62,13 @@ def scratch_config(options: ScratchOptions, tokenizer: Any) -> BertConfig:
         max_position_embeddings=tokenizer.model_max_length,
         pad_token_id=tokenizer.pad_token_id,
     )
+
+
+def _whole_words(texts: list[str], options: ScratchOptions) -> list[str]:
+    """Topics and new words; of words that begin at one place the tokenizer takes the longest."""
+    topics = frequent_topics(texts, options.topics, options.min_frequency) if options.topics else []
+    words = discover_words(texts, limit=options.new_words) if options.new_words else []
+    return [*topics, *(word.word for word in words)]
 
 
 def _bert_tokenizer(vocab: dict[str, int], options: ScratchOptions, max_length: int) -> BertTokenizer:

@@ -162,6 +162,8 @@ def _known(task: Task, folder: Path, *, some_named: bool) -> list[str]:
         reads = []
     if name == "train" and competition and competition.train:
         reads = [competition.train]
+    if name == "pretrain" and competition:
+        reads = [path for path in (competition.train, competition.test) if path]
     if name != "init":
         reads.append(COMPETITION)
     return [relative(root / path, folder) for path in matching(reads, root)]

@@ -1,4 +1,4 @@
-"""Signatures of the commands that make runs and look at them: init, lengths, train, import, evaluate, conll."""
+"""Signatures of the commands that make runs: init, lengths, pretrain, train, import, evaluate, conll."""
 
 from __future__ import annotations
 
@@ -84,6 +84,49 @@ def lengths(
 
     options = command.LengthsOptions(tuple(inputs or ()), text, recipe, encoder, cover)
     emit(command.run(options), render_lengths, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli pretrain recipes/pretraining/weibo.toml",
+        "cli pretrain --encoder google-bert/bert-base-chinese --input unlabelled.csv --name bert-weibo",
+    )
+)
+def pretrain(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A file of kind pretraining, or the recipe of a run, whose encoder is taken.")
+    ] = None,
+    encoder: Annotated[
+        str | None, option("--encoder", help="Directory or Hugging Face Hub id, trained on with default settings.")
+    ] = None,
+    name: Annotated[str | None, option("--name", help="Of the folder in pretrained/; default: the recipe's.")] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        option(
+            "--input", "-i", help="More texts than train and test: a table, or .txt, a text a line; again for more."
+        ),
+    ] = None,
+    text: Annotated[str | None, option("--text", help="Column of texts in these tables.")] = None,
+    epochs: Annotated[int | None, option("--epochs", min=1, help="Overrides the recipe.")] = None,
+    limit: Annotated[int | None, option("--limit", min=1, help="Use so many texts, drawn at random.")] = None,
+    seed: Annotated[int | None, option("--seed", min=0, help="Overrides the recipe's.")] = None,
+    device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    force: Annotated[bool, option("--force", help="Replace one of other settings, or do it again.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an encoder on the texts themselves: whole words are masked and foretold. Run again to resume."""
+    from jobs import pretrain as command
+    from jobs.show.output import emit
+    from jobs.show.pretrain import render_pretrain
+    from jobs.show.train import training_progress
+
+    with training_progress(quiet, title="pretraining", score="held-out perplexity") as on_progress:
+        options = command.PretrainOptions(
+            recipe, encoder, name, tuple(inputs or ()), text, epochs, limit, seed, device, force, on_progress
+        )
+        result = command.run(options)
+    emit(result, render_pretrain, as_json=as_json, quiet=quiet)
 
 
 @app.command(

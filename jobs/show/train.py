@@ -80,43 +80,52 @@ def render_import(result: ImportResult, console: Console) -> None:
 
 
 @contextmanager
-def training_progress(quiet: bool) -> Iterator[OnProgress | None]:
-    """A bar on a terminal; in a log a line for each epoch, and every half minute between."""
+def training_progress(
+    quiet: bool, *, title: str | None = None, score: str = "validation score"
+) -> Iterator[OnProgress | None]:
+    """A bar on a terminal; in a log a line for each epoch, and every half minute between.
+
+    Args:
+        quiet: Nothing at all.
+        title: What is trained; None: the fold.
+        score: What the score of an epoch is called.
+    """
     console = stderr()
     if quiet:
         yield None
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[words]}", style="dim"), console=console) as bars:
-            yield _on_bars(bars)
+            yield _on_bars(bars, title, score)
     else:
-        yield _on_lines(console)
+        yield _on_lines(console, title, score)
 
 
-def _on_bars(bars: Progress) -> OnProgress:
+def _on_bars(bars: Progress, title: str | None, score: str) -> OnProgress:
     tasks: dict[int, TaskID] = {}
 
     def show(step: Step) -> None:
         if step.fold not in tasks:
-            tasks[step.fold] = bars.add_task(f"fold {step.fold}", total=step.n_steps, words="")
-        bars.update(tasks[step.fold], completed=step.step, words=_words(step))
+            tasks[step.fold] = bars.add_task(title or f"fold {step.fold}", total=step.n_steps, words="")
+        bars.update(tasks[step.fold], completed=step.step, words=_words(step, score))
 
     return show
 
 
-def _on_lines(console: Console) -> OnProgress:
+def _on_lines(console: Console, title: str | None, score: str) -> OnProgress:
     last = time.perf_counter()
 
     def show(step: Step) -> None:
         nonlocal last
         if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
             last = time.perf_counter()
-            console.print(f"fold {step.fold}: step {step.step} of {step.n_steps}, {_words(step)}", markup=False)
+            name = title or f"fold {step.fold}"
+            console.print(f"{name}: step {step.step} of {step.n_steps}, {_words(step, score)}", markup=False)
 
     return show
 
 
-def _words(step: Step) -> str:
-    score = "" if step.score is None else f", validation score {step.score:.4f}"
+def _words(step: Step, name: str) -> str:
+    score = "" if step.score is None else f", {name} {step.score:.4f}"
     loss = "" if step.loss is None else f", loss {step.loss:.4f}"
     return f"epoch {step.epoch} of {step.epochs}{loss}{score}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.compiled import compiled
+from kaggle_tools.compiled import compiled, plain
 from kaggle_tools.metrics import evaluate
 from kaggle_tools.search.inputs import Arrays
 
@@ -22,7 +22,7 @@ Step = Callable[[Floats, int], Floats]
 
 def step_of(problem: Arrays) -> Step:
     """The step for a problem's metric."""
-    metric, stack, codes = problem.metric, problem.stack, problem.codes
+    metric, stack, codes = problem.metric, problem.stack, plain(problem.codes)
     of_matrix = metric.from_confusion
     if problem.task == "single_label" and of_matrix is not None:
         # A sum has its largest class where the mean has it.

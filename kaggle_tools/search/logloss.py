@@ -148,23 +148,25 @@ def _mixture(of_truth: Floats, share: Floats, x: Floats, enough: float) -> tuple
         hessian = weighted @ ratios.T
         # Around x the objective is ½ d'Hd + (1 − reward)'d, that is ½ z'Hz − (Hx + reward − 1)'z for z = x + d ≥ 0.
         target = nonnegative_quadratic(hessian, hessian @ x + reward - 1.0)
-        x = _descend_to(target, x, of_truth, share)
-        n_steps += 1
+        lower = _descend_to(target, x, of_truth, share)
+        if lower is None:
+            break
+        x, n_steps = lower, n_steps + 1
     return x, gap, n_steps
 
 
-def _descend_to(target: Floats, x: Floats, of_truth: Floats, share: Floats) -> Floats:
-    """As far towards `target` as the loss keeps falling, on the simplex again."""
+def _descend_to(target: Floats, x: Floats, of_truth: Floats, share: Floats) -> Floats | None:
+    """As far towards `target` as the loss keeps falling, on the simplex again; None where rounding hides every gain."""
     loss = -share @ np.log(x @ of_truth)
-    step, best = 1.0, x
-    while step > 1e-10:
+    step = 1.0
+    while step > 1e-6:
         tried = x + step * (target - x)
         if tried.sum() > 0:
             tried = tried / tried.sum()
             if -share @ np.log(np.maximum(tried @ of_truth, SMALLEST)) <= loss:
                 return np.asarray(tried)
         step *= 0.5
-    return best
+    return None
 
 
 def log_pool(

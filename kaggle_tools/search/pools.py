@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.compiled import compiled
+from kaggle_tools.compiled import compiled, plain
 from kaggle_tools.search._recipe_kernels import LOG, PLAIN, pool, settle_classes, softmax
 from kaggle_tools.search.inputs import FLOOR, Problem
 from kaggle_tools.search.lines import Floats, Ints, Singles
@@ -35,7 +35,7 @@ def terms(problem: Problem, family: Family) -> Singles:
 def mix(stack: Singles, weights: Floats) -> Singles:
     """(C, N) float32 sums over models of (M, C, N) terms with (M, C) weights."""
     out = np.empty(stack.shape[1:], np.float32)
-    _mix(stack, weights, out)
+    _mix(stack, plain(weights), out)
     return out
 
 
@@ -54,7 +54,8 @@ def confusions(
     """
     linear = family == "linear"
     scaled = weights * np.exp(biases)[:, None, :] if linear else weights
-    found: Floats = _confusions(stack, scaled, np.zeros_like(biases) if linear else biases, codes, row_weights)
+    offsets = np.zeros_like(biases) if linear else biases
+    found: Floats = _confusions(stack, plain(scaled), plain(offsets), codes, row_weights)
     return found
 
 

@@ -123,11 +123,12 @@ def fit(
         predicted = predict(problem.stack, "linear", ones, class_weights)
         return form.value(confusion(problem.codes.astype(np.int64), predicted, n_classes, problem.weights))
 
+    fitted, at_argmax = in_threads(score, [weights, ones[0]])
     return Rescale(
         metric=form.name,
         weights=weights,
-        score=score(weights),
-        score_at_argmax=score(ones[0]),
+        score=fitted,
+        score_at_argmax=at_argmax,
         n_evaluations=n_lines,
         seconds=time.perf_counter() - began,
         certificate=certificate,

@@ -2,7 +2,8 @@
 
 A batch of rows of one exact length needs no padding and no mask. So each length first fills whole batches by itself;
 what is left of each length (less than one batch) is merged with its neighbours in length where the padding costs less
-than one more pass would. The cheapest merge is found exactly, by dynamic programming over the sorted lengths.
+than one more pass would. The cheapest merge is found exactly, by dynamic programming over the sorted lengths. Networks
+that can be packed (`models.inference.packed`) get what is left as flat sequences instead, without padding.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_SPREAD = 4  # a packed batch laid side by side takes at most so many budgets
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -19,27 +22,30 @@ class Batch:
 
     Attributes:
         rows: (B,) int64 positions in the shard.
-        length: Tokens of the longest row; every row has exactly this many where not `padded`.
+        length: Tokens of the longest row; every row has exactly this many where neither `padded` nor packed.
         padded: Whether shorter rows are among them, so that a mask is needed.
+        packed_tokens: Of rows that stand one behind the other in one flat sequence, tokens in all; else 0.
     """
 
     rows: NDArray[np.int64]
     length: int
     padded: bool
+    packed_tokens: int = 0
 
     @property
     def n_tokens(self) -> int:
         """Tokens computed, padding included."""
-        return len(self.rows) * self.length
+        return self.packed_tokens or len(self.rows) * self.length
 
 
-def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int) -> list[Batch]:
+def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int, *, packed: bool = False) -> list[Batch]:
     """Cut N rows into batches of at most `token_budget` tokens, padding included.
 
     Args:
         lengths: (N,) int64 tokens a row, each at least 1.
         token_budget: Most tokens a batch; a single row longer than this is a batch of its own.
         pass_cost: What one more forward pass costs, in tokens of computing.
+        packed: Whether what is left of each length is packed instead of merged and padded.
 
     Returns:
         Batches, longest first (so that memory peaks at the start); each row is in exactly one.
@@ -54,8 +60,32 @@ def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int) 
         whole = count - count % size
         batches += [Batch(rows[i : i + size], length, padded=False) for i in range(0, whole, size)]
         rest.append(rows[whole:])
-    batches += _merge(values, rest, token_budget, pass_cost)
+    if packed:
+        batches += _pack(lengths, np.concatenate(rest[::-1] or [order]), token_budget)
+    else:
+        batches += _merge(values, rest, token_budget, pass_cost)
     return sorted(batches, key=lambda batch: batch.length, reverse=True)
+
+
+def _pack(lengths: NDArray[np.int64], rows: NDArray[np.int64], token_budget: int) -> list[Batch]:
+    """Batches over rows in this order, which is by length, longest first: as full as the budget allows.
+
+    A head may lay the rows side by side; so that this stays small, very short rows do not join very long ones.
+    """
+    ends = np.cumsum(lengths[rows])
+    batches: list[Batch] = []
+    start = 0
+    while start < rows.size:
+        longest = int(lengths[rows[start]])
+        before = int(ends[start]) - longest
+        stop = int(np.searchsorted(ends, before + token_budget, side="right"))
+        stop = max(start + 1, min(stop, start + _SPREAD * token_budget // longest))
+        part = rows[start:stop]
+        total = int(ends[stop - 1]) - before
+        same = total == longest * part.size
+        batches.append(Batch(part, longest, padded=False, packed_tokens=0 if same else total))
+        start = stop
+    return batches
 
 
 def _merge(values: NDArray[np.int64], rest: list[NDArray[np.int64]], token_budget: int, pass_cost: int) -> list[Batch]:

@@ -12,6 +12,7 @@ from torch import nn
 from models.errors import ModelError
 from models.inference.batching import Batch, plan_batches
 from models.inference.device import DEFAULTS
+from models.inference.packed import pack, packed_logits
 from models.inference.tokens import Tokens
 
 
@@ -50,6 +51,8 @@ def run_networks(
     device: torch.device,
     budget: TokenBudget,
     tick: Callable[[float], None],
+    *,
+    packed: bool = False,
 ) -> tuple[list[torch.Tensor], list[Batch]]:
     """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
 
@@ -59,13 +62,14 @@ def run_networks(
         device: Where the networks are.
         budget: Batch size; halved and remembered when memory runs out.
         tick: Called after each batch with its share of the work.
+        packed: Whether all of them are `TextClassifier`s whose rows can be packed (`models.inference.packed`).
 
     Returns:
         M tensors (N, C) float32 logits on `device`, and the batches that were computed.
     """
     lengths = tokens.lengths
     while True:
-        batches = plan_batches(lengths, budget.tokens, budget.pass_cost)
+        batches = plan_batches(lengths, budget.tokens, budget.pass_cost, packed=packed)
         try:
             return _run(networks, tokens, batches, device, tick), batches
         except (torch.OutOfMemoryError, RuntimeError) as exc:
@@ -97,11 +101,16 @@ def _run(
         types = None if tokens.types is None else _send(tokens.types, device)
         for batch in batches:
             rows = _send(batch.rows, device)
-            input_ids, mask = _gather(ids, offsets, rows, batch, tokens.pad_id)
-            inputs = {"input_ids": input_ids, "attention_mask": mask}
-            if types is not None:
-                inputs["token_type_ids"] = _gather(types, offsets, rows, batch, 0)[0]
-            logits = [network(**inputs).float() for network in networks]  # M x (B, C)
+            logits: list[torch.Tensor]  # M x (B, C)
+            if batch.packed_tokens:
+                flat = pack(ids, offsets, rows, batch.packed_tokens, batch.length, types)
+                logits = [packed_logits(network, flat).float() for network in networks]  # type: ignore[arg-type]
+            else:
+                input_ids, mask = _gather(ids, offsets, rows, batch, tokens.pad_id)
+                inputs = {"input_ids": input_ids, "attention_mask": mask}
+                if types is not None:
+                    inputs["token_type_ids"] = _gather(types, offsets, rows, batch, 0)[0]
+                logits = [network(**inputs).float() for network in networks]
             if not outputs:
                 outputs = [torch.empty(n, part.shape[1], device=device) for part in logits]
             for output, part in zip(outputs, logits, strict=True):

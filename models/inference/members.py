@@ -24,6 +24,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
+from models.inference import packed
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
@@ -60,11 +61,29 @@ class NetworkGroup:
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
         length = min(_FLOP_LENGTH, members[0].max_length)
+        self.packed = False
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
     def reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits."""
         self.networks = [load_classifier(member.source).network for member in self.members]
+
+    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same.
+
+        Returns:
+            Why not, for the user, where it would have been faster.
+        """
+        self.packed = False
+        if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
+            return None
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            reason = packed.refusal(network, member.max_length)
+            if reason is not None:
+                return f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+        self.packed = True
+        return None
 
     def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""

@@ -246,7 +246,7 @@ class Scorer:
             tick(1.0)
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
-        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick)
+        logits, batches = run_networks(group.networks, features, self.device, self.budget, tick, packed=group.packed)
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
         stats.computed_tokens += computed * len(group.networks)
@@ -320,10 +320,13 @@ class Scorer:
         return [max(c, least) / total for c in cost]
 
     def _place(self, dtype: torch.dtype) -> None:
+        self.notes: list[str] = []  # what a user should know of how the networks run
         for group in self.groups:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
+                note = group.choose_packing(self.device, dtype)
+                self.notes += [] if note is None else [note]
 
 
 def _by_run(models: str | Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -102,7 +102,7 @@ class TextTokenizer:
             self._backend.no_padding()
         if form in ENTITY_FORMS:
             self._marks = tokenizer.convert_tokens_to_ids(list(MARKS))
-            self._before, self._after = _special_tokens(tokenizer)
+            self._before, self._after = special_tokens(tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Tokenise N texts, or N pairs.
@@ -239,8 +239,8 @@ class TextTokenizer:
         return encoded
 
 
-def _special_tokens(tokenizer: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """What a tokenizer puts before a text and after it."""
+def special_tokens(tokenizer: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Ids of what a tokenizer puts before a text and after it."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)

@@ -95,7 +95,7 @@ def padded(rows: Rows, batch: NDArray[np.int64], device: torch.device) -> tuple[
     """(B, T) int64 ids of a batch on `device` and their (B, T) int64 mask; None where all rows have the same length."""
     lengths = rows.lengths[batch]
     longest = int(lengths.max())
-    ids = _filled(rows.ids, batch, longest, rows.pad_id)
+    ids = filled(rows.ids, batch, longest, rows.pad_id)
     mask = None
     if int(lengths.min()) < longest:
         mask = torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64)).to(device)
@@ -109,11 +109,12 @@ def network_inputs(
     ids, mask = padded(rows, batch, device)
     if rows.types is None:
         return ids, mask, None
-    return ids, mask, torch.from_numpy(_filled(rows.types, batch, ids.shape[1], 0)).to(device)
+    return ids, mask, torch.from_numpy(filled(rows.types, batch, ids.shape[1], 0)).to(device)
 
 
-def _filled(rows: list[NDArray[np.int64]], batch: NDArray[np.int64], longest: int, filling: int) -> NDArray[np.int64]:
-    filled = np.full((len(batch), longest), filling, np.int64)
+def filled(rows: list[NDArray[np.int64]], batch: NDArray[np.int64], longest: int, filling: int) -> NDArray[np.int64]:
+    """(B, longest): some of the rows, each with `filling` behind it."""
+    table = np.full((len(batch), longest), filling, np.int64)
     for i, row in enumerate(batch):
-        filled[i, : len(rows[row])] = rows[row]
-    return filled
+        table[i, : len(rows[row])] = rows[row]
+    return table

@@ -21,7 +21,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.crf import NO_WORD
 from models.errors import ModelError
-from models.inference.device import has_fast_bf16, resolve_device, resolve_precision
+from models.inference.device import resolve_device
 from models.label_groups import group_sizes
 from models.losses import balanced_weights, make_loss
 from models.pretrained import load_tokenizer
@@ -38,9 +38,10 @@ from models.training.contrast import make_contrast
 from models.training.epochs import Diverged, Loop, Metric, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
-from models.training.step import Adversary, GradientSource, MicroBatch
+from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
+from models.vectors.make import place_vectors
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -85,6 +86,7 @@ def train_fold(
     greater_is_better: bool = True,
     device: str = "auto",
     task: str | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -108,6 +110,7 @@ def train_fold(
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         task: None: single_label or multi_label, by the shape of the labels.
+        vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -122,6 +125,7 @@ def train_fold(
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         network = build_classifier(recipe, classes, tokenizer, task)
+        place_vectors(network.body, vectors)
         if recipe.contrast.generate:
             embeddings = network.body.get_input_embeddings()
             network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
@@ -206,7 +210,7 @@ def _source(
         task=task,
         classes=classes,
         device=device,
-        bf16=_use_bf16(recipe.training.precision, device),
+        bf16=wants_bf16(recipe.training.precision, device),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
@@ -271,10 +275,3 @@ def _checkpoint_activations(network: TextClassifier) -> None:
         raise ModelError("this encoder has no gradient_checkpointing", next="leave it out of [training]")
     renamed = hasattr(body, "activation_checkpointing_enable")  # in transformers 5.23
     getattr(body, "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable")()
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    """``auto`` means bf16 on a GPU with hardware for it: on a CPU, small steps gain too little from it."""
-    if precision == "auto":
-        return device.type == "cuda" and has_fast_bf16(device)
-    return resolve_precision(precision, device) == "bf16"

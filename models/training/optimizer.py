@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from torch.nn import Parameter
 from torch.optim import AdamW
@@ -61,7 +62,19 @@ def _rates(network: TextClassifier, options: TrainingOptions) -> dict[int, float
     return {key: head_rate if depth > top else rate * factor ** (top - depth) for key, depth in depths.items()}
 
 
-def make_schedule(optimizer: AdamW, options: TrainingOptions, n_steps: int) -> LambdaLR:
+class Schedule(Protocol):
+    """Options that have a warm-up and a schedule."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of all steps."""
+
+    @property
+    def schedule(self) -> str:
+        """Name in `SCHEDULES`."""
+
+
+def make_schedule(optimizer: AdamW, options: Schedule, n_steps: int) -> LambdaLR:
     """Learning rates over `n_steps` steps: a linear rise from 0, then the schedule of the recipe."""
     warmup = round(options.warmup * n_steps)
     after = SCHEDULES[options.schedule]

@@ -19,6 +19,7 @@ from torch import Tensor
 from models.classifier import TextClassifier
 from models.crf import NO_WORD
 from models.errors import ModelError
+from models.inference.device import has_fast_bf16, resolve_precision
 from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
 from models.training.batches import Rows, network_inputs
@@ -128,6 +129,13 @@ def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Ad
 def autocast(device: torch.device, bf16: bool) -> Any:
     """bf16 autocast where asked for."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """``auto`` means bf16 on a GPU with hardware for it: on a CPU, small steps gain too little from it."""
+    if precision == "auto":
+        return device.type == "cuda" and has_fast_bf16(device)
+    return resolve_precision(precision, device) == "bf16"
 
 
 def _put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:

@@ -355,6 +355,13 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_before_the_work(table, m
         score.run(options(model, table, output=Path("file/out.parquet")), Notes())
 
 
+def test_a_network_whose_rows_cannot_be_packed_is_named_in_a_note(table, model, here, monkeypatch):
+    monkeypatch.setattr("models.inference.packed.refusal", lambda network, max_length: "of an unknown kind")
+    watch = Notes()
+    score.run(options(model, table), watch)
+    assert [note for note in watch.notes if note.endswith("padded, not packed: of an unknown kind")]
+
+
 def test_a_dry_run_writes_nothing(table, model, here):
     before = sorted(p.name for p in here.rglob("*"))
     forecast = score.predict(options(model, table))

@@ -423,3 +423,17 @@ def test_real_posts_train_a_run_that_beats_the_majority_class(place, shared_data
     result = place.train("linear")
     assert result.n_rows == 3000
     assert result.score > 0.63  # 0.2 for the majority class
+
+
+def test_word_vectors_are_learnt_from_train_and_test_and_their_texts_are_part_of_the_run(place):
+    pl.DataFrame({"id": ["t1"], "text": ["The zebra sat"]}).write_csv(place.root / "test.csv")
+    place.competition(test="test.csv")
+    place.recipe("glove", TINY + '\n[encoder.vectors]\nname = "glove"\nepochs = 3\n')
+    result = place.train("glove", folds=(0,))
+    assert result.folds[0].score > 0
+    vocabulary = load_classifier(place.file("glove") / "fold0").tokenizer.get_vocab()
+    assert "z" in vocabulary  # of the test table, as the training table has none
+    assert place.train("glove", folds=(0,)).folds[0].reused
+    pl.DataFrame({"id": ["t1"], "text": ["Other texts"]}).write_csv(place.root / "test.csv")
+    with pytest.raises(UserError, match="other settings"):
+        place.train("glove", folds=(0,))

@@ -53,3 +53,22 @@ def test_batches_come_longest_first():
     lengths = np.array([3, 9, 9, 1, 4, 9, 2], dtype=np.int64)
     batches = plan_batches(lengths, 18, pass_cost=2)
     assert [b.length for b in batches] == sorted((b.length for b in batches), reverse=True)
+
+
+@given(LENGTHS, st.integers(1, 300))
+def test_packed_left_overs_need_no_padding_and_keep_to_the_budget(lengths, budget):
+    lengths = np.array(lengths, dtype=np.int64)
+    batches = plan_batches(lengths, budget, pass_cost=20, packed=True)
+    rows = np.concatenate([b.rows for b in batches]) if batches else np.empty(0, dtype=np.int64)
+    assert sorted(rows.tolist()) == list(range(len(lengths)))
+    assert sum(b.n_tokens for b in batches) == lengths.sum()
+    for batch in batches:
+        own = lengths[batch.rows]
+        assert batch.length == own.max()
+        assert not batch.padded
+        assert (batch.packed_tokens > 0) == (own.min() < own.max())
+        assert batch.n_tokens == own.sum()
+        assert batch.n_tokens <= budget or len(own) == 1
+        assert len(own) * batch.length <= max(4 * budget, batch.length)
+        if batch.packed_tokens:
+            assert (np.diff(own) <= 0).all()

@@ -52,6 +52,7 @@ def test_scores_equal_the_stock_forward_pass(models, name, budget):
 
 def test_padded_batches_equal_the_stock_forward_pass(models):
     scorer = Scorer({"run": [models["roberta"]]}, precision="fp32")
+    scorer.groups[0].packed = False
     scorer.budget.pass_cost = 10_000  # so that everything is merged into one padded batch
     prepared = scorer.prepare(TEXTS)
     scored = scorer.infer(prepared)
@@ -119,27 +120,27 @@ def _cached_scorer(folder):
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(models, monkeypatch):
-    scorer = Scorer({"a": [models["a0"]]}, precision="fp32", token_budget=64)
+    scorer = Scorer({"a": [models["a0"]]}, precision="fp32", token_budget=80)
     expected = scorer.score(TEXTS)["a"]
-    real = forward._gather
+    real = forward._run
 
-    def gather(ids, offsets, rows, batch, pad_id):
-        if batch.n_tokens > 40:
+    def run(networks, tokens, batches, *others):
+        if max(batch.n_tokens for batch in batches) > 40:
             raise torch.OutOfMemoryError("no room")
-        return real(ids, offsets, rows, batch, pad_id)
+        return real(networks, tokens, batches, *others)
 
-    monkeypatch.setattr(forward, "_gather", gather)
+    monkeypatch.setattr(forward, "_run", run)
     np.testing.assert_allclose(scorer.score(TEXTS)["a"], expected, atol=1e-6)
-    assert (scorer.budget.tokens, scorer.budget.halvings) == (32, 1)
+    assert (scorer.budget.tokens, scorer.budget.halvings) == (40, 1)
 
 
 def test_out_of_memory_with_a_single_row_is_an_error_with_advice(models, monkeypatch):
     scorer = Scorer({"a": [models["a0"]]}, precision="fp32")
 
-    def gather(*_):
+    def send(*_):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(forward, "_gather", gather)
+    monkeypatch.setattr(forward, "_send", send)
     with pytest.raises(ModelError, match="out of memory with a single row of 40 tokens"):
         scorer.score(TEXTS)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.inference import packed, varlen
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
+from tests.models.test_packed import CONFIGS, classifier
 
 pytestmark = [
     pytest.mark.gpu,
@@ -36,3 +38,31 @@ def test_the_gate_lets_bf16_through_and_measures_it(model):
     report = try_precision(scorer, "bf16", TEXTS, GateBounds(flips=0.05, difference=0.1))
     assert report.passed
     assert report.difference > 0
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_packed_rows_have_the_scores_of_padded_ones(tmp_path, save_model, monkeypatch, architecture):
+    folder = save_model(tmp_path / "tiny", 1, architecture=architecture)
+    packs = Scorer(folder, device="cuda", precision="bf16")
+    assert packs.groups[0].packed, packs.notes
+    scored = packs.infer(packs.prepare(TEXTS))
+    assert scored.stats.padding == 0
+    monkeypatch.setattr(packed, "wants_packing", lambda device, dtype: False)
+    pads = Scorer(folder, device="cuda", precision="bf16")
+    np.testing.assert_allclose(scored.probs["tiny"], pads.score(TEXTS)["tiny"], atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_every_architecture_of_the_fast_path_passes_its_check(architecture):
+    for dtype in (torch.bfloat16, torch.float16):
+        assert packed.refusal(classifier(CONFIGS[architecture]).to("cuda", dtype), 64) is None
+
+
+def test_the_kernel_attends_as_its_stand_in_on_the_cpu_does():
+    torch.manual_seed(0)
+    starts = torch.tensor([0, 2, 66, 70, 70 + 500], dtype=torch.int32)
+    parts = [torch.randn(570, 4, 32).bfloat16() for _ in range(3)]
+    for reach in (-1, 5):
+        expected = varlen.KERNELS["cpu"](*(part.float() for part in parts), starts, 500, 0.2, reach)
+        found = varlen.KERNELS["cuda"](*(part.cuda() for part in parts), starts.cuda(), 500, 0.2, reach)
+        torch.testing.assert_close(found.cpu().float(), expected, atol=2e-2, rtol=2e-2)

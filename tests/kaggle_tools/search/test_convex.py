@@ -40,6 +40,14 @@ def test_linear_pool_is_the_optimum_that_slsqp_finds_with_a_gap_of_nothing(seed)
     assert found.score >= oracle.fun - 1e-6
 
 
+def test_linear_pool_ends_where_rounding_hides_what_is_left(monkeypatch):
+    codes, probs = problem(5, 2000)
+    monkeypatch.setattr(logloss, "_ENOUGH", -1.0)  # out of reach
+    found = logloss.fit_linear_pool(codes, probs)
+    assert found.n_iterations < 50
+    assert found.gap <= 1e-8
+
+
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_the_gap_bounds_what_any_weights_gain(seed):
@@ -186,6 +194,16 @@ def test_multinomial_stack_is_scikit_learns_logistic_regression():
     assert found.apply(probs) == pytest.approx(oracle.predict_proba(scaled), abs=1e-5)
     assert found.score == pytest.approx(evaluate("log_loss", codes, found.apply(probs)), abs=1e-6)
     assert found.gradient_norm <= 1e-7
+
+
+def test_curvature_of_some_rows_leads_to_the_same_stack(monkeypatch):
+    codes, probs = problem(4, 1000, 3)
+    folds = np.arange(1000) % 4
+    of_all = stack.fit(codes, probs, folds)
+    monkeypatch.setattr(stack, "_CURVATURE", 150)
+    of_some = stack.fit(codes, probs, folds)
+    assert of_some.coefficients == pytest.approx(of_all.coefficients, abs=1e-4)
+    assert of_some.gradient_norm <= 1e-7
 
 
 def test_strength_is_the_one_that_holds_out_best():

@@ -1,0 +1,1 @@
+"""Masked-language-model training: recipe, rows with their words, masks, the loop."""

@@ -1,0 +1,143 @@
+"""`cli pretrain`: the workspace's texts in, an encoder that `cli train` names out; everything that is refused."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from jobs.corpus import read_corpus
+from jobs.pretrain import PretrainOptions, run
+from jobs.show.pretrain import render_pretrain
+from kaggle_tools.competition import Competition
+from kaggle_tools.errors import UserError
+from models.errors import ModelError
+from tests.jobs.test_train import TINY, Place, table
+
+RECIPE = """
+kind = "pretraining"
+seed = 3
+[encoder.scratch]
+layers = 1
+hidden = 16
+intermediate = 16
+vocab_size = 60
+min_frequency = 1
+[data]
+max_length = 12
+cleaning = ["lowercase", "strip"]
+[training]
+epochs = 2
+batch_size = 8
+learning_rate = 1e-2
+held_out = 0.2
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    place.recipe("mlm", RECIPE)
+    return place
+
+
+def pretrain(place, recipe="mlm", **options):
+    return run(PretrainOptions(recipe=place.root / f"{recipe}.toml", start=place.root, device="cpu", **options))
+
+
+def test_train_goes_on_from_what_pretraining_made(place, monkeypatch):
+    result = pretrain(place)
+    assert result.n_texts == table()["text"].n_unique() == result.n_rows + result.n_held_out
+    assert result.perplexity_after < result.perplexity_before
+    console = Console(record=True, width=160)
+    render_pretrain(result, console)
+    assert "held-out perplexity" in console.export_text()
+    monkeypatch.chdir(place.root)
+    encoder = TINY[TINY.index("[encoder.scratch]") : TINY.index("[data]")]
+    place.recipe("after", TINY.replace(encoder, '[encoder]\npath = "pretrained/mlm"\n\n'))
+    trained = place.train("after")
+    assert trained.score is not None
+
+
+def test_the_same_again_is_told_without_work_and_other_settings_are_refused(place):
+    first = pretrain(place)
+    files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    again = pretrain(place)
+    assert again.reused
+    assert (again.perplexity_after, again.history) == (first.perplexity_after, first.history)
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == files
+    assert not list(first.folder.parent.glob(".*"))
+    with pytest.raises(UserError, match="other settings or other texts"):
+        pretrain(place, epochs=1)
+    assert len(pretrain(place, epochs=1, force=True).history) == 1
+    assert pretrain(place, epochs=2, name="another").folder.name == "another"
+
+
+def test_the_recipe_of_a_run_lends_its_encoder(place):
+    assert pretrain(place, "tiny", epochs=1).folder.name == "tiny"
+
+
+def test_texts_of_train_test_and_extra_files_are_read_once_and_labels_never(place):
+    pl.DataFrame({"id": ["a", "b"], "text": ["The cat sat 0", " A new one "]}).write_csv(place.root / "test.csv")
+    pl.DataFrame({"body": ["<e1>Ear</e1> of <e2>corn</e2>", None]}).write_csv(place.root / "more.csv")
+    (place.root / "lines.txt").write_text("first line\n\nA new one\n")
+    place.competition(test="test.csv")
+    extra = [place.root / "more.csv"]
+    texts = read_corpus(Competition.find(place.root), ["strip"], extra, "body")
+    assert texts[-2:] == ["A new one", "Ear of corn"]
+    assert len(texts) == table()["text"].n_unique() + 2
+    assert read_corpus(None, [], [place.root / "lines.txt"]) == ["first line", "A new one"]
+
+
+def test_both_texts_of_a_pair_are_texts_of_their_own(place):
+    place.write(pl.DataFrame({"id": ["1"], "text": ["one"], "second": ["two"], "label": ["cat"]}))
+    place.competition(pair_column="second")
+    assert read_corpus(Competition.find(place.root), []) == ["one", "two"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00 broken"])
+def test_a_text_file_that_cannot_be_read_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "x.txt").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read|not UTF-8"):
+        read_corpus(None, [], [tmp_path / "x.txt"])
+
+
+def test_what_cannot_be_done_is_refused_before_anything_is_written(place):
+    with pytest.raises(UserError, match="either a recipe file or an --encoder"):
+        run(PretrainOptions(start=place.root))
+    with pytest.raises(UserError, match="name of a pretrained encoder"):
+        pretrain(place, name="../up")
+    with pytest.raises(ModelError, match="too little text"):
+        pretrain(place, limit=5)
+    with pytest.raises(ModelError, match="no device"):
+        run(PretrainOptions(recipe=place.root / "mlm.toml", start=place.root, device="cuda:7"))
+    assert not (place.root / "pretrained").exists()
+
+
+def test_without_a_competition_texts_must_be_named(tmp_path):
+    (tmp_path / "mlm.toml").write_text(RECIPE)
+    with pytest.raises(UserError, match="no text to learn from"):
+        run(PretrainOptions(recipe=tmp_path / "mlm.toml", start=tmp_path))
+
+
+def test_a_folder_of_somebody_else_is_left_alone(place):
+    (place.root / "pretrained" / "mlm").mkdir(parents=True)
+    with pytest.raises(UserError, match="not of ours"):
+        pretrain(place)
+
+
+def test_as_a_person_calls_it(call, tmp_path):
+    place = Place(tmp_path)
+    place.recipe("mlm", RECIPE)
+    code, out, _ = call("pretrain", "mlm.toml", "--json", "--quiet", "--device", "cpu", "--epochs", "1")
+    assert code == 0
+    told = json.loads(out)
+    assert Path(told["folder"]).name == "mlm"
+    code, out, err = call("pretrain", "mlm.toml", "--device", "cpu", "--epochs", "1")
+    assert code == 0
+    assert 'path = "pretrained/mlm"' in out
+    code, _, err = call("pretrain", "mlm.toml", "--text", "nope", "--input", "train.csv", "--name", "b")
+    assert code == 2
+    assert "nope" in err
