@@ -24,6 +24,7 @@ from jobs.batch.fingerprints import Digests
 from jobs.batch.look import look
 from jobs.batch.matrix import Task, expand
 from jobs.batch.order import choose, in_order
+from jobs.batch.progress import recorded
 from jobs.batch.state import BatchStore
 from jobs.errors import Interrupted
 from jobs.notify import Notice, Notify, send
@@ -112,7 +113,8 @@ def run(options: RunOptions) -> BatchResult:
     batch, tasks = _load(options)
     store = BatchStore.of(batch.path)
     with store.lock(batch.path):
-        execution = Execution(tasks, store, batch.folder, force=options.force, tell=options.tell)
+        tell = recorded(store.folder, batch.path, [task.name for task in tasks], options.tell)
+        execution = Execution(tasks, store, batch.folder, force=options.force, tell=tell)
         results, signal_number = execution.run(options.parallel)
     if signal_number is not None:
         raise Interrupted(signal_number)

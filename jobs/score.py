@@ -121,7 +121,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace)
         _tell_of_changed_checkpoints(workspace, setup.request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note))
@@ -198,7 +198,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer))
+    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):

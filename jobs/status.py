@@ -1,4 +1,4 @@
-"""`cli jobs`: scoring jobs with state and progress, read from their folders; never locks, never changes anything.
+"""`cli jobs`: scoring jobs and batches with state and progress, read from their folders; never locks or changes them.
 
     cli jobs
     cli jobs show test-3fa9c1d2
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.batch.progress import BatchSummary, batches
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
@@ -34,6 +35,7 @@ class JobSummary:
         rows_per_s: Of a running job.
         seconds_left: Of a running job, by its rate so far.
         problem: What is wrong with a damaged one.
+        kind: Tells it from a batch where both are listed.
     """
 
     id: str
@@ -46,6 +48,7 @@ class JobSummary:
     rows_per_s: float | None = None
     seconds_left: float | None = None
     problem: str | None = None
+    kind: str = "job"
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,39 @@ class JobList:
     Attributes:
         jobs: The newest last.
         n_older: Complete ones that were left out.
+        batches: Those of `cli run` that are not finished, the newest last.
     """
 
     jobs: tuple[JobSummary, ...]
     n_older: int
+    batches: tuple[BatchSummary, ...] = ()
 
 
 def recent(newest: int = 20, start: Path | None = None) -> JobList:
     """All jobs that are not complete, and the `newest` complete ones; the plans of the others are not even read."""
     unfinished: list[JobStore] = []
     complete: list[tuple[int, JobStore]] = []
-    for path in job_folders(Workspace.find(start).jobs):
+    folder = Workspace.find(start).jobs
+    for path in job_folders(folder):
         if (path / "result.json").exists():
             complete.append(((path / "plan.json").stat().st_mtime_ns, JobStore(path)))
         else:
             unfinished.append(JobStore(path))
     complete.sort(key=lambda entry: (entry[0], entry[1].id))
     shown = [*unfinished, *(store for _, store in complete[max(0, len(complete) - newest) :])]
-    return JobList(_in_order(shown), max(0, len(complete) - newest))
+    open_batches = tuple(batch for batch in batches(folder) if batch.state != "finished")
+    return JobList(_in_order(shown), max(0, len(complete) - newest), open_batches)
 
 
 def run(start: Path | None = None) -> tuple[JobSummary, ...]:
     """All jobs of the workspace that is found from `start` (default: the working directory), the newest last."""
     folder = Workspace.find(start).jobs
     return _in_order([JobStore(path) for path in job_folders(folder)])
+
+
+def everything(start: Path | None = None) -> JobList:
+    """All jobs and all batches of the workspace."""
+    return JobList(run(start), 0, batches(Workspace.find(start).jobs))
 
 
 def show(job_id: str, *, max_rows: int = 20) -> JobDetail:

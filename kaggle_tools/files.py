@@ -91,23 +91,38 @@ def _is_alive(process: int) -> bool:
 
 
 def mark_owner(folder: Path) -> None:
-    """Write into a folder that this process is at work in it."""
+    """Write beside a folder that this process is at work in it, or is about to make it.
+
+    The mark lies beside the folder so that there is no moment at which the folder exists without it.
+    """
     _owner(folder).touch()
 
 
 def unmark_owner(folder: Path) -> None:
-    """Take the mark away: the folder is finished."""
+    """Take the mark away: the folder is finished, or gone."""
     _owner(folder).unlink(missing_ok=True)
 
 
 def owner_is_gone(folder: Path) -> bool:
-    """Whether the process that marked a folder was one of this machine and has ended; False where nobody knows."""
-    found = [re.fullmatch(rf"\.owner\.{_HOST}\.(\d+)", path.name) for path in folder.glob(".owner.*")]
-    return bool(found) and all(owner is not None and not _is_alive(int(owner[1])) for owner in found)
+    """Whether the processes that marked a folder were of this machine and have ended; False where nobody knows."""
+    marks = list(folder.parent.glob(f".owner{folder.name}.*"))
+    return bool(marks) and all(_is_of_the_dead(mark) for mark in marks)
+
+
+def remove_marks_of_nothing(folder: Path) -> None:
+    """Remove from `folder` marks whose process of this machine has ended and whose own folder is not there."""
+    for mark in folder.glob(".owner.*"):
+        if _is_of_the_dead(mark) and not folder.joinpath(mark.name.removeprefix(".owner").rsplit(".", 3)[0]).exists():
+            mark.unlink(missing_ok=True)
 
 
 def _owner(folder: Path) -> Path:
-    return folder / f".owner.{_HOST}.{os.getpid()}"
+    return folder.with_name(f".owner{folder.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}")
+
+
+def _is_of_the_dead(mark: Path) -> bool:
+    found = re.search(rf"\.{_HOST}\.(\d+)\.\d+$", mark.name)
+    return found is not None and not _is_alive(int(found[1]))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The fault campaign: prints its tables as Markdown, and ends with 1 where something is wrong.
 
 python -m benchmarks.faults                       # all of it: `make faults`, a quarter of an hour on two cores
-python -m benchmarks.faults kills --kills 80
+python -m benchmarks.faults kills --kills 1000 --operations --log kills.jsonl      # goes on where it was
 python -m benchmarks.faults damage --step 2
 """
 
@@ -14,8 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.faults import workplace
+
+if TYPE_CHECKING:
+    from benchmarks.faults.kills import Trial
 
 PARTS = ("crowd", "kills", "tables", "damage")
 
@@ -25,6 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.faults")
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--kills", type=int, default=72, help="kills over all stages")
+    parser.add_argument("--operations", action="store_true", help="also kill before each file operation")
+    parser.add_argument("--log", type=Path, help="append each trial; those that stand there are not made again")
     parser.add_argument("--stage", action="append", help="kill only this stage; may be repeated")
     parser.add_argument("--step", type=int, default=5, help="damage at every so many per cent of a file")
     asked = parser.parse_args()
@@ -47,19 +53,38 @@ def _crowds(root: Path, _asked: argparse.Namespace) -> int:
 
 
 def _kills(root: Path, asked: argparse.Namespace) -> int:
-    from benchmarks.faults.kills import STAGES, campaign
+    from benchmarks.faults.kills import append, campaign, load
+    from benchmarks.faults.stages import STAGES
 
     stages = [stage for stage in STAGES if not asked.stage or stage.name in asked.stage]
+    whole = sum(stage.share for stage in stages)
+    kills = {stage.name: max(1, round(asked.kills * stage.share / whole)) for stage in stages}
     tables = partial(workplace.write_tables, train=300, test=600)
-    kills = list(campaign(root, stages, max(1, asked.kills // len(stages)), tables))
-    rows = []
-    for stage in stages:
-        own = [kill for kill in kills if kill.stage == stage.name]
-        hit = [kill for kill in own if kill.share is not None]
-        rows.append((stage.name, len(own), len(hit), sum(bool(kill.problems) for kill in own)))
-    _table("SIGKILL at random moments", ("command", "tried", "killed in time", "with a problem"), rows)
-    _list([f"{kill.stage} at {kill.share}: {'; '.join(kill.problems)}" for kill in kills if kill.problems])
-    return sum(bool(kill.problems) for kill in kills)
+    trials = load(asked.log) if asked.log else []
+    for trial in campaign(root, stages, kills, tables, operations=asked.operations, known=list(trials)):
+        trials.append(trial)
+        if asked.log:
+            append(asked.log, trial)
+    for how in dict.fromkeys(trial.how for trial in trials):
+        _kill_tables([trial for trial in trials if trial.how == how], _KILLS[how])
+    bad = [trial for trial in trials if trial.problems]
+    _list([f"{t.stage}, {t.how} {t.number}, at {'; at '.join(t.struck)}: {'; '.join(t.problems)}" for t in bad])
+    return len(bad)
+
+
+_KILLS = {"moment": "SIGKILL at random moments", "operation": "SIGKILL before each file operation"}
+
+
+def _kill_tables(trials: Sequence[Trial], title: str) -> None:
+    rows: list[tuple[object, ...]] = []
+    for name in (*dict.fromkeys(trial.stage for trial in trials), "all"):
+        own = [trial for trial in trials if name in ("all", trial.stage)]
+        struck = Counter(words for trial in own for words in trial.struck)
+        where = ", ".join(f"{words} {n}" for words, n in struck.most_common()) if name != "all" else ""
+        counts = (len(own), struck.total(), sum(t.writing for t in own), sum(t.again for t in own))
+        rows.append((name, *counts, sum(bool(t.problems) for t in own), where))
+    header = ("command", "trials", "kills", "while writing", "made again", "with a problem", "what was under way")
+    _table(title, header, rows)
 
 
 def _tables(root: Path, _asked: argparse.Namespace) -> int:

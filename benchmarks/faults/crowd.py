@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.kills import SCORE, Words, start, wait
+from benchmarks.faults.kills import start, wait
+from benchmarks.faults.stages import SCORE, Words
 
 
 @dataclass(frozen=True)

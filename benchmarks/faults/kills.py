@@ -1,152 +1,191 @@
 """SIGKILL at random moments of every command that writes; then the same command again, and what it left is compared.
 
-    python -m benchmarks.faults kills --kills 80
+    python -m benchmarks.faults kills --kills 1000 --log kills.jsonl
 
 Each command runs in a process of its own, forked from one that has imported the libraries, so that the moments fall
 into the work and not into imports. After the kill the same command must finish, its files must be those of a run that
-nobody killed, byte for byte, and nothing half-written may be left.
+nobody killed, byte for byte, and nothing half-written may be left. One trial in five is killed twice or three times.
+Moments that last microseconds are hardly ever hit by chance: with `--operations` the process also kills itself before
+each of its file operations (opening, renaming, removing), one after the other.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import random
 import re
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.faults.stages import Stage, Words, fill
 from benchmarks.faults.workplace import call
+from jobs.holding import is_held
 
-Words = tuple[str, ...]
-SCORE: Words = (
-    "score",
-    "--input",
-    "test.csv",
-    "--shard-rows",
-    "32",
-    "--output",
-    "out.csv",
-    "--device",
-    "cpu",
-    "--quiet",
-)
+SEED = 11
+_TIMED_EVERY = 20
+_TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A command and the files that it promises to write in the same bytes.
+class Trial:
+    """A command that was killed once or more and then left alone.
 
     Attributes:
-        name: What it is called.
-        before: Commands that come first and are not killed.
-        words: The command that is killed.
-        files: Patterns below the workspace.
-        spoken: Whether times are written into the files, which are then taken out before the comparison.
+        stage: Which command.
+        number: Which trial of it.
+        how: ``moment``, or ``operation``: before a file operation.
+        struck: What was under way at each kill; fewer than planned where the command was done before.
+        writing: Kills that left a temporary file, thus fell into a write.
+        again: Whether the command had finished before the kill, and its second call made a second version.
+        problems: What was wrong in the end.
     """
 
-    name: str
-    before: tuple[Words, ...]
-    words: Words
-    files: tuple[str, ...]
-    spoken: bool = False
-
-
-_TRAIN: tuple[Words, ...] = (("train", "one.toml", "--quiet"), ("train", "two.toml", "--quiet"))
-_BLEND: Words = ("blend", "--method", "weights", "--quiet")
-_ADOPT: Words = ("submissions", "adopt", "mine.csv", "--quiet")
-STAGES = (
-    Stage("score", _TRAIN, SCORE, ("out.csv", "runs/*/predictions/test.parquet", "submissions/v*/submission.csv")),
-    Stage("train", (), _TRAIN[0], ("runs/folds.parquet", "runs/one/oof.parquet", "runs/one/fold*/linear.*")),
-    Stage("blend", (*_TRAIN, SCORE), _BLEND, ("blends/*.json", "submissions/v*-blend/submission.csv")),
-    Stage(
-        "version",
-        (),
-        _ADOPT,
-        ("submissions/v*-mine/submission.csv", "submissions/v*-mine/manifest.json"),
-        spoken=True,
-    ),
-    Stage("report", (*_TRAIN, SCORE), ("report", "--force", "--quiet"), ("report.html",), spoken=True),
-    Stage(
-        "record",
-        (_ADOPT,),
-        ("record", "1", "--public", "0.5", "--rank", "7", "--quiet"),
-        ("submissions/v0001-mine/manifest.json",),
-        spoken=True,
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One kill: its stage; when it came, as a share of the whole run (None: it was done before); what was wrong."""
-
     stage: str
-    share: float | None
+    number: int
+    how: str
+    struck: tuple[str, ...]
+    writing: int
+    again: bool
     problems: tuple[str, ...]
 
 
-def campaign(root: Path, stages: Sequence[Stage], kills: int, write_tables: Callable[[Path], None]) -> Iterator[Kill]:
-    """So many kills, in turn over the stages.
+def campaign(
+    root: Path,
+    stages: Sequence[Stage],
+    kills: Mapping[str, int],
+    write_tables: Callable[[Path], None],
+    *,
+    operations: bool = False,
+    known: Sequence[Trial] = (),
+) -> Iterator[Trial]:
+    """So many kills of each stage.
 
     Args:
-        root: A folder that does not exist yet.
+        root: An empty folder.
         stages: Which commands.
-        kills: How many of each.
+        kills: Name of a stage → how many at random moments.
         write_tables: Fills an empty workspace.
+        operations: Also one before each file operation.
+        known: Trials made earlier, which are not made again.
     """
-    draw = random.Random(11)
     for stage in stages:
-        pristine = root / "pristine"
-        work = root / "work"
-        _fill(work, write_tables)
+        made = {(trial.how, trial.number) for trial in known if trial.stage == stage.name}
+        missing = kills[stage.name] - sum(len(t.struck) for t in known if t.stage == stage.name and t.how == "moment")
+        if missing <= 0 and not operations:
+            continue
+        place = _Place(root, stage, write_tables)
+        number = 0
+        while missing > 0:
+            if ("moment", number) not in made:
+                trial = place.at_moments(number)
+                missing -= max(1, len(trial.struck))
+                yield trial
+            number += 1
+        for number in range(1, (place.n_operations if operations else 0) + 1):
+            if ("operation", number) not in made:
+                yield place.before_operation(number)
+
+
+def load(log: Path) -> list[Trial]:
+    """Trials of a log, a line each."""
+    if not log.is_file():
+        return []
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [Trial(**{k: tuple(v) if isinstance(v, list) else v for k, v in line.items()}) for line in lines]
+
+
+def append(log: Path, trial: Trial) -> None:
+    """Add a line to a log."""
+    with log.open("a") as handle:
+        handle.write(json.dumps(asdict(trial)) + "\n")
+
+
+class _Place:
+    """A workspace in which one stage is killed again and again, always from the same beginning."""
+
+    def __init__(self, root: Path, stage: Stage, write_tables: Callable[[Path], None]) -> None:
+        self.stage, self.work, self.pristine = stage, root / "work", root / "pristine"
+        fill(self.work, write_tables)
         for words in stage.before:
-            _must(work, words)
-        shutil.rmtree(pristine, ignore_errors=True)
-        shutil.copytree(work, pristine)
-        began = time.monotonic()
-        _must(work, stage.words)
-        whole_s = time.monotonic() - began
-        expected = _files(work, stage)
-        for _ in range(kills):
-            shutil.rmtree(work)
-            shutil.copytree(pristine, work)  # with its times
-            share = draw.random()
-            code, said = _run(work, stage.words, kill_after_s=share * whole_s)
-            problems = _half_versions(work)
-            if code == -signal.SIGKILL:
-                finished, said = _run(work, stage.words)
-            else:
+            _must(self.work, words)
+        shutil.rmtree(self.pristine, ignore_errors=True)
+        shutil.copytree(self.work, self.pristine)
+        self.n_operations = _rehearse(self.work, stage.words)
+        self.expected = _files(self.work, stage)
+        if missing := [p for p in stage.files if not list(self.work.glob(p))]:
+            raise RuntimeError(f"{stage.name} does not write {missing}")
+        self.whole_s = 0.0
+
+    def at_moments(self, number: int) -> Trial:
+        """One kill, at times two or three, at moments drawn for this trial."""
+        if number % _TIMED_EVERY == 0 or not self.whole_s:  # others use the machine, now more and now less
+            self._renew()
+            began = time.monotonic()
+            _must(self.work, self.stage.words)
+            self.whole_s = time.monotonic() - began
+        draw = random.Random(f"{SEED}/{self.stage.name}/{number}")
+        kills = 1 + (draw.random() < 0.2) + (draw.random() < 0.05)
+        return self._trial("moment", number, [draw.random() * self.whole_s for _ in range(kills)], None)
+
+    def before_operation(self, number: int) -> Trial:
+        """One kill, before the file operation of that number."""
+        return self._trial("operation", number, [], number)
+
+    def _trial(self, how: str, number: int, moments: Sequence[float], operation: int | None) -> Trial:
+        self._renew()
+        struck, writing, finished, said = [], 0, None, ""
+        problems: list[str] = []
+        for moment in moments or [None]:
+            code, said = _run(self.work, self.stage.words, kill_after_s=moment, die_before=operation)
+            problems += _half_versions(self.work)
+            if code != -signal.SIGKILL:
                 finished = code
-            problems += [] if finished == 0 else [f"ended with {finished}: {said[:300]}"]
-            problems += _problems(work, stage, expected)
-            yield Kill(stage.name, share if code == -signal.SIGKILL else None, tuple(problems))
+                break
+            struck.append(_under_way(self.work, self.pristine, self.stage))
+            writing += any(self.work.rglob(".*.tmp"))
+        if finished is None:
+            finished, said = _run(self.work, self.stage.words)
+        problems += [] if finished == 0 else [f"ended with {finished}: {said[:300]}"]
+        problems += _problems(self.work, self.stage, self.expected)
+        again = len(_files(self.work, self.stage)) > len(self.expected)
+        return Trial(self.stage.name, number, how, tuple(struck), writing, again, tuple(problems))
+
+    def _renew(self) -> None:
+        shutil.rmtree(self.work)
+        shutil.copytree(self.pristine, self.work)  # with its times
 
 
-def _fill(work: Path, write_tables: Callable[[Path], None]) -> None:
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    write_tables(work)
-    shutil.copyfile(work / "sample.csv", work / "mine.csv")
+def start(work: Path, words: Words, die_before: int | None = None) -> int:
+    """Begin a command in a process of its own; gives its number. What it says goes to a file beside `work`.
 
-
-def start(work: Path, words: Words) -> int:
-    """Begin a command in a process of its own; gives its number. What it says goes to a file beside `work`."""
+    Args:
+        work: The working directory.
+        words: The command.
+        die_before: Number of the file operation before which it kills itself; 0: it counts them.
+    """
     import jobs.apply
     import jobs.blend
     import jobs.leaderboard
     import jobs.report
+    import jobs.run
     import jobs.score
     import jobs.submissions
     import jobs.train  # noqa: F401
 
     child = os.fork()
     if child == 0:
+        counted = _watch_operations(work, die_before) if die_before is not None else [0]
         done = call(work, words)
-        (work.parent / f"said-{os.getpid()}.txt").write_text(done.err)
+        said = json.dumps([counted[0], [*sys.modules]]) if die_before == 0 and done.code == 0 else done.err
+        (work.parent / f"said-{os.getpid()}.txt").write_text(said)
         os._exit(99 if done.code is None else done.code)
     return child
 
@@ -157,21 +196,83 @@ def wait(work: Path, child: int) -> tuple[int, str]:
     said = work.parent / f"said-{child}.txt"
     text = said.read_text() if said.is_file() else ""
     said.unlink(missing_ok=True)
+    _until_alone(work)
     return os.waitstatus_to_exitcode(status), text
 
 
-def _run(work: Path, words: Words, kill_after_s: float | None = None) -> tuple[int, str]:
-    child = start(work, words)
+def _run(work: Path, words: Words, kill_after_s: float | None = None, die_before: int | None = None) -> tuple[int, str]:
+    child = start(work, words, die_before)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)
     return wait(work, child)
 
 
+def _watch_operations(work: Path, die_before: int) -> list[int]:
+    """Count the file operations in the workspace; before that of a number, send SIGKILL to ourselves."""
+    count, below = [0], (str(work), str(work.resolve()))
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if event not in _TOUCHING or not arguments or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        path = os.fsdecode(arguments[0])
+        if path.startswith(below) or not path.startswith("/"):
+            count[0] += 1
+            if count[0] == die_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hear)
+    return count
+
+
+def _rehearse(work: Path, words: Words) -> int:
+    """How many file operations a command makes; what it imports is imported here, too, lest kills fall into that."""
+    code, said = _run(work, words, die_before=0)
+    if code != 0:
+        raise RuntimeError(f"{' '.join(words)} ended with {code}: {said}")
+    n_operations, modules = json.loads(said)
+    before = _n_threads()
+    for module in modules:
+        with suppress(Exception):
+            importlib.import_module(module)
+    if _n_threads() > before:
+        raise RuntimeError("importing started threads: a process that is forked now may hang")
+    return int(n_operations)
+
+
+def _n_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 def _must(work: Path, words: Words) -> None:
     code, said = _run(work, words)
     if code != 0:
         raise RuntimeError(f"{' '.join(words)} ended with {code}: {said}")
+
+
+def _until_alone(work: Path, timeout_s: float = 60.0) -> None:
+    """Wait for the end of processes that a killed `cli run` had started; each is on a leash."""
+    end = time.monotonic() + timeout_s
+    while any(_works_in(entry, work) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        if time.monotonic() > end:
+            raise RuntimeError(f"processes are left in {work}")
+        time.sleep(0.02)
+
+
+def _works_in(process: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return (process / "cwd").readlink() == folder.resolve()
+    return False
+
+
+def _under_way(work: Path, pristine: Path, stage: Stage) -> str:
+    reached = "the start"
+    for pattern, words in stage.marks:
+        if {str(p.relative_to(work)) for p in work.glob(pattern)} - {
+            str(p.relative_to(pristine)) for p in pristine.glob(pattern)
+        }:
+            reached = words
+    return reached
 
 
 def _files(work: Path, stage: Stage) -> dict[str, bytes]:
@@ -192,22 +293,25 @@ def _without_times(content: bytes) -> bytes:
 
 def _half_versions(work: Path) -> list[str]:
     folders = [path for path in work.glob("submissions/v*") if path.is_dir()]
-    return [f"half a version: {p.name}" for p in folders if {f.name for f in p.iterdir()} != _WHOLE]
+    names = {p.name: {f.name for f in p.iterdir() if not f.name.endswith(".tmp")} for p in folders}
+    return [f"half a version: {name}" for name, found in names.items() if found != _WHOLE]
 
 
 _WHOLE = {"submission.csv", "manifest.json"}
 
 
-def _problems(work: Path, stage: Stage, expected: dict[str, bytes]) -> list[str]:
+def _problems(work: Path, stage: Stage, expected: Mapping[str, bytes]) -> list[str]:
     problems = []
-    found = _files(work, stage)
-    names = {_unnumbered(name): content for name, content in found.items()}
+    contents: dict[str, set[bytes]] = {}
+    for name, content in _files(work, stage).items():
+        contents.setdefault(_unnumbered(name), set()).add(content)
     for name, content in expected.items():
-        if names.get(_unnumbered(name)) != content:
-            problems.append(f"{name} is {'missing' if _unnumbered(name) not in names else 'another'}")
+        if content not in contents.get(_unnumbered(name), ()):
+            problems.append(f"{name} is {'another' if _unnumbered(name) in contents else 'missing'}")
     left = [p for p in work.rglob("*") if re.search(r"\.tmp$|\.old$|\.probe$|^\.owner", p.name)]
     problems += [f"left behind: {p.relative_to(work)}" for p in left]
-    return problems
+    problems += [f"held: {p.relative_to(work)}" for p in work.rglob("lock") if is_held(p.parent)]
+    return problems + _half_versions(work)
 
 
 def _unnumbered(name: str) -> str:

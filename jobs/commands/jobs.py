@@ -27,7 +27,7 @@ def list_jobs(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """List scoring jobs with state and progress."""
+    """List scoring jobs, and the batches of `cli run`, with state and progress."""
     if ctx.invoked_subcommand is not None:
         return
     from jobs import status
@@ -37,9 +37,10 @@ def list_jobs(
     if follow and not as_json and not quiet:
         show.follow(status.recent, stdout())
     elif as_json:
-        emit(status.run(), lambda _jobs, _console: None, as_json=True, quiet=quiet)
+        listed = status.everything()
+        emit((*listed.jobs, *listed.batches), lambda _all, _console: None, as_json=True, quiet=quiet)
     else:
-        listed = status.JobList(status.run(), 0) if all_jobs else status.recent()
+        listed = status.everything() if all_jobs else status.recent()
         emit(listed, show.render_list, as_json=False, quiet=quiet)
 
 

@@ -150,13 +150,18 @@ def tasks_of(indexes: Sequence[FileIndex], limit: int | None) -> list[ShardTask]
     return tasks
 
 
-def shard_rows_for(weight_bytes: int, seconds: float = 20.0, flops: float = 3e11) -> int:
-    """Rows in a shard, so that a kill loses about `seconds` of work: a power of two in [1024, 262144].
+# Of two cores; of the slowest GPU that is worth having (a T4 in fp16). A GPU with shards made for a CPU would spend its
+# time on writing parts.
+_FLOPS = {"cpu": 3e11, "mps": 3e12, "cuda": 3e13}
 
-    A static estimate (two operations a float32 weight and token, 64 tokens a row), so that a plan does not depend on
-    how busy the machine was.
+
+def shard_rows_for(weight_bytes: int, device: str = "cpu", seconds: float = 20.0) -> int:
+    """Rows in a shard, so that a kill loses `seconds` of work or less: a power of two in [128, 262144].
+
+    A static estimate (two operations a float32 weight and token, 64 tokens a row, a slow device of its kind), so that a
+    plan does not depend on how busy the machine was.
     """
     flop_per_row = 2.0 * (weight_bytes / 4) * 64 + 1e6
-    rows = seconds * flops / flop_per_row
+    rows = seconds * _FLOPS.get(device, _FLOPS["cpu"]) / flop_per_row
     power = 1 << max(0, int(rows).bit_length() - 1)
-    return min(max(power, 1024), 262144)
+    return min(max(power, 128), 262144)

@@ -137,8 +137,8 @@ def _check_ids(request: Request, tasks: list[ShardTask]) -> None:
     Raises:
         UserError: Ids that occur more than once (how many, and the first few), or what `ShardReader.read` raises.
     """
-    parts: list[NDArray[np.uint64]] = [ids.hash().to_numpy() for ids in _id_shards(request, tasks)]
-    hashes = np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+    hashes = _hashes(_id_shards(request, tasks), sum(task.n_rows for task in tasks))
+    hashes.sort()
     twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     if not twice.size:
         return
@@ -152,6 +152,15 @@ def _check_ids(request: Request, tasks: list[ShardTask]) -> None:
             first=", ".join(repeated.head(5).to_list()),
             next="remove the repeated rows, name another column with --id, or number the rows with --no-id",
         )
+
+
+def _hashes(shards: Iterator[pl.Series], n_rows: int) -> NDArray[np.uint64]:
+    """(n,) hashes of all ids, of which there are at most `n_rows`; no copy is made of them on the way."""
+    hashes, n = np.empty(n_rows, dtype=np.uint64), 0
+    for ids in shards:
+        hashes[n : n + len(ids)] = ids.hash().to_numpy()
+        n += len(ids)
+    return hashes[:n]
 
 
 def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.batch.progress import BatchSummary
 from jobs.control import CancelResult, ResumeResult
 from jobs.prune import PruneResult
 from jobs.show.output import count, duration, size
@@ -16,15 +17,17 @@ from jobs.status import JobDetail, JobList, JobSummary
 
 FOLLOW_EVERY_S = 1.0
 _HEADINGS = ("job", "state", "done", "rows", "rows/s", "left", "planned (UTC)", "models")
-_RIGHT = ("done", "rows", "rows/s", "left")
+_BATCH_HEADINGS = ("batch", "state", "done", "steps", "began (UTC)", "now")
+_RIGHT = ("done", "rows", "rows/s", "left", "steps")
+_THROUGH = ("done", "up to date")
 
 
 def render_list(listed: JobList, console: Console) -> None:
     """A line a job."""
-    if not listed.jobs:
+    if not listed.jobs and not listed.batches:
         console.print("no jobs yet: `cli score --input FILE` makes one", markup=False)
         return
-    console.out(job_table(listed.jobs), highlight=False)
+    console.out(_both_tables(listed.jobs, listed.batches), highlight=False)
     if listed.n_older:
         console.out(f"{listed.n_older:,} older complete ones: cli jobs --all", highlight=False)
 
@@ -35,21 +38,37 @@ def follow(look: Callable[[], JobList], console: Console) -> None:
         while True:
             listed = look()
             running = [job for job in listed.jobs if job.state == "running"]
-            live.update(Text(job_table(running or listed.jobs[-20:]), no_wrap=True, overflow="ellipsis"), refresh=True)
-            if not running:
+            batches = [batch for batch in listed.batches if batch.state == "running"]
+            shown = _both_tables(running if running or batches else listed.jobs[-20:], batches)
+            live.update(Text(shown, no_wrap=True, overflow="ellipsis"), refresh=True)
+            if not running and not batches:
                 return
             time.sleep(FOLLOW_EVERY_S)
 
 
 def job_table(jobs: Sequence[JobSummary]) -> str:
     """The table as text; a table of rich takes seconds for ten thousand rows."""
-    rows = [_HEADINGS, *(_cells(job) for job in jobs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS) - 1)]
+    return _table(_HEADINGS, [_cells(job) for job in jobs])
+
+
+def batch_table(batches: Sequence[BatchSummary]) -> str:
+    """The batches as text: how many steps are through, and which run now."""
+    return _table(_BATCH_HEADINGS, [_batch_cells(batch) for batch in batches])
+
+
+def _both_tables(jobs: Sequence[JobSummary], batches: Sequence[BatchSummary]) -> str:
+    tables = ([job_table(jobs)] if jobs else []) + ([batch_table(batches)] if batches else [])
+    return "\n\n".join(tables)
+
+
+def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    rows = [headings, *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(headings) - 1)]
     lines = []
     for row in rows:
         padded = [
             cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
-            for cell, width, heading in zip(row, widths, _HEADINGS, strict=False)
+            for cell, width, heading in zip(row, widths, headings, strict=False)
         ]
         lines.append("  ".join([*padded, row[-1]]))
     return "\n".join(lines)
@@ -108,3 +127,10 @@ def _cells(job: JobSummary) -> tuple[str, ...]:
         job.created[:19],
         (job.problem or ", ".join(job.models)).replace("\n", " "),
     )
+
+
+def _batch_cells(batch: BatchSummary) -> tuple[str, ...]:
+    through = sum(batch.steps.get(state, 0) for state in _THROUGH)
+    odd = [f"{n} {state}" for state, n in batch.steps.items() if state not in (*_THROUGH, "waiting", "running")]
+    now = ", ".join([*batch.running, *odd])
+    return (batch.id, batch.state, str(through), str(sum(batch.steps.values())), batch.began[:19], now)

@@ -6,6 +6,7 @@ What several processes find depends on who was faster; one process alone repeats
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -77,11 +78,23 @@ def _helpers(number: int, arguments: tuple[Any, ...]) -> Iterator[None]:
             helper.close()
 
 
+class _AloneError(Exception):
+    """The process that started this one was killed."""
+
+
 def _help(folder: str, metric: str, storage: str, options: dict[str, Any]) -> None:
     """A helper's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one, which ends it
     try:
         codes, stack = (np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("codes", "stack"))
-        study.search(codes, stack, metric, storage=storage, **options)
+        study.search(codes, stack, metric, storage=storage, on_batch=_check_parent, **options)
+    except _AloneError:
+        shutil.rmtree(folder, ignore_errors=True)
     except (UserError, FileNotFoundError):
         return  # the same mistake is told where the study was asked for; or all is over, and the files are gone
+
+
+def _check_parent(_progress: Progress) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise _AloneError

@@ -26,6 +26,7 @@ from kaggle_tools.files import (
     file_digest,
     mark_owner,
     owner_is_gone,
+    remove_marks_of_nothing,
     sync_folder,
     tell_written,
     unmark_owner,
@@ -155,12 +156,13 @@ def _commit(folder: Path, name: str, draft: ManifestDraft, n_rows: int, write: C
             note=draft.note,
         )
         manifest.save(temporary)
-        unmark_owner(temporary)
         temporary.rename(final)
         tell_written(final / SUBMISSION_FILE)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        unmark_owner(temporary)
     sync_folder(folder)
     _sweep(folder, number)
     return Version(final, manifest)
@@ -274,15 +276,17 @@ def _claim(folder: Path) -> tuple[int, Path]:
         while True:
             number = max([number, *(_number(path) for path in folder.iterdir())]) + 1
             temporary = folder / f".v{number:04d}.tmp"
+            mark_owner(temporary)
             try:
                 temporary.mkdir()
             except FileExistsError:
+                unmark_owner(temporary)
                 continue
-            mark_owner(temporary)
             # Between looking and claiming, a quicker process may have claimed the number and renamed its folder.
             if number not in (_number(path) for path in _version_folders(folder)):
                 return number, temporary
             shutil.rmtree(temporary)
+            unmark_owner(temporary)
     except OSError as exc:
         raise UserError(f"cannot write into {folder.name}: {exc.strerror}", where=exc.filename or folder) from exc
 
@@ -294,6 +298,7 @@ def _sweep(folder: Path, number: int) -> None:
             continue
         if owner_is_gone(path) or _age_s(path) > STALE_AFTER_S:
             shutil.rmtree(path, ignore_errors=True)
+    remove_marks_of_nothing(folder)
 
 
 def _age_s(path: Path) -> float:

@@ -21,7 +21,8 @@ def run(*words):
 def test_what_is_killed_is_finished_by_the_same_command_with_the_same_bytes():
     done = run("kills", "--kills", "9", "--stage", "train", "--stage", "version", "--stage", "record")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| train | 3 |" in done.stdout
+    assert "| train | " in done.stdout
+    assert "| all | " in done.stdout
 
 
 def test_two_and_eight_processes_lose_nothing():

@@ -131,7 +131,7 @@ def test_version_left_half_by_a_kill_is_none(tmp_path: Path) -> None:
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [".v0001.tmp"]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".owner")] == [".v0001.tmp"]
     assert (tmp_path / ".v0001.tmp" / "submission.csv").is_file()
     listing = list_versions(tmp_path)
     assert (listing.versions, listing.damaged) == ((), ())
@@ -322,13 +322,56 @@ def test_a_claim_whose_process_is_dead_is_swept_at_once_and_one_at_work_is_not(t
         claim = tmp_path / f".v{number:04d}.tmp"
         claim.mkdir()
         mark_owner(claim)
-        mark = next(claim.glob(".owner.*"))
-        mark.rename(mark.with_suffix(f".{owner}"))
+        (mark,) = tmp_path.glob(f".owner{claim.name}.*")
+        host, _process, thread = mark.name.rsplit(".", 3)[1:]
+        mark.rename(tmp_path / f".owner{claim.name}.{host}.{owner}.{thread}")
+    (tmp_path / f".owner.v0001.tmp.{host}.{dead.stdout.strip()}.7").touch()  # it died before it made its folder
     (version,) = make(tmp_path, "third")
     assert version.title == "v0003-third"
     assert {path.name for path in version.folder.iterdir()} == {"manifest.json", "submission.csv"}
-    assert not (tmp_path / ".v0001.tmp").exists()
+    assert not list(tmp_path.glob(".*v0001*"))
     assert (tmp_path / ".v0002.tmp").exists()
+    assert len(list(tmp_path.glob(".owner*"))) == 1
+
+
+# Forks a process for each file operation of writing a version, which dies before it; then writes another version.
+DIE = """
+import json, os, sys
+from pathlib import Path
+from kaggle_tools.submissions import ManifestDraft, write_version_bytes
+
+def die_before(number, folder):
+    count = 0
+    def hear(event, arguments):
+        nonlocal count
+        if event in ("open", "os.mkdir", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
+            count += 1
+            if count == number:
+                os._exit(9)
+    sys.addaudithook(hear)
+
+left, code = [], 9
+while code:
+    folder = Path(sys.argv[1]) / str(len(left) + 1)
+    child = os.fork()
+    if not child:
+        die_before(len(left) + 1, folder)
+        write_version_bytes(folder, "killed", b"id,label", 0, ManifestDraft())
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    write_version_bytes(folder, "next", b"id,label", 0, ManifestDraft())
+    left.append(sorted(path.name for path in folder.iterdir()))
+print(json.dumps(left))
+"""
+
+
+def test_a_process_that_dies_before_any_file_operation_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    # Marking before making, and unmarking after renaming, leaves no moment in which a claim belongs to nobody.
+    done = subprocess.run([sys.executable, "-c", DIE, str(tmp_path)], capture_output=True, text=True, check=True)
+    left = json.loads(done.stdout)
+    assert len(left) > 15
+    for names in left:
+        assert names in (["v0001-next"], ["v0002-next"], ["v0001-killed", "v0002-next"])
 
 
 def test_a_time_in_a_manifest_that_is_none_is_damage(tmp_path: Path) -> None:
