@@ -55,9 +55,11 @@ def cluster():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
+        handler = signal.getsignal(signal.SIGTERM)
         options = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, **options})
         cluster.add_node(num_cpus=1, **options)
+        signal.signal(signal.SIGTERM, handler)  # Ray has one of its own
         yield cluster
         cluster.shutdown()
 
