@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (model,) = make_models(folder, "MiniLM-L6", 1)
-        write_texts(folder / "rows.csv", arguments.rows)
+        write_texts(folder / "rows.csv", arguments.rows, 40)
         found: dict[str, list[tuple[float, float, str]]] = {name: [] for name in engines}
         for _ in range(arguments.rounds):
             for name, words in engines.items():
