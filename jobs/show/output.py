@@ -78,6 +78,12 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def flop_rate(flop_per_s: float) -> str:
+    """``75.7 GFLOP/s``."""
+    number = count(flop_per_s)
+    return f"{number[:-1]} {number[-1]}FLOP/s" if number[-1].isalpha() else f"{number} FLOP/s"
+
+
 def size(n_bytes: float) -> str:
     """Bytes as ``1.2 GB``."""
     for limit, suffix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from jobs.show.output import count, stderr
+from jobs.show.output import count, flop_rate, stderr
 from models.inference.scorer import ShardStats
 
 LOG_EVERY_S = 30.0
@@ -51,7 +51,7 @@ class Meter:
             parts.append(f"{count(self.tokens / elapsed)} tokens/s")
             parts.append(f"padding {self.padding / self.computed_tokens:.1%}")
             share = f" ({self.flop / busy / self.ceiling:.0%} of this device)" if self.ceiling else ""
-            parts.append(f"{count(self.flop / busy)}FLOP/s{share}")
+            parts.append(f"{flop_rate(self.flop / busy)}{share}")
         if self.seconds:
             stage = max(self.seconds, key=lambda name: self.seconds[name])
             parts.append(f"bottleneck: {stage} ({self.seconds[stage] / elapsed:.0%} busy)")

@@ -10,7 +10,7 @@ from rich.table import Table
 from jobs.dry_run import Forecast
 from jobs.performance import Performance
 from jobs.score import ScoreResult
-from jobs.show.output import count, duration, short_path, size, stderr
+from jobs.show.output import count, duration, flop_rate, short_path, size, stderr
 
 _LEAST_SECONDS = 0.05  # of a stage that is worth a word
 _BOTTLENECKS = {
@@ -69,7 +69,7 @@ def _add_performance(grid: Table, found: Performance) -> None:
     """How fast, how near to what the device can do, what it waited for, and memory."""
     rates = [f"{count(found.rows_per_s)} rows/s"]
     if found.flop_per_s:
-        rates += [f"{count(found.tokens_per_s)} tokens/s", f"{count(found.flop_per_s)}FLOP/s"]
+        rates += [f"{count(found.tokens_per_s)} tokens/s", flop_rate(found.flop_per_s)]
     if found.utilisation is not None:
         rates[-1] += f", {found.utilisation:.0%} of what this device can do"
     grid.add_row("rate", ", ".join(rates))
