@@ -178,5 +178,5 @@ def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Applic
         oof_score=recipe.fitted,
         honest_score=recipe.honest,
         class_counts=count_classes(application.predictions),
-        note="; ".join(note for note in (application.note, *notes) if note),
+        note="; ".join(note for note in (*notes, application.note) if note),
     )

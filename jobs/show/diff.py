@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich import box
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobs.diff import DiffResult
-from jobs.show.output import short_path
+from jobs.show.output import cut, short_path
 from jobs.show.submissions import visible
 from kaggle_tools.submissions.changes import ChangedRow
 from kaggle_tools.submissions.diff import Shift
@@ -145,17 +145,13 @@ def _rows(rows: tuple[ChangedRow, ...], width: int) -> Table:
     kept = {heading: [visible(cell) for cell in cells] for heading, cells in columns.items() if any(cells)}
     room = width - 2 - sum(max(map(cell_len, [heading, *cells])) + 2 for heading, cells in kept.items())
     if room >= _LEAST_TEXT and any(row.text for row in rows):
-        kept["text"] = [_cut(visible(row.text or ""), room) for row in rows]
+        kept["text"] = [cut(visible(row.text or ""), room) for row in rows]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in kept:
         table.add_column(heading, justify="right" if heading in ("moved", "judge") else "left", no_wrap=True)
     for cells in zip(*kept.values(), strict=True):
         table.add_row(*map(Text, cells))
     return table
-
-
-def _cut(text: str, width: int) -> str:
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _decided(label: str, prob: float | None) -> str:

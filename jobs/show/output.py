@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 Result = TypeVar("Result")
@@ -90,6 +91,11 @@ def size(n_bytes: float) -> str:
         if n_bytes >= limit:
             return f"{n_bytes / limit:.1f} {suffix}"
     return f"{n_bytes:.0f} B"
+
+
+def cut(text: str, width: int) -> str:
+    """Text in so many columns of a terminal, an ellipsis where some of it is left out."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def signed(value: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.show.output import short_path, stderr
+from jobs.show.output import cut, short_path, stderr
 from jobs.submissions import Adopted, VersionDetail, VersionList, VersionRow
 from kaggle_tools.submissions import Validation
 
@@ -18,7 +19,7 @@ def render_list(result: VersionList, console: Console) -> None:
     if not result.versions:
         stderr().print("no whole submission version yet: `cli score --input test.csv` makes one", markup=False)
     else:
-        console.print(_table(result.versions))
+        console.print(_table(result.versions, console.width))
     notes = stderr()
     for row in result.versions:
         for remark in row.remarks:
@@ -98,22 +99,29 @@ def _picture(code: int) -> str:
     return "␡" if code == 127 else "�" if 128 <= code < 160 or 0x202A <= code <= 0x202E else ""
 
 
-def _table(rows: tuple[VersionRow, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _table(rows: tuple[VersionRow, ...], width: int) -> Table:
+    """A line a version; the note takes what room the other columns leave."""
     metrics = {row.metric for row in rows if row.metric}
-    table.add_column("version")
-    table.add_column("made", no_wrap=True)
-    for heading in ("rows", "OOF", "honest", "public", "private"):
-        table.add_column(heading, justify="right")
-    table.add_column("recipe")
-    table.add_column("note" if len(metrics) != 1 else f"note ({metrics.pop()})", overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        cells = (
-            row.title + ("*" if row.remarks else ""), row.created[:16].replace("T", " "), f"{row.n_rows:,}",
-            _score(row.oof_score), _score(row.honest_score), _score(row.public_score), _score(row.private_score),
-            row.kind, row.note,
-        )  # fmt: skip
-        table.add_row(*(Text(visible(cell)) for cell in cells))
+    columns = {
+        "version": [row.title + ("*" if row.remarks else "") for row in rows],
+        "made": [row.created[:16].replace("T", " ") for row in rows],
+        "rows": [f"{row.n_rows:,}" for row in rows],
+        "OOF": [_score(row.oof_score) for row in rows],
+        "honest": [_score(row.honest_score) for row in rows],
+        "public": [_score(row.public_score) for row in rows],
+        "private": [_score(row.private_score) for row in rows],
+        "recipe": [row.kind for row in rows],
+    }
+    shown = {heading: [visible(cell) for cell in cells] for heading, cells in columns.items()}
+    room = width - 2 - sum(max(map(cell_len, [heading, *cells])) + 2 for heading, cells in shown.items())
+    note = "note" if len(metrics) != 1 else f"note ({metrics.pop()})"
+    shown[note] = [cut(visible(row.note), max(room, cell_len(note))) for row in rows]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in shown:
+        left = heading in ("version", "made", "recipe", note)
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*map(Text, cells))
     return table
 
 

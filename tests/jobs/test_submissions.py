@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,14 @@ def test_the_name_of_an_adopted_file_is_what_a_folder_may_be_called(here, cli, f
     (here / file).write_bytes((here / "submissions" / "v0001-one" / "submission.csv").read_bytes())
     done = cli("submissions", "adopt", "--json", "--", file, check=0)
     assert json.loads(done.stdout)["title"] == f"v0003-{name}"
+
+
+def test_a_long_note_gives_way_to_the_other_columns_of_the_list(here, cli):
+    (here / "ann.csv").write_bytes((here / "submissions" / "v0001-one" / "submission.csv").read_bytes())
+    cli("submissions", "adopt", "ann.csv", "--note", "a very long note " * 40, "--quiet", check=0)
+    lines = cli("submissions", check=0).stdout.splitlines()
+    assert len(lines) == 1 + len(list((here / "submissions").glob("v*")))
+    assert re.search(r"v0003-ann .* 120 .* adopted +a very long note .*…", lines[-1])
 
 
 def test_parquet_is_adopted_as_csv(here, cli):
