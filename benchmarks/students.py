@@ -58,7 +58,7 @@ learning_rate = 1e-3
 schedule = "{schedule}"
 {more}
 """
-DISTILL = '[distill]\nteacher = "blend"\ntemperature = 2.0\nalpha = {alpha}\ntest = {test}\n'
+DISTILL = '[distill]\nteacher = "blend"\ntemperature = 2.0\nalpha = {alpha}\ntest = {test}\nsource = "{source}"\n'
 
 
 def main() -> None:
@@ -105,10 +105,15 @@ def _measure(held_out: pl.DataFrame, seeds: list[int]) -> None:
     print(
         f"| blend of linear and plain | | | {found.honest:.4f} | | {_loss(teacher.probs, held_out):.4f} | |", flush=True
     )
-    for alpha, test in ((0.7, "false"), (0.7, "true"), (1.0, "true")):
-        more = DISTILL.format(alpha=alpha, test=test)
+    for alpha, test, source in (
+        (0.7, "false", "oof"),
+        (0.7, "true", "oof"),
+        (1.0, "true", "oof"),
+        (0.7, "true", "fold"),
+    ):
+        more = DISTILL.format(alpha=alpha, test=test, source=source)
         text = NETWORK.format(seeds=seeds, schedule="linear", more="") + more
-        _one(f"student, alpha {alpha}, test {test}", text, held_out)
+        _one(f"student, alpha {alpha}, test {test}, source {source}", text, held_out)
 
 
 def _one(title: str, recipe: str, held_out: pl.DataFrame) -> None:

@@ -111,7 +111,10 @@ def _transformer_trainer(task: Task) -> TrainOne:
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
         soft = task.soft
-        extra = (task.pseudo(fold) if soft is None else soft.extra) or _no_rows(targets)
+        extra, taught = task.pseudo(fold) or _no_rows(targets), None
+        if soft is not None:
+            more, probs = (extra, soft.probs[:0]) if soft.extra is None else soft.extra(fold)
+            extra, taught = more, np.concatenate([soft.probs[train], probs])
         result = train_fold(
             task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
@@ -128,7 +131,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             greater_is_better=task.metric.greater_is_better,
             device=task.device,
             task=task.task,
-            teacher_probs=None if soft is None else np.concatenate([soft.probs[train], soft.extra_probs]),
+            teacher_probs=taught,
             n_labelled=None if soft is None else len(train),
             vectors=vectors,
         )

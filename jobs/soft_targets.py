@@ -1,8 +1,9 @@
-"""What a teacher says of the rows of a run: plain arrays, made by `jobs.distill`."""
+"""What a teacher says of the rows of a run; made by `jobs.distill`."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +19,16 @@ class SoftTargets:
     """What a teacher says.
 
     Attributes:
-        probs: (N, C) float32 out-of-fold probabilities of the training rows, in their order.
-        extra: Test rows; their targets are the teacher's decisions, which no loss of labels counts. None for none.
-        extra_probs: (M, C) float32 probabilities of these.
+        probs: (N, C) float32 out-of-fold probabilities of the training rows, in their order; NaN where a row is not
+            taught.
+        extra: Fold to test rows with (M, C) float32 probabilities of them. Their targets are the teacher's decisions,
+            which no loss of labels counts. None where test rows are not taught.
+        fingerprint: Of all that is taught.
     """
 
     probs: NDArray[np.float32]
-    extra: PseudoRows | None
-    extra_probs: NDArray[np.float32]
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all that is taught."""
-        texts = (self.extra.names, self.extra.texts) if self.extra else ()
-        return digest(self.probs.tobytes(), texts, self.extra_probs.tobytes())
+    extra: Callable[[int], tuple[PseudoRows, NDArray[np.float32]]] | None
+    fingerprint: str
 
 
 def with_soft_targets(rows: TrainingRows, soft: SoftTargets | None) -> TrainingRows:

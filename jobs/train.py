@@ -124,6 +124,8 @@ class TrainResult:
         groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
         n_repaired: For token tasks illegal tags of the training table that were repaired.
         seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
+        flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
+            `jobs.distill`. None: no such teacher.
     """
 
     run: Run
@@ -138,6 +140,7 @@ class TrainResult:
     groups: Mapping[str, float] = field(default_factory=dict)
     n_repaired: int = 0
     seeds: SeedSpread | None = None
+    flattered_by: str | None = None
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -157,7 +160,7 @@ def run(options: TrainOptions) -> TrainResult:
     rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows, options.device)
     rows = with_teacher(rows, teacher)
-    soft = _soft_targets(workspace, competition, recipe, rows)
+    soft = _soft_targets(workspace, competition, recipe, rows, options.device)
     rows = with_soft_targets(rows, soft)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
@@ -244,13 +247,13 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
 
 
 def _soft_targets(
-    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows
+    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows, device: str
 ) -> SoftTargets | None:
     if recipe.distill.teacher is None:
         return None
     from jobs.distill import find_soft_targets  # imports the search, which other runs do without
 
-    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows)
+    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows, device)
 
 
 def _fingerprint(recipe: Recipe) -> str:
@@ -338,7 +341,12 @@ def _conclude(
         seconds=time.perf_counter() - began,
         groups=groups,
         seeds=seeds,
+        flattered_by=_flattered_by(recipe),
     )
+
+
+def _flattered_by(recipe: Recipe) -> str | None:
+    return recipe.distill.teacher if recipe.distill.source == "oof" else None
 
 
 def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
@@ -381,6 +389,7 @@ def _about(
         "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],
         "n_oof": len(rows),
+        "flattered_by": _flattered_by(recipe),
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
         "n_repaired_tags": rows.n_repaired,

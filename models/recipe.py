@@ -203,6 +203,8 @@ def _check_distill(recipe: Recipe, place: Place) -> None:
     options = recipe.distill
     if options.teacher is None and options != DistillOptions():
         raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
+    if options.source == "fold" and not options.test:
+        raise place.error("source = 'fold' teaches test rows alone", next="test = true")
     if options.teacher is not None and recipe.contrast.weight:
         raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
     if options.teacher is not None and recipe.pseudo_labels.run is not None:

@@ -257,13 +257,17 @@ class DistillOptions:
             competition.toml; its out-of-fold probabilities are taught. None: no teacher.
         temperature: The logits of both sides are divided by it: above 1, small probabilities tell more.
         alpha: Share of the teacher in the loss; the rest is that of the labels.
-        test: Test rows, which have no label, are taught as well, by the teacher's predictions of them.
+        test: Test rows, which have no label, are taught as well.
+        source: ``oof``: training rows are taught by out-of-fold probabilities, test rows by the mean of the teacher's
+            folds; the student's out-of-fold score flatters then. ``fold``: test rows alone are taught, by the teacher's
+            checkpoints of the same fold, and nothing leaks.
     """
 
     teacher: str | None = None
     temperature: Annotated[float, Between(0.1, 100.0)] = 2.0
     alpha: Annotated[float, Between(0.0, 1.0)] = 0.5
     test: bool = False
+    source: Literal["oof", "fold"] = "oof"
 
 
 @dataclass(frozen=True)

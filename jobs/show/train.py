@@ -59,6 +59,9 @@ def render_train(result: TrainResult, console: Console) -> None:
         alone = ", ".join(f"{one.seed}: {one.score:.4f}" for one in result.seeds.scores)
         console.print(f"  that of the seeds' mean; alone {alone}", markup=False)
         console.print(f"  a seed scores {result.seeds.mean:.4f} ± {result.seeds.deviation:.4f}", markup=False)
+    if result.flattered_by is not None:
+        told = f"  it flatters: '{result.flattered_by}' has seen these rows' labels and taught rows like them;"
+        console.print(f'{told} compare on the board, or with source = "fold" under [distill]', markup=False)
     for name, value in result.groups.items():
         console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)

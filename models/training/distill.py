@@ -3,8 +3,8 @@
     loss = (1 − alpha) · loss of the labels + alpha · T² · KL(teacher at temperature T ‖ student at temperature T)
 
 Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network" (arXiv:1503.02531); the T² keeps both terms'
-gradients in proportion whatever the temperature. Rows without a label count in the second term alone. Knows nothing of
-where the teacher's probabilities come from.
+gradients in proportion whatever the temperature. Rows without a label count in the second term alone, rows that are not
+taught in the first. Knows nothing of where the teacher's probabilities come from.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Teaching:
         options: Temperature and alpha.
         task: ``single_label``, ``multi_label`` or ``multi_group``.
         classes: C names, which tell the groups of ``multi_group``.
-        probs: (N, C) float32 probabilities, on the network's device.
+        probs: (N, C) float32 probabilities, on the network's device; NaN in rows that are not taught.
         labelled: (N,) bool: whether a row's own label counts.
     """
 
@@ -47,16 +47,17 @@ class Teaching:
         A mean over rows wherever `hard` is one, so that micro-batches add up to it.
         """
         probs, labelled = self.probs[rows], self.labelled[rows]
+        taught = ~probs.isnan().any(1)
         alpha, temperature = self.options.alpha, self.options.temperature
 
         def of_both(logits: Tensor, targets: Tensor) -> Tensor:
-            loss = alpha * soft_loss(logits, probs, self.task, temperature, self.classes)
-            share = float(labelled.float().mean())
-            if alpha == 1 or share == 0:
-                return loss
-            if share < 1:
-                logits, targets = logits[labelled], targets[labelled]
-            return loss + (1 - alpha) * share * hard(logits, targets)
+            loss = logits.float().sum() * 0.0  # a batch may have no row that counts
+            if bool(taught.any()) and alpha > 0:
+                soft = soft_loss(logits[taught], probs[taught], self.task, temperature, self.classes)
+                loss = loss + alpha * taught.float().mean() * soft
+            if bool(labelled.any()) and alpha < 1:
+                loss = loss + (1 - alpha) * labelled.float().mean() * hard(logits[labelled], targets[labelled])
+            return loss
 
         return of_both
 

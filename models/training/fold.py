@@ -117,7 +117,8 @@ def train_fold(
         greater_is_better: Direction of `metric`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
         task: None: single_label or multi_label, by the shape of the labels.
-        teacher_probs: (N, C) what a teacher says of the training rows, for `[distill]`; None: no teacher.
+        teacher_probs: (N, C) what a teacher says of the training rows, for `[distill]`; NaN in rows that are not
+            taught; None: no teacher.
         n_labelled: The labels of so many of the first training rows count; the others' are known to samplers alone.
             None: all. For use with a teacher.
         vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.

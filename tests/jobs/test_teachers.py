@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.recipe import Recipe, save
 from models.errors import ModelError
+from models.inference.scorer import Scorer
 from tests.jobs.test_train import CLASSES, LINEAR, TINY, VERBS, Place, table
 
 STUDENT = TINY.replace("epochs = 2", "epochs = 1") + "[distill]\n"
@@ -109,6 +111,52 @@ def test_test_rows_join_without_labels_and_without_texts_of_the_training_table(p
     assert Predictions.load(result.run.oof).ids.to_list() == table()["id"].to_list()
 
 
+@pytest.mark.parametrize("teacher", ["one", "blend"])
+def test_source_fold_teaches_test_rows_alone_by_checkpoints_that_saw_no_validation_row(place, taught, teacher):
+    add_blend(place)
+    result = student(place, f'teacher = "{teacher}"\ntest = true\nsource = "fold"')
+    names = ("one", "two") if teacher == "blend" else ("one",)
+    weights = (0.75, 0.25) if teacher == "blend" else (1.0,)
+    for fold, shown in taught.items():
+        n = shown["n_labelled"]
+        assert np.isnan(shown["teacher_probs"][:n]).all()
+        found = [
+            Scorer({"t": [str(place.file(f"{name}/fold{fold}"))]}, classes=CLASSES, device="cpu").score(TEST_TEXTS)["t"]
+            for name in names
+        ]
+        expected = np.average(found, axis=0, weights=weights)
+        np.testing.assert_allclose(shown["teacher_probs"][n:], expected, atol=1e-6)
+    assert result.flattered_by is None
+
+
+def test_source_fold_notices_another_teacher_by_its_checkpoints(place):
+    text = 'teacher = "one"\ntest = true\nsource = "fold"'
+    student(place, text)
+    assert all(fold.reused for fold in place.train("student").folds)
+    place.recipe("one", LINEAR.replace("C = 5.0", "C = 9.0"))
+    place.train("one", force=True)
+    with pytest.raises(UserError, match="other settings"):
+        place.train("student")
+
+
+def test_several_seeds_ask_the_checkpoints_of_a_fold_once(place, monkeypatch):
+    from jobs.teachers import SoftTeacher
+
+    asked, ask = [], SoftTeacher.of_fold
+    monkeypatch.setattr(SoftTeacher, "of_fold", lambda self, fold, *rest: asked.append(fold) or ask(self, fold, *rest))
+    place.recipe("student", "seeds = [1, 2]\n" + STUDENT + 'teacher = "one"\ntest = true\nsource = "fold"')
+    place.train("student")
+    assert asked == [0, 1, 2]
+
+
+def test_that_a_score_flatters_is_told(place, call):
+    place.recipe("student", STUDENT + 'teacher = "one"')
+    code, out, _ = call("train", "student.toml", "--device", "cpu")
+    assert code == 0
+    assert "it flatters: 'one' has seen these rows' labels" in out
+    assert json.loads(place.file("student/run.json").read_text())["flattered_by"] == "one"
+
+
 def test_another_teacher_is_noticed_and_the_same_is_resumed(place):
     whole = student(place, 'teacher = "one"').run.oof.read_bytes()
     place.file("student/run.json").unlink()
@@ -128,8 +176,6 @@ def test_several_labels_and_several_seeds_are_taught(place, taught):
     labels = [["cat", "cat|dog", "dog"][i % 3] for i in range(36)]
     place.write(table().with_columns(label=pl.Series(labels)))
     place.competition(task="multi_label", metric="micro_f1", test="test.csv")
-    import shutil
-
     shutil.rmtree(place.root / "runs")
     place.recipe("sets", TINY.replace("epochs = 2", "epochs = 1"))
     place.train("sets")
@@ -179,10 +225,13 @@ def test_columns_are_taken_by_name(place, taught):
         ('teacher = "onne"', "no teacher 'onne'"),
         ('teacher = "other.parquet"', "no teacher 'other.parquet'"),
         ('teacher = "bare"\ntest = true', "no predictions for test of run 'bare'"),
+        ('teacher = "imported"\ntest = true\nsource = "fold"', "'imported' has no checkpoint of fold 0"),
     ],
 )
 def test_a_teacher_that_is_not_there_is_told(place, text, message):
     place.train("one", name="bare")
+    for fold in place.train("one", name="imported").run.checkpoints:
+        shutil.rmtree(fold)
     with pytest.raises(UserError, match=message) as error:
         student(place, text)
     if "onne" in text:
@@ -195,6 +244,8 @@ def test_a_file_has_no_test_rows_to_teach(place):
     with pytest.raises(UserError, match="out-of-fold predictions alone") as error:
         student(place, 'teacher = "other.parquet"\ntest = true')
     assert "cli import" in error.value.details["next"]
+    with pytest.raises(UserError, match="a file, without checkpoints"):
+        student(place, 'teacher = "other.parquet"\ntest = true\nsource = "fold"')
 
 
 def test_a_blend_that_holds_the_student_is_refused(place):

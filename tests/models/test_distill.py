@@ -114,6 +114,28 @@ def test_targets_of_rows_without_a_label_change_nothing(source):
     assert put_gradient(taught(changed, 0.4, n_labelled=11), BATCH, None) != first
 
 
+@pytest.mark.parametrize("size", [1, 3, 11])
+def test_rows_that_are_not_taught_have_their_label_alone(source, size):
+    with_teacher = taught(source, 0.4, n_labelled=5)
+    probs = with_teacher.teaching.probs.clone()
+    probs[:5] = torch.nan
+    alone = dataclasses.replace(with_teacher.teaching, probs=probs)
+    found = put_gradient(dataclasses.replace(with_teacher, teaching=alone, micro=MicroBatch(size)), BATCH, None)
+    source.network.eval()
+    with torch.no_grad():
+        logits = torch.cat([source.network(torch.tensor(source.rows.ids[i])[None]) for i in range(11)])
+    hard = torch.nn.functional.cross_entropy(logits[:5], source.targets[:5])
+    soft = soft_loss(logits[5:], probs[5:11], "single_label", 2.0)
+    assert found == pytest.approx(float(0.6 * 5 / 11 * hard + 0.4 * 6 / 11 * soft), rel=1e-4)
+
+
+def test_a_batch_in_which_no_row_counts_has_a_gradient_of_zero(source):
+    with_teacher = taught(source, 1.0, n_labelled=11)
+    nobody = dataclasses.replace(with_teacher.teaching, probs=torch.full((24, 3), torch.nan))
+    assert put_gradient(dataclasses.replace(with_teacher, teaching=nobody), BATCH, None) == 0.0
+    assert all(float(gradient.abs().max()) == 0.0 for gradient in gradients(source.network).values())
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
 def test_each_loss_of_labels_goes_with_a_teacher(loss):
     logits, probs = tensors(LOGITS, softmax(TEACHER, axis=1))
@@ -141,6 +163,7 @@ def test_a_student_learns_from_its_teacher_alone(tmp_path, tiny_recipe, tiny_tok
     ("changes", "message"),
     [
         ({"distill": DistillOptions(alpha=0.9)}, "names no teacher"),
+        ({"distill": DistillOptions("t", source="fold")}, "teaches test rows alone"),
         (
             {"distill": DistillOptions("t"), "pseudo_labels": PseudoLabelOptions("other")},
             "pseudo-labels have no teacher's probabilities",
