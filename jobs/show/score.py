@@ -71,7 +71,7 @@ def _add_performance(grid: Table, found: Performance) -> None:
     if found.flop_per_s:
         rates += [f"{count(found.tokens_per_s)} tokens/s", flop_rate(found.flop_per_s)]
     if found.utilisation is not None:
-        rates[-1] += f", {found.utilisation:.0%} of what this device can do"
+        rates[-1] += f", {found.utilisation:.0%} of the ceiling"
     grid.add_row("rate", ", ".join(rates))
     grid.add_row("seconds", _seconds(found.stage_seconds))
     grid.add_row("bottleneck", _BOTTLENECKS.get(found.bottleneck, found.bottleneck))

@@ -113,7 +113,7 @@ def test_score_ends_with_what_was_counted(tmp_path, model, call):
     assert found["utilisation"] == pytest.approx(found["flop_per_s"] / 1e9)
     _, out, _ = call(*command, "-o", "c.parquet", "--limit", "2")
     words = {line.split()[0]: line for line in out.splitlines()}
-    assert "of what this device can do" in words["rate"]
+    assert "of the ceiling" in words["rate"]
     assert "infer" in words["seconds"] or "load" in words["seconds"]
     assert {"bottleneck", "peak", "truncated", "tokens"} <= set(words)
 
