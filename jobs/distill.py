@@ -1,8 +1,8 @@
 """What `[distill]` asks for, as soft targets of a student's rows.
 
 With source ``oof`` training rows get the teacher's out-of-fold probabilities, so that no row is taught by a model that
-was trained on it; the teacher's folds must be the workspace's own, or what is out of fold for it is not for the student.
-Test rows get the mean of its folds. Both leak: a model that taught a training or test row has seen the labels of the
+was trained on it; the teacher's folds must be the workspace's own, or what is out of fold for it is not for the
+student. Test rows get the mean of its folds. Both leak: a model that taught a training or test row has seen the labels of the
 student's validation rows, and tells of them through the words that the rows share: the out-of-fold score flatters.
 
 With source ``fold`` nothing leaks but the few numbers of a blend: test rows alone are taught, by the checkpoints of the
