@@ -63,6 +63,7 @@ class Worker:
         self._make_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = sampler
         self._asked: list[int] = []
         self._first_seen: dict[int, float] = {}  # running trials of others, by their number
+        self._given_up: set[int] = set()  # those whose worker was taken for dead: that is not taken back
         self._slowest_s = 0.0
         self.n_own = 0
 
@@ -110,7 +111,9 @@ class Worker:
 
     def _is_stale(self, number: int) -> bool:
         now = time.perf_counter()
-        return now - self._first_seen.setdefault(number, now) > max(GRACE_S, _GRACE_BATCHES * self._slowest_s)
+        if now - self._first_seen.setdefault(number, now) > max(GRACE_S, _GRACE_BATCHES * self._slowest_s):
+            self._given_up.add(number)
+        return number in self._given_up
 
     def _numbers(self, state: str) -> list[int]:
         return [trial.number for trial in self._study.get_trials(deepcopy=False) if trial.state.name == state]

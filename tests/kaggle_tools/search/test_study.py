@@ -402,6 +402,14 @@ def test_a_killed_worker_does_not_hold_up_the_others(tmp_path, monkeypatch):
     worker.join()
     worker.close()
     monkeypatch.setattr(_study_worker, "GRACE_S", 0.1)
+    value, seen = Scorer.value, []
+
+    def slow_in_the_end(scorer, candidate):  # a batch that takes long after all gives no second chance to the dead
+        seen.append(candidate)
+        time.sleep(1.0 if len(seen) > 8 else 0.0)
+        return value(scorer, candidate)
+
+    monkeypatch.setattr(Scorer, "value", slow_in_the_end)
     assert states(storage) == ["RUNNING"] * 4
     assert run(trials=12, batch=4, storage=storage).n_own == 12
     assert sorted(states(storage)) == ["COMPLETE"] * 12 + ["FAIL"] * 4
