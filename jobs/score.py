@@ -59,6 +59,7 @@ class ScoreOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     threads: int | None = None
     precision: str = "auto"
+    backend: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
     max_length: int | None = None
     token_budget: int | None = None
@@ -87,6 +88,7 @@ class ScoreResult:
         totals: Sums over all parts: rows, scored, tokens, truncated, lost, null_texts, set_aside, …
         gate: What the precision gate measured, where it was asked.
         precision: Number format used.
+        backend: Who computed: ``torch`` or ``openvino``.
         settings: Where inputs and columns came from.
         seconds: Wall time of this call.
         performance: How fast the call went that completed the job; None where an older version did.
@@ -101,6 +103,7 @@ class ScoreResult:
     totals: Mapping[str, float]
     gate: GateReport | None
     precision: str
+    backend: str
     settings: tuple[Setting, ...]
     seconds: float
     performance: Performance | None
@@ -155,7 +158,8 @@ def _work(
         with engine.session():
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
-                numerics = agree(work, Wanted(options.precision, options.bounds, options.threads), engine, tally)
+                wanted = Wanted(options.precision, options.bounds, options.threads, options.backend)
+                numerics = agree(work, wanted, engine, tally)
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             engine.run(work, numerics, recorded)
         _tell_of_changed_inputs(job, tally)
@@ -179,6 +183,7 @@ def _work(
         "totals": _totals(job),
         "gate": None if numerics.gate is None else vars(numerics.gate),
         "precision": numerics.precision,
+        "backend": numerics.backend,
         "performance": asdict(performance),
     }
     job.store.write("result.json", result)
@@ -204,8 +209,9 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
         with tally.stage("gate"):  # tried in this process, whoever will work
-            wanted = Wanted(options.precision, options.bounds, options.threads)
-            agree(Work(job, setup.models, setup.scorer), wanted, Here(setup.engine.own_device), tally)
+            wanted = Wanted(options.precision, options.bounds, options.threads, options.backend)
+            work = Work(job, setup.models, setup.scorer)
+            agree(work, wanted, Here(setup.engine.own_device), tally).apply(work)
         suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
         runs = [run.name for run in workspace.runs() if run.name in setup.request.models and options.limit is None]
         predicted = forecast(job, setup.scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
@@ -241,6 +247,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
         max_length=options.max_length,
+        backend="torch",
     )
     request = Request(
         inputs=inputs.files,
@@ -254,6 +261,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         limit=options.limit,
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
+        backend=options.backend,
     )
     return _Setup(inputs, models, scorer, request, engine)
 
@@ -337,6 +345,7 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
         totals=raw["totals"],
         gate=GateReport(**raw["gate"]) if raw["gate"] else None,
         precision=raw["precision"],
+        backend=raw.get("backend", "torch"),
         settings=inputs.settings,
         seconds=seconds,
         performance=Performance(**raw["performance"]) if raw.get("performance") else None,

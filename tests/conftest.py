@@ -35,6 +35,16 @@ def save_model():
 
 
 @pytest.fixture
+def fake_openvino(tmp_path, monkeypatch):
+    """Something that behaves like OpenVINO, on a CPU with VNNI, and an empty cache folder."""
+    from tests.fake_openvino import FakeOpenVino
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("models.inference.device.has_fast_int8", lambda device: device.type == "cpu")
+    return FakeOpenVino().install(monkeypatch)
+
+
+@pytest.fixture
 def cli(tmp_path):
     """Run the command line as a process of its own, in `tmp_path` unless told otherwise."""
 

@@ -63,7 +63,12 @@ def score(
     ray_address: Annotated[
         str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
     ] = None,
-    precision: Annotated[str, option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[
+        str, option("--precision", help="auto, fp32, bf16, fp16, or int8 on a CPU, calibrated on rows of the input.")
+    ] = "auto",
+    backend: Annotated[
+        str, option("--backend", help="On a CPU: torch, openvino, or auto: the faster one, measured on a large table.")
+    ] = "auto",
     max_flips: Annotated[
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
     ] = 0.01,
@@ -108,6 +113,7 @@ def score(
         engine=EngineOptions(engine, workers, ray_address),
         threads=threads,
         precision=precision,
+        backend=backend,
         bounds=GateBounds(max_flips, max_difference),
         max_length=max_length,
         token_budget=batch_tokens,

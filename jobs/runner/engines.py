@@ -16,10 +16,11 @@ import torch
 from jobs.ceilings import known
 from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch, run_shards
-from jobs.runner.numerics import Numerics, measure_gate
+from jobs.runner.numerics import Numerics, choose_for_job, measure_gate
 from jobs.runner.processes import ProcessCrew
 from jobs.runner.worker import Work
 from kaggle_tools.errors import UserError
+from models.inference.arithmetic import resolve_backend
 from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_precision
 from models.inference.gate import GateBounds, GateReport
 from models.inference.members import NetworkGroup
@@ -55,7 +56,10 @@ class Engine(Protocol):
     def resolve(self, precision: str, scorer: Scorer) -> tuple[str, str]:
         """The workers' kind of device, and what `precision` means there."""
 
-    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+    def backend(self, work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:
+        """``torch`` or ``openvino``: what `asked`, which may be ``auto``, means on such a device."""
+
+    def gate(self, work: Work, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
         """`measure_gate` on such a device."""
 
     def session(self) -> AbstractContextManager[None]:
@@ -102,9 +106,13 @@ class Here:
         """By this process's Scorer."""
         return scorer.device.type, resolve_precision(precision, scorer.device)
 
-    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+    def backend(self, work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:
         """By this process's Scorer."""
-        return measure_gate(work.job.plan, precision, bounds, work.scorer)
+        return _backend(work, asked, precision, threads, watch)
+
+    def gate(self, work: Work, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
+        """By this process's Scorer."""
+        return measure_gate(work.job.plan, precision, backend, bounds, work.scorer)
 
     def session(self) -> AbstractContextManager[None]:
         """Nothing stays."""
@@ -112,10 +120,7 @@ class Here:
 
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """One stage after the other, all at once."""
-        if numerics.threads is not None:
-            torch.set_num_threads(numerics.threads)
-        if work.scorer.precision != numerics.precision:
-            work.scorer.set_precision(numerics.precision)
+        numerics.apply(work)
         _tell(work.scorer.notes, watch)
         run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
 
@@ -144,9 +149,13 @@ class Several:
         """By this process's Scorer."""
         return scorer.device.type, resolve_precision(precision, scorer.device)
 
-    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+    def backend(self, work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:
         """By this process's Scorer."""
-        return measure_gate(work.job.plan, precision, bounds, work.scorer)
+        return _backend(work, asked, precision, threads, watch)
+
+    def gate(self, work: Work, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
+        """By this process's Scorer."""
+        return measure_gate(work.job.plan, precision, backend, bounds, work.scorer)
 
     def session(self) -> AbstractContextManager[None]:
         """Nothing stays."""
@@ -157,10 +166,10 @@ class Several:
         scorer = work.scorer
         _tell(scorer.notes, watch)
         ceiling = self.ceiling(numerics.precision, scorer)
-        if ceiling is None and scorer.flop_per_token > 0:
+        if ceiling is None and scorer.flop_per_token > 0 and numerics.precision in PRECISIONS:
             ceiling = self._n_devices(scorer) * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
         _make_room(scorer)
-        crew = ProcessCrew(work.duty(numerics.precision, numerics.threads), self.devices)
+        crew = ProcessCrew(work.duty(numerics), self.devices)
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
@@ -170,6 +179,13 @@ class Several:
 
     def _n_devices(self, scorer: Scorer) -> int:
         return len(set(self.devices)) if scorer.device.type == "cuda" else 1
+
+
+def _backend(work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:
+    name = resolve_backend(asked, precision, work.scorer.device)
+    if name != "auto":
+        return name
+    return choose_for_job(work.job.plan, precision, work.scorer, threads, watch)
 
 
 def _devices(device: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceilin
     """
     done = store.done()
     tasks = [task for task in plan.tasks if task.index not in done]
-    if ceiling is None and tasks and scorer.flop_per_token:
+    if ceiling is None and tasks and scorer.flop_per_token and scorer.precision in PRECISIONS:
         ceiling = measure_matmul_rate(scorer.device, PRECISIONS[scorer.precision])
     watch.started(plan.n_rows, plan.n_rows - sum(task.n_rows for task in tasks), ceiling or 0.0)
     stop = Stop()

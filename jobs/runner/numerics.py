@@ -1,20 +1,25 @@
-"""What decides the last digits of a job's scores: number format, kind of device, threads. Agreed once, then kept.
+"""What decides the last digits of a job's scores: number format, backend, kind of device, threads. Agreed, then kept.
 
 `precision.json` holds it, so that a job goes on as it began, under whichever engine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import torch
 
 from jobs.runner.local import Watch, read_texts
-from jobs.runner.plan import Plan
+from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import read_sample
 from models.errors import ModelError
-from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
+from models.inference.choice import choose_backend
+from models.inference.gate import GateBounds, GateReport, calibration_texts, sample_positions, try_precision
 from models.inference.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from jobs.runner.worker import Work
 
 FILE = "precision.json"
+_CALIBRATION_SHARDS = 4
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,16 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         bounds: How far it may stray from float32.
         threads: Of each worker's networks on a CPU; None: as the job began, or the engine's own.
+        backend: ``auto``, ``torch`` or ``openvino``.
     """
 
     precision: str
     bounds: GateBounds
     threads: int | None
+    backend: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -44,16 +52,24 @@ class Numerics:
     """What was agreed.
 
     Attributes:
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Of each worker on a CPU; None where it is not known or does not matter.
         gate: What was measured, where it was.
+        backend: ``torch`` or ``openvino``.
     """
 
     precision: str
     device: str
     threads: int | None
     gate: GateReport | None
+    backend: str = "torch"
+
+    def apply(self, work: Work) -> None:
+        """Let this process's Scorer compute so."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        work.scorer.set_precision(self.precision, self.backend, work.calibration(self.precision))
 
 
 def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
@@ -61,30 +77,46 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
 
     Raises:
         UserError: A format that was asked for by name strays too far from float32.
-        ModelError: A format that the device has no hardware for.
+        ModelError: A format that the device has no hardware for; a format or backend that is not installed.
     """
     decided = work.job.store.read(FILE)
-    try:
-        device, precision = engine.resolve(wanted.precision if decided is None else decided["precision"], work.scorer)
-    except ModelError:
-        if decided is None:
-            raise
-        device, precision = engine.resolve("fp32", work.scorer)
     if decided is not None:
-        if decided["device"] != device:
-            begun = f"begun on {decided['device']} in {decided['precision']}, resumed on {device} in {precision}"
-            watch.note(f"{begun}: last digits may differ")
-        gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        return Numerics(precision, device, _threads(decided.get("threads"), wanted, device, engine, watch), gate)
+        return _as_begun(decided, work, wanted, engine, watch)
+    device, precision = engine.resolve(wanted.precision, work.scorer)
+    threads = _threads(None, wanted, device, engine, watch)
+    backend = engine.backend(work, wanted.backend, precision, threads, watch)
     gate = None
     if precision != "fp32" and work.scorer.flop_per_token > 0:
-        gate = engine.gate(work, precision, wanted.bounds)
+        gate = engine.gate(work, precision, backend, wanted.bounds)
         if gate is not None and not gate.passed:
             _refuse(gate, wanted, watch)
-    precision = precision if gate is not None and gate.passed else "fp32"
-    found = Numerics(precision, device, _threads(None, wanted, device, engine, watch), gate)
+    if precision != "fp32" and (gate is None or not gate.passed):
+        precision, backend = "fp32", "openvino" if wanted.backend == "openvino" else "torch"
+    found = Numerics(precision, device, threads, gate, backend)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
     return found
+
+
+def _as_begun(decided: Mapping[str, Any], work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
+    """As the job began, so far as this device can."""
+    begun = decided.get("backend", "torch")
+    try:
+        device, precision = engine.resolve(decided["precision"], work.scorer)
+        backend = engine.backend(work, begun, precision, None, watch)
+    except ModelError:  # another device, or what is not installed any more
+        device, precision = engine.resolve("fp32", work.scorer)
+        backend = "torch"
+    then = (decided["device"], decided["precision"], begun)
+    if then != (device, precision, backend):
+        told = [_told(*then), _told(device, precision, backend)]
+        watch.note(f"begun on {told[0]}, resumed on {told[1]}: last digits may differ")
+    gate = GateReport(**decided["gate"]) if decided["gate"] else None
+    threads = _threads(decided.get("threads"), wanted, device, engine, watch)
+    return Numerics(precision, device, threads, gate, backend)
+
+
+def _told(device: str, precision: str, backend: str) -> str:
+    return f"{device} in {precision}" + (" with OpenVINO" if backend == "openvino" else "")
 
 
 def check_bounds(store: JobStore, bounds: GateBounds) -> None:
@@ -106,15 +138,50 @@ def check_bounds(store: JobStore, bounds: GateBounds) -> None:
         )
 
 
-def measure_gate(plan: Plan, precision: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
+def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
     """Try `precision` on rows of the first shard; None where all of them were set aside: then float32 it is."""
-    request = plan.request
-    frame = read_sample(plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
-    sample, _ = read_texts(frame, request.text_columns)
-    if not len(sample):
+    texts = _texts_of(plan, plan.tasks[0])
+    if not len(texts):
         return None
-    sample = sample.gather(sample_positions(len(sample), scorer.device.type))
-    return try_precision(scorer, precision, sample.to_list(), bounds)
+    sample = texts.gather(sample_positions(len(texts), scorer.device.type))
+    calibration = calibration_of(plan, scorer.device.type) if precision == "int8" else ()
+    how = {} if backend == "torch" else {"backend": backend, "calibration": calibration}
+    return try_precision(scorer, precision, sample.to_list(), bounds, **how)
+
+
+def calibration_of(plan: Plan, device_type: str) -> tuple[str, ...]:
+    """Texts that int8 is calibrated on in this job: always the same, so that each worker quantises alike.
+
+    From shards all over the input; of a compressed file from its beginning, which alone can be read at once.
+    """
+    first = plan.tasks[0]
+    spread = [plan.tasks[k * len(plan.tasks) // _CALIBRATION_SHARDS] for k in range(_CALIBRATION_SHARDS)]
+    quick = [task for task in spread if plan.request.inputs[task.file].format.compression is None]
+    chosen = {task.index: task for task in (first, *quick)}
+    texts = pl.concat([_texts_of(plan, task) for task in chosen.values()])
+    return tuple(calibration_texts(texts.fill_null(""), device_type))
+
+
+def choose_for_job(plan: Plan, precision: str, scorer: Scorer, threads: int | None, watch: Watch) -> str:
+    """The backend that is faster on rows of the first shard, computing with so many threads."""
+    texts = _texts_of(plan, plan.tasks[0])
+    sample = texts.gather(sample_positions(len(texts), scorer.device.type)) if len(texts) else texts
+    own = torch.get_num_threads()
+    torch.set_num_threads(threads or own)
+    try:
+        choice = choose_backend(scorer, precision, sample, plan.n_rows)
+    finally:
+        torch.set_num_threads(own)
+    if choice.note is not None:
+        watch.note(choice.note)
+    return choice.backend
+
+
+def _texts_of(plan: Plan, task: ShardTask) -> pl.Series:
+    """Texts of a shard's good rows."""
+    request = plan.request
+    frame = read_sample(task.shard, request.inputs[task.file].format, request.text_columns)
+    return read_texts(frame, request.text_columns)[0]
 
 
 def _threads(begun_with: int | None, wanted: Wanted, device: str, engine: Engine, watch: Watch) -> int | None:

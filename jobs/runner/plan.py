@@ -51,6 +51,7 @@ class Request:
         limit: Rows at most, or None for all.
         on_bad_row: ``fail`` or ``set-aside``.
         pair_column: The second text of a row; None where a row is one text.
+        backend: As asked for (``auto`` included): what was chosen is in `precision.json`.
     """
 
     inputs: tuple[InputFile, ...]
@@ -64,6 +65,7 @@ class Request:
     limit: int | None
     on_bad_row: Literal["fail", "set-aside"]
     pair_column: str | None = None
+    backend: str = "auto"
 
     @property
     def text_columns(self) -> tuple[str, ...]:

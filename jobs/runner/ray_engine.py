@@ -34,6 +34,7 @@ from jobs.runner.planner import load_plan
 from jobs.runner.store import JobStore
 from jobs.runner.worker import Duty, Failed, Lost, Ready, Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
+from models.inference.arithmetic import resolve_backend
 from models.inference.device import resolve_device, resolve_precision
 from models.inference.gate import GateBounds, GateReport
 from models.inference.scorer import Scorer
@@ -87,18 +88,23 @@ class RayEngine:
             return self._kind(), "fp32"
         return self._kind(), str(self._ask(_resolve, precision, self._kind()))
 
-    def gate(self, work: Work, precision: str, bounds: GateBounds) -> GateReport | None:
+    def backend(self, work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:  # noqa: ARG002
+        """torch, unless another was asked for by name: nodes may differ in what is faster."""
+        if asked == "torch" and precision != "int8":
+            return asked
+        found = str(self._ask(_backend, asked, precision, self._kind()))
+        return "torch" if found == "auto" else found
+
+    def gate(self, work: Work, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
         """By a task on such a node."""
-        duty = work.duty("fp32", None)
-        found = self._ask(_gate, duty, self._kind(), precision, bounds)
+        found = self._ask(_gate, work.duty(), self._kind(), precision, backend, bounds)
         assert found is None or isinstance(found, GateReport)
         return found
 
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """A crew of actors."""
         self._connect()
-        duty = work.duty(numerics.precision, numerics.threads)
-        crew = _RayCrew(duty, self._kind(), self._size(), self._resources())
+        crew = _RayCrew(work.duty(numerics), self._kind(), self._size(), self._resources())
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling=0.0)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:  # noqa: ARG002
@@ -293,7 +299,11 @@ def _resolve(precision: str, device: str) -> str:
     return resolve_precision(precision, resolve_device(device))
 
 
-def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateReport | None:
+def _backend(asked: str, precision: str, device: str) -> str:
+    return resolve_backend(asked, precision, resolve_device(device))
+
+
+def _gate(duty: Duty, device: str, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
     plan = load_plan(JobStore(duty.folder))
     assert plan is not None
     request = plan.request
@@ -304,8 +314,9 @@ def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateRe
         classes=request.classes,
         token_budget=request.token_budget,
         max_length=request.max_length,
+        backend="torch",
     )
-    return measure_gate(plan, precision, bounds, scorer)
+    return measure_gate(plan, precision, backend, bounds, scorer)
 
 
 # Short: sockets lie below it, and their paths may have 107 bytes.

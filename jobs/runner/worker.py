@@ -15,12 +15,13 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from jobs.runner.local import Part, work_through
+from jobs.runner.numerics import Numerics, calibration_of
 from jobs.runner.overlap import Feed
 from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.planner import Job, load_plan
@@ -39,14 +40,16 @@ class Duty:
     Attributes:
         folder: The job's, with its plan.
         models: Run name → checkpoint directories.
-        precision: As agreed before the work: ``fp32``, ``bf16`` or ``fp16``.
+        precision: As agreed before the work: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         threads: Of the networks, on a CPU; None leaves the default.
+        backend: ``torch`` or ``openvino``.
     """
 
     folder: Path
     models: Mapping[str, tuple[str, ...]]
-    precision: str
-    threads: int | None
+    precision: str = "fp32"
+    threads: int | None = None
+    backend: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,17 @@ class Work:
     models: Mapping[str, Sequence[str]]
     scorer: Scorer
 
-    def duty(self, precision: str, threads: int | None) -> Duty:
-        """What workers need to know of it."""
+    def duty(self, numerics: Numerics | None = None) -> Duty:
+        """What workers need to know of it; without numerics, before they were agreed."""
         models = {run: tuple(folders) for run, folders in self.models.items()}
-        return Duty(self.job.store.folder.resolve(), models, precision, threads)
+        duty = Duty(self.job.store.folder.resolve(), models)
+        if numerics is None:
+            return duty
+        return replace(duty, precision=numerics.precision, threads=numerics.threads, backend=numerics.backend)
+
+    def calibration(self, precision: str) -> tuple[str, ...]:
+        """Texts that int8 is calibrated on; none for other formats."""
+        return calibration_of(self.job.plan, "cpu") if precision == "int8" else ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,8 @@ class ShardWorker:
             classes=request.classes,
             token_budget=request.token_budget,
             max_length=request.max_length,
+            backend=duty.backend,
+            calibration=calibration_of(self._plan, "cpu") if duty.precision == "int8" else (),
         )
         self._tell = tell
         self._taken: Feed[ShardTask] = Feed()

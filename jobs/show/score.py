@@ -56,7 +56,8 @@ def render_score(result: ScoreResult, console: Console) -> None:
         grid.add_row("broken bytes", f"{int(totals['replaced']):,} characters were replaced by U+FFFD")
     if totals["set_aside"]:
         grid.add_row("set aside", f"{int(totals['set_aside']):,} bad rows; see `cli jobs show {result.job}`")
-    grid.add_row("precision", result.precision + _gate_words(result))
+    by = " with OpenVINO" if result.backend == "openvino" else ""
+    grid.add_row("precision", result.precision + by + _gate_words(result))
     grid.add_row("output", short_path(result.output))
     for path in result.predictions.values():
         grid.add_row("predictions", short_path(path))

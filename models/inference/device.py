@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from pathlib import Path
 import torch
 
 from models.errors import ModelError, did_you_mean
+from models.inference import openvino_runtime as runtime
 
+# What torch computes in. int8 is OpenVINO's alone; what of it is not quantised is float32 or bf16.
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _FAILURES = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "NVML")
@@ -68,27 +71,58 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products have hardware of their own; elsewhere they are 10 to 100 times slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        info = Path("/proc/cpuinfo")
-        return info.is_file() and "amx_bf16" in info.read_text(encoding="ascii", errors="ignore")
-    return False
+    return device.type == "cpu" and _has_flag("amx_bf16", "avx512_bf16")
+
+
+def has_fast_int8(device: torch.device) -> bool:
+    """Whether OpenVINO has fast int8 products there: on an x86 CPU with VNNI or AMX; without it is slower than fp32."""
+    return device.type == "cpu" and _has_flag("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def processor_name() -> str:
+    """What the CPU calls itself, or its architecture where that is not known."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="ascii", errors="ignore").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _has_flag(*names: str) -> bool:
+    """Whether the CPU, as Linux describes it, has one of these sets of instructions."""
+    info = Path("/proc/cpuinfo")
+    return info.is_file() and any(name in info.read_text(encoding="ascii", errors="ignore") for name in names)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
     """`auto` becomes bf16 where the device has fast bf16, else fp32.
 
     Raises:
-        ModelError: Unknown name, or a format that this device computes only in emulation.
+        ModelError: Unknown name; a format that this device computes only in emulation; int8 without OpenVINO.
     """
     if name == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
-    if name not in PRECISIONS:
-        raise ModelError(f"unknown precision '{name}'", next=did_you_mean(name, ["auto", *PRECISIONS]))
+    if name not in (*PRECISIONS, "int8"):
+        raise ModelError(f"unknown precision '{name}'", next=did_you_mean(name, ["auto", *PRECISIONS, "int8"]))
+    if name == "int8":
+        _check_int8(device)
     if name == "bf16" and not has_fast_bf16(device):
         raise ModelError(f"this {device.type} has no hardware for bf16", next="--precision fp32 (or auto)")
     if name == "fp16" and device.type == "cpu":
         raise ModelError("fp16 on a CPU is emulated and slow", next="--precision fp32 (or auto)")
     return name
+
+
+def _check_int8(device: torch.device) -> None:
+    if not has_fast_int8(device):
+        what = f"this {device.type}" if device.type == "cpu" else device.type
+        raise ModelError(
+            f"int8 is for CPUs with VNNI or AMX, which {what} has not",
+            next="--precision bf16 or fp32 (auto takes the faster)"
+            if device.type == "cpu"
+            else "--device cpu, or auto",
+        )
+    if not runtime.is_installed(quantiser=True):
+        raise ModelError("int8 needs OpenVINO and NNCF, which are not installed", next=runtime.INSTALL)
 
 
 def nearest_precision(name: str, device: torch.device) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,27 +50,40 @@ class GateReport:
 
 
 SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
+CALIBRATION_ROWS = 128
 
 
 def sample_positions(n_rows: int, device_type: str) -> list[int]:
     """Positions of the gate's sample, evenly over `n_rows` rows."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS[device_type]))
-    return [int(place) for place in places]
+    return _evenly(n_rows, SAMPLE_ROWS[device_type])
+
+
+def calibration_texts(texts: pl.Series, device_type: str) -> pl.Series:
+    """Of N texts those that int8 is calibrated on: evenly, and others than the gate judges, where there are enough."""
+    judged = set(sample_positions(len(texts), device_type))
+    others = [row for row in range(len(texts)) if row not in judged]
+    pool = others if len(others) >= CALIBRATION_ROWS // 2 else list(range(len(texts)))
+    return texts.gather([pool[place] for place in _evenly(len(pool), CALIBRATION_ROWS)])
+
+
+def _evenly(n_rows: int, wanted: int) -> list[int]:
+    return [int(place) for place in np.linspace(0, n_rows - 1, min(n_rows, wanted))]
 
 
 def try_precision(
-    scorer: Scorer, precision: str, sample: Sequence[str | None] | pl.Series, bounds: GateBounds
+    scorer: Scorer, precision: str, sample: Sequence[str | None] | pl.Series, bounds: GateBounds, **how: Any
 ) -> GateReport:
     """Score `sample` in float32, switch `scorer` to `precision`, score again, compare; go back where it fails.
 
     Args:
         scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
-        precision: ``bf16`` or ``fp16``.
+        precision: ``bf16``, ``fp16`` or ``int8``.
         sample: Texts of the user's own input.
         bounds: What is still allowed.
+        **how: What `Scorer.set_precision` takes besides: backend, calibration.
     """
     exact = scorer.score(sample)
-    scorer.set_precision(precision)
+    scorer.set_precision(precision, **how)
     fast = scorer.score(sample)
     flips = max(_flips(exact[run], fast[run], scorer) for run in exact)
     difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -25,25 +26,32 @@ from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference import packed
+from models.inference.arithmetic import Arithmetic
+from models.inference.device import PRECISIONS
+from models.inference.exported import NotExported, export
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
 from models.tagging import WordRows, align_words, tag_rows
+from models.text.cleaning import clean
 
 _PADDING_TOLERANCE = 1e-4  # of logits
 _PADDED_LENGTH = 9  # of the row that is padded to find out
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Member:
-    """One checkpoint of one run: a network with its tokenizer, or a linear model."""
+    """One checkpoint of one run: a network with its tokenizer, or a linear model.
+
+    Its `NetworkGroup` takes the network over, so that it is held there alone.
+    """
 
     run: str
     source: str
     spec: CheckpointSpec
     max_length: int
-    network: nn.Module | None = None
+    network: TextClassifier | None = None
     tokenizer: Any = None
     linear: LinearModel | None = None
 
@@ -61,20 +69,78 @@ class NetworkGroup:
         )
         self.members = tuple(members)
         self.runs = [member.run for member in members]
-        self.networks = [member.network for member in members if member.network is not None]
+        self.networks: list[nn.Module] = [_take_over(member) for member in members]
         pad_id = members[0].tokenizer.pad_token_id or 0
         self.pads = self.form != "joined" or all(
             _hides_padding(network, pad_id, min(_PADDED_LENGTH, members[0].max_length)) for network in self.networks
         )
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
+        self.is_exported = False  # whether OpenVINO computes the networks
+        self._dtype = torch.float32
+        self._placed: tuple[torch.device, Arithmetic, int] | None = None
+        self._notes: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
-    def reload(self) -> None:
-        """Read the weights again: the way back from a format of fewer bits."""
-        self.networks = [load_classifier(member.source).network for member in self.members]
+    def place(self, device: torch.device, arithmetic: Arithmetic) -> list[str]:
+        """Compute in this way from now on, OpenVINO with as many threads as torch has now.
 
-    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
+        Returns:
+            What the user should know: networks that stay with torch, rows that are padded.
+        """
+        asked = (device, arithmetic, torch.get_num_threads())
+        if asked != self._placed:
+            self._placed = None
+            self._notes = self._place(device, arithmetic)
+            self._placed = asked
+        return self._notes
+
+    def _place(self, device: torch.device, arithmetic: Arithmetic) -> list[str]:
+        dtype = PRECISIONS.get(arithmetic.precision, torch.float32)
+        if self.is_exported or arithmetic.backend == "openvino" or self._dtype != dtype:
+            self._reload()
+        notes = []
+        if arithmetic.backend == "openvino":
+            try:
+                self.networks = self._export(arithmetic)
+            except NotExported as exc:
+                notes.append(f"computed by torch, not by OpenVINO: {exc}")
+            else:
+                self.is_exported, self.packed = True, False
+                return []
+        for network in self.networks:
+            network.to(device, dtype)
+        self._dtype = dtype
+        note = self._choose_packing(device, dtype)
+        return notes if note is None else [*notes, note]
+
+    def calibration_rows(self, texts: Sequence[str]) -> Tokens:
+        """Different ones of these texts, as the networks read them."""
+        cleaned = clean(pl.Series(texts, dtype=pl.String), self.cleaning).unique(maintain_order=True)
+        rows = self.featurise(cleaned.to_list())
+        assert isinstance(rows, Tokens)
+        return rows
+
+    def _reload(self) -> None:
+        """Read the weights again: the way back from a format of fewer bits, and from OpenVINO."""
+        if self.is_exported or self._dtype != torch.float32:
+            self.networks = [load_classifier(member.source).network for member in self.members]
+            self.is_exported, self._dtype = False, torch.float32
+
+    def _export(self, arithmetic: Arithmetic) -> list[nn.Module]:
+        if self.members[0].spec.task == "token":
+            raise NotExported("words have tags")
+        rows = self.calibration_rows(arithmetic.calibration) if arithmetic.precision == "int8" else None
+        networks: list[nn.Module] = []
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            try:
+                networks.append(export(network, member.source, member.max_length, arithmetic.precision, rows))
+            except NotExported as exc:
+                raise NotExported(f"{member.source}: {exc}") from exc
+        return networks
+
+    def _choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
         """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same.
 
         Returns:
@@ -154,6 +220,12 @@ class LinearGroup:
 
 Group = NetworkGroup | LinearGroup
 Features = Tokens | WordRows | csr_matrix
+
+
+def _take_over(member: Member) -> TextClassifier:
+    network, member.network = member.network, None
+    assert network is not None
+    return network
 
 
 def load_member(run: str, source: str, max_length: int | None = None) -> Member:

@@ -1,7 +1,8 @@
 """`Scorer.score` and `Scorer.score_batches`: the engine of `cli score` for whoever sits in a notebook.
 
-Looks at the texts before they are scored, passes the precision gate where ``precision="auto"`` had a choice, and tells
-positions in what was given. Jobs call `Scorer.prepare` and `Scorer.infer` themselves, a stage each.
+Looks at the texts before they are scored, settles with the first of them what was left open (the faster backend, the
+precision gate, what int8 is calibrated on), and tells positions in what was given. Jobs call `Scorer.prepare` and
+`Scorer.infer` themselves, a stage each.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from models.inference.tokens import UnusableTexts
 from models.text.given import read_given
 
 if TYPE_CHECKING:
+    from models.inference.gate import GateReport
     from models.inference.scorer import Prepared, Scorer
 
 _TOLD = 5  # positions named in an error
@@ -30,7 +32,7 @@ def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
     """See `Scorer.score`."""
     with _positions_told(0):
         series, n_missing = read_given(texts)
-        _pass_gate(scorer, series)
+        _settle(scorer, series)
         return _scores(scorer, scorer.prepare(series), n_missing, 0, logits)
 
 
@@ -42,7 +44,7 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
         for batch in _batches(texts, rows):
             with _positions_told(start):
                 series, n_missing = read_given(batch)
-                _pass_gate(scorer, series)
+                _settle(scorer, series)
             following = (tokenise.submit(scorer.prepare, series), n_missing, start)
             start += len(series)
             if waiting is not None:
@@ -68,6 +70,7 @@ def _scores(scorer: Scorer, prepared: Prepared, n_missing: int, start: int, logi
         first_row=start,
         device=str(scorer.device),
         precision=scorer.precision,
+        backend=scorer.backend,
         gate=scorer.gate,
         logits=scored.logits,
         offsets=scored.offsets,
@@ -89,22 +92,43 @@ def _batches(texts: Iterable[Any], rows: int) -> Iterator[Any]:
         yield [first, *islice(items, rows - 1)]
 
 
-def _pass_gate(scorer: Scorer, texts: pl.Series) -> None:
-    """Where ``auto`` chose less than float32, let the first texts that come say whether it serves."""
-    if not scorer.gate_due or not len(texts):
-        return
-    from models.inference.gate import GateBounds, sample_positions, try_precision
+def _settle(scorer: Scorer, texts: pl.Series) -> None:
+    """What waited for the first texts: the faster backend, what int8 is calibrated on, whether the format serves.
 
-    wanted, scorer.gate_due = scorer.precision, False
-    scorer.set_precision("fp32")
+    Raises:
+        ModelError: int8, which is asked for by name, strays too far from float32, or has too few texts.
+    """
+    due = scorer.due
+    if due is None or not len(texts):
+        return
+    from models.inference.choice import choose_backend
+    from models.inference.gate import GateBounds, calibration_texts, sample_positions, try_precision
+
+    scorer.due, backend = None, due.backend
     sample = texts.gather(sample_positions(len(texts), scorer.device.type))
-    scorer.gate = try_precision(scorer, wanted, sample, GateBounds())
+    if backend == "auto":
+        backend = choose_backend(scorer, due.precision, sample, len(texts)).backend
+    if not due.gated:
+        if backend != scorer.backend:
+            scorer.set_precision(due.precision, backend)
+        return
+    scorer.set_precision("fp32")
+    calibration = due.calibration
+    if due.precision == "int8" and not calibration:
+        calibration = tuple(calibration_texts(texts, scorer.device.type))
+    how = {"backend": backend, "calibration": calibration}
+    scorer.gate = try_precision(scorer, due.precision, sample, GateBounds(), **how)
     if not scorer.gate.passed:
-        warnings.warn(
-            f"{wanted} strays from float32 ({scorer.gate.flips:.2%} labels flipped, probabilities up to "
-            f"{scorer.gate.difference:.4f} off on {len(sample)} texts): going on in fp32",
-            stacklevel=4,
+        _refuse(scorer.gate, due.named)
+
+
+def _refuse(gate: GateReport, named: bool) -> None:
+    measured = f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} texts"
+    if named:
+        raise ModelError(
+            f"{gate.precision} strays too far from float32 on these texts", found=measured, next='precision="auto"'
         )
+    warnings.warn(f"{gate.precision} strays from float32 ({measured}): going on in fp32", stacklevel=5)
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.hub import Models, by_run
-from models.inference.device import PRECISIONS, failures_told, resolve_device, resolve_precision, synchronise
+from models.inference.arithmetic import Arithmetic, check_calibration, resolve_backend
+from models.inference.device import failures_told, resolve_device, resolve_precision, synchronise
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.members import (
     Features,
@@ -123,6 +123,25 @@ class Scored:
     logits: dict[str, NDArray[np.float32]] | None = None
 
 
+@dataclass(frozen=True)
+class Due:
+    """What waits for the first texts that a notebook scores.
+
+    Attributes:
+        precision: Wanted number format.
+        backend: Wanted backend; ``auto``: the faster one.
+        calibration: Given texts for int8; empty: of those that come.
+        gated: Whether the format must agree with float32 first.
+        named: Whether it was asked for by name: then it is an error where it does not.
+    """
+
+    precision: str
+    backend: str
+    calibration: tuple[str, ...]
+    gated: bool
+    named: bool
+
+
 class NonFinite(ModelError):
     """A network gave NaN or infinite logits.
 
@@ -142,15 +161,20 @@ class Scorer:
         models: One or several directories (of a run with folds, or of a checkpoint) or Hugging Face Hub ids, each a run
             named by its last part; or run name → such a directory or id, or its checkpoints, which are averaged.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
-            over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with float32 on
-            the texts that `score` or `score_batches` sees first.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``int8``: the format of weights and activations. Softmax and
+            the mean over folds are always float32. Linear models ignore it. What ``auto`` finds, and int8, must first
+            agree with float32 on the texts that `score` or `score_batches` sees first.
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
+        backend: Who computes on a CPU: ``torch``, ``openvino`` (networks that it cannot compute stay with torch, and
+            `notes` says why), or ``auto``: OpenVINO where it is installed and was measured to be faster, which is tried
+            where very many texts are scored at once, and remembered.
+        calibration: Texts that int8 is calibrated on; by default those that `score` or `score_batches` sees first.
 
     Raises:
-        ModelError: A checkpoint that cannot be used, classes that disagree, a device or precision that is not there.
+        ModelError: A checkpoint that cannot be used, classes that disagree, a device, precision or backend that is not
+            there.
     """
 
     def __init__(
@@ -162,12 +186,15 @@ class Scorer:
         classes: Sequence[str] | None = None,
         token_budget: int | None = None,
         max_length: int | None = None,
+        backend: str = "auto",
+        calibration: Sequence[Text] = (),
     ) -> None:
         sources = by_run(models)
         if not sources or not all(sources.values()):
             raise ModelError("no models to score with", next="train one with `cli train`, or name one with --model")
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        wanted = resolve_precision(precision, self.device)
+        backend = resolve_backend(backend, wanted, self.device)
         members = [load_member(run, source, max_length) for run, folds in sources.items() for source in folds]
         self.classes = tuple(classes) if classes is not None else members[0].spec.classes
         self.runs = tuple(sources)
@@ -176,29 +203,36 @@ class Scorer:
         self.groups = group_members(members)
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
-        self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
         self._members = members
         self._folds = {run: len(folds) for run, folds in sources.items()}
-        self._place(PRECISIONS[self.precision])
+        self.due: Due | None = None
+        given = tuple(as_series(calibration)) if wanted == "int8" and calibration else ()
+        if self.flop_per_token > 0:
+            gated = wanted == "int8" or (precision == "auto" and wanted != "fp32")
+            if gated or backend == "auto":
+                self.due = Due(wanted, backend, given, gated=gated, named=precision != "auto")
+        self._place(_at_first(wanted, backend, given))
 
     @property
     def flop_per_token(self) -> float:
         """Floating-point operations of all networks for one token; 0 for linear models alone."""
         return sum(group.flop_per_token for group in self.groups if isinstance(group, NetworkGroup))
 
-    def set_precision(self, name: str) -> None:
-        """Change the format; scoring after this is as if it had been asked for at first.
+    def set_precision(self, name: str, backend: str = "torch", calibration: Sequence[Text] = ()) -> None:
+        """Change how networks compute; scoring after this is as if it had been asked for at first.
+
+        Args:
+            name: Of the number format.
+            backend: ``torch`` or ``openvino``; int8 is always OpenVINO's.
+            calibration: Texts for int8.
 
         Raises:
-            ModelError: The device has no hardware for it.
+            ModelError: The device has no hardware for it, it is not installed, nothing to calibrate on, or no network
+                that OpenVINO can compute in int8.
         """
         name = resolve_precision(name, self.device)
-        if self.precision != "fp32" and name != self.precision:
-            for group in self.groups:
-                if isinstance(group, NetworkGroup):
-                    group.reload()
-        self.precision = name
-        self._place(PRECISIONS[name])
+        backend = resolve_backend("auto" if name == "int8" else backend, name, self.device)
+        self._place(Arithmetic(name, backend, tuple(as_series(calibration)) if name == "int8" else ()))
 
     def score(self, texts: Iterable[Text] | pl.Series, *, logits: bool = False) -> Scores:
         """Score N texts. None counts as empty text; pairs are given as tuples, or as `models.text.pairs` joins them.
@@ -385,14 +419,24 @@ class Scorer:
         total = sum(max(c, least) for c in cost)
         return [max(c, least) / total for c in cost]
 
-    def _place(self, dtype: torch.dtype) -> None:
+    def _place(self, arithmetic: Arithmetic) -> None:
+        if arithmetic.precision == "int8":
+            check_calibration(arithmetic.calibration)
         self.notes = slow_tokenizers(self._members)  # what a user should know of how the models run
-        for group in self.groups:
-            if isinstance(group, NetworkGroup):
-                for network in group.networks:
-                    network.to(self.device, dtype)
-                note = group.choose_packing(self.device, dtype)
-                self.notes += [] if note is None else [note]
+        networks = [group for group in self.groups if isinstance(group, NetworkGroup)]
+        for group in networks:
+            self.notes += group.place(self.device, arithmetic)
+        exported = any(group.is_exported for group in networks)
+        if arithmetic.precision == "int8" and networks and not exported:
+            raise ModelError("no network can be computed in int8", found=self.notes[-1], next="--precision auto")
+        self.precision, self.backend = arithmetic.precision, "openvino" if exported else "torch"
+
+
+def _at_first(precision: str, backend: str, calibration: tuple[str, ...]) -> Arithmetic:
+    """How to compute until the first texts come."""
+    if precision == "int8" and not calibration:
+        return Arithmetic()
+    return Arithmetic(precision, "openvino" if backend == "openvino" else "torch", calibration)
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

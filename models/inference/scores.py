@@ -43,11 +43,12 @@ class Scores:
         first_row: Position of the first text in the stream that it came from.
         device: Where the networks ran.
         precision: Number format of the networks.
-        gate: What the precision gate measured, where ``precision="auto"`` had to choose.
+        gate: What the precision gate measured, where ``precision="auto"`` had to choose, and of int8.
         logits: Model → (F, N, C) float32: each fold's logits, before softmax or sigmoid; None unless they were asked
             for. The mean over folds of *their probabilities* is `per_model`, not the softmax of their mean.
         offsets: Where words have tags, (N + 1,) int64: text i has the words ``offsets[i]:offsets[i + 1]``.
         notes: What is worth knowing of how the models ran: a slow tokenizer, rows that are padded.
+        backend: Who computed: ``torch`` or ``openvino``.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +63,7 @@ class Scores:
     logits: Mapping[str, NDArray[np.float32]] | None = None
     offsets: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    backend: str = "torch"
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -120,6 +122,7 @@ class Scores:
         models = ", ".join(self.per_model)
         of = f"model {models}" if len(self.per_model) == 1 else f"{len(self.per_model)} models ({models})"
         head = f"Scores of {len(self):,} texts, {len(self.classes)} classes, by {of}; {self.precision} on {self.device}"
+        head += " with OpenVINO" if self.backend == "openvino" else ""
         if self.n_missing:
             head += f"; {self.n_missing:,} without text"
         if self.stats.truncated:
