@@ -4,6 +4,8 @@
     loader      a DataLoader with dynamic padding, rows as they come, one pass a model
     sorted      all rows tokenised, sorted by length, padded batch by batch, as sentence-transformers does
     compiled    the same with torch.compile; compiling is done before the clock starts
+    openvino    a plain loop over OpenVINO, as `loader` else: exported (int8: quantised by NNCF) before the clock starts
+    onnxruntime the same over ONNX Runtime; int8 is its dynamic quantisation
 
 A job has `csv`, `models`, `device`, `precision`, `batch`, `scratch`; a peer gives its seconds and (N, C) probabilities.
 """
@@ -119,4 +121,116 @@ def _length_sorted(job: dict, *, compiled: bool) -> tuple[float, np.ndarray]:
     return time.perf_counter() - began, scores
 
 
-PEERS = {"pipeline": pipeline, "loader": loader, "sorted": length_sorted, "compiled": compiled}
+def openvino_loop(job: dict) -> tuple[float, np.ndarray]:
+    import sys
+
+    sys.modules["openvino_telemetry"] = None  # so that nothing is sent to anybody
+    import openvino
+    import torch
+
+    folder = Path(job["scratch"])
+    hint = {"INFERENCE_PRECISION_HINT": "bf16" if job["precision"] == "bf16" else "f32"}
+    for number, name in enumerate(job["models"]):
+        example = {"input_ids": torch.full((2, 9), 5), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
+        graph = openvino.convert_model(_stock(name), example_input=example)
+        if job["precision"] == "int8":
+            graph = _quantised(graph, job, name)
+        openvino.save_model(graph, folder / f"{number}.xml", compress_to_fp16=False)
+
+    def load(number: int):
+        compiled = openvino.compile_model(folder / f"{number}.xml", "CPU", hint)
+        return lambda batch: compiled({name: batch[name] for name in ("input_ids", "attention_mask")})[0]
+
+    return _plain_loop(job, load)
+
+
+def onnxruntime_loop(job: dict) -> tuple[float, np.ndarray]:
+    import warnings
+
+    import onnxruntime
+    import torch
+    from onnxruntime.quantization import quantize_dynamic
+
+    folder = Path(job["scratch"])
+    axes = {"input_ids": {0: "rows", 1: "tokens"}, "attention_mask": {0: "rows", 1: "tokens"}, "logits": {0: "rows"}}
+    for number, name in enumerate(job["models"]):
+        example = (torch.full((2, 9), 5), torch.ones(2, 9, dtype=torch.long))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _stock(name), example, folder / f"{number}.onnx", dynamo=False, input_names=list(axes)[:2],
+                output_names=["logits"], dynamic_axes=axes, opset_version=17,
+            )  # fmt: skip
+        if job["precision"] == "int8":
+            quantize_dynamic(folder / f"{number}.onnx", folder / f"{number}.int8.onnx")
+
+    def load(number: int):
+        file = folder / (f"{number}.int8.onnx" if job["precision"] == "int8" else f"{number}.onnx")
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        return lambda batch: session.run(None, {name: batch[name] for name in ("input_ids", "attention_mask")})[0]
+
+    return _plain_loop(job, load)
+
+
+def _stock(name: str):
+    """A network called with ids and a mask, that gives logits."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32).eval()
+
+        def forward(self, input_ids, attention_mask):
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    return Logits()
+
+
+def _quantised(graph, job: dict, name: str):
+    """As NNCF's documentation shows, calibrated on the first rows."""
+    import nncf
+    import polars as pl
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    texts = pl.read_csv(job["csv"], n_rows=128)["text"].to_list()
+    rows = [tokenizer([text], truncation=True, return_tensors="np") for text in texts]
+    data = nncf.Dataset([{key: row[key] for key in ("input_ids", "attention_mask")} for row in rows])
+    return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
+
+
+def _plain_loop(job: dict, load) -> tuple[float, np.ndarray]:
+    """Rows as they come, padded batch by batch, one pass a model; `load` gives what makes logits of a batch."""
+    import polars as pl
+    from scipy.special import softmax
+    from transformers import AutoTokenizer
+
+    began = time.perf_counter()
+    table = pl.read_csv(job["csv"])
+    texts = table["text"].to_list()
+    total = np.zeros((len(table), CLASSES), dtype=np.float32)
+    for number, name in enumerate(job["models"]):
+        tokenizer, run = AutoTokenizer.from_pretrained(name), load(number)
+        parts = []
+        for start in range(0, len(texts), job["batch"]):
+            rows = texts[start : start + job["batch"]]
+            batch = tokenizer(rows, truncation=True, padding=True, return_tensors="np")
+            parts.append(softmax(run(batch), axis=1))
+        total += np.concatenate(parts)
+    scores = total / len(job["models"])
+    pl.DataFrame(scores).with_columns(table["id"]).write_csv(Path(job["scratch"]) / "scores.csv")
+    return time.perf_counter() - began, scores
+
+
+PEERS = {
+    "pipeline": pipeline,
+    "loader": loader,
+    "sorted": length_sorted,
+    "compiled": compiled,
+    "openvino": openvino_loop,
+    "onnxruntime": onnxruntime_loop,
+}
+# Formats that they compute in, on a CPU.
+FORMATS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8")}

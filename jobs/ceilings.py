@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.machine import processor
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from models.cache import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ class Ceilings:
 
 def cache_path() -> Path:
     """The file; ``XDG_CACHE_HOME`` is respected."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaggle-jobs" / "ceilings.json"
+    return cache_folder() / "ceilings.json"
 
 
 def identify(device: torch.device) -> tuple[str, str, int]:

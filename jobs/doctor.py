@@ -36,6 +36,8 @@ LITTLE_MEMORY = 4 * GIB  # what scoring promises to stay below, whatever the inp
 BACKENDS: dict[str, tuple[str, str]] = {
     "ray": ("scoring on several machines", "pip install 'ray[data]'"),
     "kaggle": ("submitting from the command line", "pip install 'kaggle-jobs[kaggle]'"),
+    "openvino": ("--backend openvino, and int8 on a CPU", "pip install 'kaggle-jobs[openvino]'"),
+    "nncf": ("int8 on a CPU, which --precision int8 asks for", "pip install 'kaggle-jobs[openvino]'"),
     "torch.nn.attention.varlen": ("flash attention over packed batches on CUDA", "pip install --upgrade 'torch>=2.10'"),
 }
 MEASURE = "cli doctor --measure"
@@ -141,9 +143,8 @@ def check_devices() -> Iterator[Finding]:
         "devices", "ok", "torch", f"{torch.__version__}, built for {build}, {torch.get_num_threads()} threads"
     )
     flags = machine.processor().bf16_flags
-    fast = "amx_bf16" in flags
-    detail = f"fast ({', '.join(flags)})" if fast else f"slow ({', '.join(flags) or 'no AMX'}): scoring stays at fp32"
-    yield Finding("devices", "ok" if fast else "note", "bf16 on the processor", detail)
+    detail = f"fast ({', '.join(flags)})" if flags else "slow (no AMX, no AVX-512 BF16): scoring stays at fp32"
+    yield Finding("devices", "ok" if flags else "note", "bf16 on the processor", detail)
     if torch.version.cuda and not torch.cuda.is_available():
         yield Finding("devices", "note", "CUDA", "none usable", "if this machine has a GPU: does `nvidia-smi` see it?")
     for i in range(torch.cuda.device_count()):

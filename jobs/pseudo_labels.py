@@ -110,7 +110,7 @@ class Teacher:
                 where=self.run.folder,
                 next='an imported run teaches with source = "predictions" under [pseudo_labels]',
             )
-        scorer = Scorer({self.run.name: sources}, classes=self.classes, device=self.device)
+        scorer = Scorer({self.run.name: sources}, classes=self.classes, device=self.device, backend="torch")
         return scorer.score(self.raw)[self.run.name]
 
     def _of_predictions(self) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ class SoftTeacher:
         from models.inference.scorer import Scorer  # imports torch
 
         models = {run.name: [str(path) for path in self._checkpoints(run, fold)] for run in self.runs}
-        found = Scorer(models, classes=classes, device=device, precision="fp32").score(texts)
+        found = Scorer(models, classes=classes, device=device, precision="fp32", backend="torch").score(texts)
         return self.mix(np.stack([found[run.name] for run in self.runs]))
 
     def fingerprint(self, n_folds: int) -> str:

@@ -21,6 +21,7 @@ from models import cache
 from models.classifier import TextClassifier
 from models.hub import fingerprint
 from models.inference import openvino_runtime as runtime
+from models.inference.arithmetic import BACKENDS
 from models.inference.device import DEFAULTS, processor_name
 from models.inference.exported import NotExported, export
 from models.inference.forward import TokenBudget, run_networks
@@ -30,7 +31,8 @@ from models.inference.tokens import Tokens
 
 FILE = "backends.json"
 MARGIN = 1.1  # so many times as fast OpenVINO must be: other digits and a second copy of the weights are no gain
-LEAST_SECONDS = 300.0  # of work by the device's nominal rate, below which nothing is measured
+# Of work by the device's nominal rate, from which on it pays to compile what is known to be faster, and to find out.
+LEAST_SECONDS, LEAST_SECONDS_TO_MEASURE = 30.0, 300.0
 ROUNDS = 2
 
 
@@ -55,13 +57,15 @@ def choose_backend(scorer: Scorer, precision: str, texts: pl.Series, n_rows: int
     if not groups or not len(texts) or scorer.task == "token":
         return Choice("torch")
     heaviest = max(groups, key=lambda group: group.flop_per_token)
-    key = _key(groups, precision)
-    known = cache.read_notes(FILE).get(key)
-    if isinstance(known, dict) and known.get("backend") in ("torch", "openvino"):
-        return Choice(known["backend"])
     rows = heaviest.calibration_rows(texts.to_list())
     seconds = rows.ids.size / len(texts) * n_rows * scorer.flop_per_token / DEFAULTS["cpu"].flops
     if seconds < LEAST_SECONDS:
+        return Choice("torch")
+    key = _key(groups, precision)
+    known = cache.read_notes(FILE).get(key)
+    if isinstance(known, dict) and known.get("backend") in BACKENDS:
+        return Choice(known["backend"])
+    if seconds < LEAST_SECONDS_TO_MEASURE:
         return Choice("torch")
     found = _measure(scorer, heaviest, precision, rows)
     with suppress(OSError):  # then it is measured again the next time

@@ -1,6 +1,5 @@
 """OpenVINO and NNCF themselves: logits, bytes, silence. Tiny random networks; skipped where they are not installed."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -125,7 +124,7 @@ def test_int8_moves_probabilities_a_little_and_two_calibrations_give_the_same_by
 
 
 def test_nothing_is_told_to_anybody_and_nothing_is_printed(model, tmp_path):
-    """In a process without pytest, which NNCF would notice; with a home of its own, where consent would be looked for."""
+    """In a process without pytest, which NNCF would notice, with a home of its own, where consent would be kept."""
     script = textwrap.dedent(f"""
         import socket, sys
         attempts = []
@@ -151,7 +150,7 @@ def test_nothing_is_told_to_anybody_and_nothing_is_printed(model, tmp_path):
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert sorted(os.listdir(tmp_path)) == ["cache"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_telemetry_that_a_notebook_has_loaded_itself_is_silenced(monkeypatch):
