@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import queue
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 from jobs import score
 from jobs.errors import Interrupted
 from jobs.resolve import InputOptions
-from jobs.runner.engines import EngineOptions
-from jobs.runner.numerics import calibration_of
+from jobs.runner.local import Part
+from jobs.runner.numerics import Numerics, calibration_of
 from jobs.runner.planner import load_plan
 from jobs.runner.store import JobStore
+from jobs.runner.worker import Duty, Failed, ShardWorker
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
 from models.errors import ModelError
@@ -187,15 +189,29 @@ def test_int8_is_calibrated_on_rows_from_all_over_a_table_but_of_a_compressed_on
     assert len(set(texts)) == len(texts) >= 32
 
 
-def test_several_workers_give_the_bytes_of_one(here, model):
-    """With OpenVINO itself: a stand-in would not be there in other processes."""
-    needs_openvino()
-    words = {"backend": "openvino", "threads": 1}
-    score.run(options(model, **words), Notes())
-    watch = Notes()
-    several = options(model, output=Path("several.csv"), limit=299, engine=EngineOptions(workers=2), **words)
-    score.run(several, watch)
-    assert (here / "several.csv").read_text() == "".join((here / "out.csv").read_text().splitlines(True)[:-1])
+@pytest.mark.parametrize("asked", [{"backend": "openvino"}, {"precision": "int8"}])
+def test_a_worker_computes_as_was_agreed_and_gives_the_same_scores(here, model, fake_openvino, asked):
+    score.run(options(model, bounds=WIDE, **asked), Notes())
+    (folder,) = here.glob(".jobs/rows-*")
+    parts = {path: pl.read_parquet(path) for path in folder.glob("parts/*.parquet")}
+    for path in parts:
+        path.unlink()
+    said: queue.SimpleQueue = queue.SimpleQueue()
+    found = Numerics(**{**JobStore(folder).read("precision.json"), "gate": None})
+    worker = ShardWorker(
+        Duty(folder, {"tiny": (model,)}, found.precision, found.threads, found.backend), "cpu", said.put
+    )
+    for index in range(3):
+        worker.take(index)
+    done = 0
+    while done < 3:
+        report = said.get(timeout=300)
+        assert not isinstance(report, Failed), report
+        done += isinstance(report, Part)
+    worker.stop(300)
+    assert len(parts) == 3
+    assert all(pl.read_parquet(path).equals(part) for path, part in parts.items())
+    assert len(fake_openvino.quantised) == (asked != {"backend": "openvino"})
 
 
 def test_an_int8_job_cut_in_the_middle_gives_the_same_bytes_without_its_cache_too(here, model, monkeypatch):
