@@ -73,7 +73,7 @@ def quantise(graph: Graph, rows: Sequence[Inputs]) -> Graph:
     """The graph with products in int8: weights by output channel, activations by the ranges that `rows` show.
 
     Embeddings stay as they are: looking them up costs nothing. So do, in the first third of the layers, the products
-    that narrow what an activation function gave: its few large values made most of the rest of the error (decision 0018).
+    that narrow what an activation function gave: its few large values made most of the other error (decision 0018).
 
     Args:
         graph: Of a transformer.
