@@ -183,9 +183,12 @@ class Several:
 
 def _backend(work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:
     name = resolve_backend(asked, precision, work.scorer.device)
-    if name != "auto":
+    if name == "auto":
+        name = choose_for_job(work.job.plan, precision, work.scorer, threads, watch)
+    if name == "torch" or precision == "int8":
         return name
-    return choose_for_job(work.job.plan, precision, work.scorer, threads, watch)
+    work.scorer.set_precision(precision, name)  # whether it can; workers find in the cache what is exported here
+    return work.scorer.backend
 
 
 def _devices(device: str) -> tuple[str, ...]:

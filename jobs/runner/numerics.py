@@ -143,6 +143,7 @@ def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, s
     texts = _texts_of(plan, plan.tasks[0])
     if not len(texts):
         return None
+    scorer.set_precision("fp32")
     sample = texts.gather(sample_positions(len(texts), scorer.device.type))
     calibration = calibration_of(plan, scorer.device.type) if precision == "int8" else ()
     how = {} if backend == "torch" else {"backend": backend, "calibration": calibration}

@@ -125,6 +125,24 @@ def test_who_computes_is_said_once_it_was_measured(model, fake_openvino, race, c
     assert json.loads(out)["backend"] == "openvino"
 
 
+def test_the_gate_compares_with_float32_by_torch_whoever_was_raced_before(model, fake_openvino, race, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)  # in emulation, where there is none
+    asked = options(model, precision="bf16", bounds=WIDE)
+    raced = score.run(asked, Notes())
+    named = score.run(replace(asked, backend="openvino", output=Path("named.csv")), Notes())
+    assert (raced.backend, named.backend) == ("openvino", "openvino")
+    assert raced.gate == named.gate
+    exact, fast = (expected(model, precision="fp32", backend=name) for name in ("torch", "openvino"))
+    assert raced.gate.difference > 100 * np.abs(exact - fast).max()
+
+
+def test_a_job_whose_network_cannot_be_exported_says_that_torch_computed(model, fake_openvino):
+    fake_openvino.fails = "no"
+    watch = Notes()
+    assert score.run(options(model, backend="openvino"), watch).backend == "torch"
+    assert [note for note in watch.notes if "computed by torch, not by OpenVINO" in note]
+
+
 def test_a_small_table_is_scored_with_torch_and_nothing_is_exported(model, fake_openvino):
     assert score.run(options(model), Notes()).backend == "torch"
     assert fake_openvino.converted == 0
