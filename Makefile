@@ -21,8 +21,10 @@ check: .venv/.ready  ## Format, lint, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.ready  ## Our engine and its peers in one run
+bench: .venv/.ready  ## Our engine and its peers in one run; on a CPU in each number format
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.cpu
 	$(BIN)/python -m benchmarks.similarity
 
 bench-gpu: .venv/.ready  ## On a machine with a CUDA device: GPU tests, then the tables of benchmarks/gpu.md

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.score import SHAPES, SIZE, best_batch, make_models, measure, print_table, write_texts
+from benchmarks.score_peers import is_installed
 
 TIMES = {"fp32": 1, "bf16": 2, "int8": 5}  # rows for one of float32
 CONTESTANTS = [  # format, name for the table, contestant, backend of ours
@@ -61,7 +62,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> list[dict[str, objec
     best: dict[str, int] = {}
     lines, reference, loop = [], None, None
     for precision, name, contestant, backend in CONTESTANTS:
-        if precision not in arguments.formats:
+        if precision not in arguments.formats or not is_installed(contestant if backend is None else backend):
             continue
         job = {**base, "precision": precision, "csv": str(tables[precision]), "backend": backend}
         if contestant != "ours":

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.score_peers import CLASSES, PEERS
+from benchmarks.score_peers import CLASSES, PEERS, is_installed
 
 SHAPES = {
     "BERT-base": {},
@@ -78,7 +78,9 @@ def main() -> None:
 def compare(folder: Path, arguments: argparse.Namespace, base_rows: int) -> list[dict[str, object]]:
     """Run every contestant on every task, best settings first found on a quarter of the rows."""
     lines: list[dict[str, object]] = []
-    peers = DEFAULT_PEERS[arguments.device] if arguments.peers is None else arguments.peers
+    peers = arguments.peers
+    if peers is None:
+        peers = [peer for peer in DEFAULT_PEERS[arguments.device] if is_installed(peer)]
     for shape in arguments.shapes:
         rows = max(8, int(SIZE[shape] * base_rows))
         models = make_models(folder, shape, max(arguments.models))

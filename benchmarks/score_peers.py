@@ -13,6 +13,7 @@ A job has `csv`, `models`, `device`, `precision`, `batch`, `scratch`; a peer giv
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -232,5 +233,9 @@ PEERS = {
     "openvino": openvino_loop,
     "onnxruntime": onnxruntime_loop,
 }
-# Formats that they compute in, on a CPU.
-FORMATS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8")}
+
+
+def is_installed(peer: str) -> bool:
+    """Whether a peer's own packages are there; all others need what we need."""
+    packages = {"openvino": ("openvino", "nncf"), "onnxruntime": ("onnxruntime", "onnx")}.get(peer, ())
+    return all(find_spec(name) is not None for name in packages)

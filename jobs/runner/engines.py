@@ -187,7 +187,9 @@ def _backend(work: Work, asked: str, precision: str, threads: int | None, watch:
         name = choose_for_job(work.job.plan, precision, work.scorer, threads, watch)
     if name == "torch" or precision == "int8":
         return name
-    work.scorer.set_precision(precision, name)  # whether it can; workers find in the cache what is exported here
+    work.scorer.set_precision(precision, name)  # workers find in the cache what is exported here
+    if work.scorer.backend != name:
+        _tell(work.scorer.notes, watch)  # why not
     return work.scorer.backend
 
 
