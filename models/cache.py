@@ -8,6 +8,7 @@ is removed. Where a kind of entries takes too much room, those that were used lo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -48,15 +49,23 @@ def find(kind: str, key: str) -> Path | None:
     return folder
 
 
-def keep(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+def keep(kind: str, key: str, make: Callable[[Path], None], n_bytes: int = 0) -> Path:
     """Make an entry. Where another process was faster, its own is taken.
 
+    Args:
+        kind: Folder of such entries.
+        key: What it is found by.
+        make: Fills an empty folder.
+        n_bytes: Free room that it needs: not everybody who writes a file tells that the disk was full.
+
     Raises:
-        OSError: The cache folder cannot be written to, or the disk is full. What `make` raises passes as it is.
+        OSError: The cache folder cannot be written to, or has too little room. What `make` raises passes as it is.
     """
     parent = cache_folder() / kind
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
+    if shutil.disk_usage(parent).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(parent))
     making = Path(tempfile.mkdtemp(prefix=_MAKING, dir=parent))
     try:
         make(making)

@@ -155,12 +155,13 @@ def calibration_of(plan: Plan, device_type: str) -> tuple[str, ...]:
 
     From shards all over the input; of a compressed file from its beginning, which alone can be read at once.
     """
-    first = plan.tasks[0]
-    spread = [plan.tasks[k * len(plan.tasks) // _CALIBRATION_SHARDS] for k in range(_CALIBRATION_SHARDS)]
-    quick = [task for task in spread if plan.request.inputs[task.file].format.compression is None]
-    chosen = {task.index: task for task in (first, *quick)}
-    texts = pl.concat([_texts_of(plan, task) for task in chosen.values()])
-    return tuple(calibration_texts(texts.fill_null(""), device_type))
+    first = _texts_of(plan, plan.tasks[0])
+    spread = {plan.tasks[k * len(plan.tasks) // _CALIBRATION_SHARDS].index for k in range(1, _CALIBRATION_SHARDS)} - {0}
+    others = [plan.tasks[index] for index in sorted(spread)]
+    quick = [task for task in others if plan.request.inputs[task.file].format.compression is None]
+    texts = pl.concat([first, *(_texts_of(plan, task) for task in quick)])
+    judged = set(sample_positions(len(first), device_type))
+    return tuple(calibration_texts(texts.fill_null(""), judged))
 
 
 def choose_for_job(plan: Plan, precision: str, scorer: Scorer, threads: int | None, watch: Watch) -> str:

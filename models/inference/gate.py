@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,13 @@ def sample_positions(n_rows: int, device_type: str) -> list[int]:
     return _evenly(n_rows, SAMPLE_ROWS[device_type])
 
 
-def calibration_texts(texts: pl.Series, device_type: str) -> pl.Series:
-    """Of N texts those that int8 is calibrated on: evenly, and others than the gate judges, where there are enough."""
-    judged = set(sample_positions(len(texts), device_type))
+def calibration_texts(texts: pl.Series, judged: Collection[int]) -> pl.Series:
+    """Those of N texts that int8 is calibrated on: evenly, and none that the gate judges, where there are enough.
+
+    Args:
+        texts: (N,) String.
+        judged: Positions of the gate's sample among them.
+    """
     others = [row for row in range(len(texts)) if row not in judged]
     pool = others if len(others) >= CALIBRATION_ROWS // 2 else list(range(len(texts)))
     return texts.gather([pool[place] for place in _evenly(len(pool), CALIBRATION_ROWS)])

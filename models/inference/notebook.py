@@ -105,7 +105,8 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
     from models.inference.gate import GateBounds, calibration_texts, sample_positions, try_precision
 
     scorer.due, backend = None, due.backend
-    sample = texts.gather(sample_positions(len(texts), scorer.device.type))
+    judged = sample_positions(len(texts), scorer.device.type)
+    sample = texts.gather(judged)
     if backend == "auto":
         backend = choose_backend(scorer, due.precision, sample, len(texts)).backend
     if not due.gated:
@@ -115,7 +116,7 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
     scorer.set_precision("fp32")
     calibration = due.calibration
     if due.precision == "int8" and not calibration:
-        calibration = tuple(calibration_texts(texts, scorer.device.type))
+        calibration = tuple(calibration_texts(texts, set(judged)))
     how = {"backend": backend, "calibration": calibration}
     scorer.gate = try_precision(scorer, due.precision, sample, GateBounds(), **how)
     if not scorer.gate.passed:

@@ -196,7 +196,7 @@ def test_int8_that_strays_too_far_is_refused_with_what_was_measured(here, model,
     assert not list(here.glob(".jobs/rows-*/parts/*"))
 
 
-@pytest.mark.parametrize(("name", "parts"), [("rows.csv", {"x0", "x1", "x2", "x3"}), ("rows.csv.gz", {"x0"})])
+@pytest.mark.parametrize(("name", "parts"), [("rows.csv", {"x1", "x2", "x3"}), ("rows.csv.gz", {"x0"})])
 def test_int8_is_calibrated_on_rows_from_all_over_a_table_but_of_a_compressed_one_on_its_head(here, model, name, parts):
     rows = "id,text\n" + "".join(f"r{i},w{i} x{i // 40}\n" for i in range(160))
     (here / name).write_bytes(gzip.compress(rows.encode()) if name.endswith(".gz") else rows.encode())
@@ -205,6 +205,8 @@ def test_int8_is_calibrated_on_rows_from_all_over_a_table_but_of_a_compressed_on
     texts = calibration_of(load_plan(JobStore(folder)), "cpu")
     assert {text.split()[1] for text in texts} == parts
     assert len(set(texts)) == len(texts) >= 32
+    if name == "rows.csv":  # the gate judges all of the first shard, so none of it is left
+        assert not {f"w{i} x0" for i in range(40)} & set(texts)
 
 
 @pytest.mark.parametrize("asked", [{"backend": "openvino"}, {"precision": "int8"}])

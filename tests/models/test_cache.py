@@ -123,5 +123,11 @@ def test_a_folder_that_cannot_be_written_to_is_an_oserror(folder):
         cache.add_note("n.json", "a", 1)
 
 
+def test_a_disk_without_room_is_known_before_it_is_filled(folder):
+    with pytest.raises(OSError, match="No space left"):
+        cache.keep("graphs", "one", lambda _: pytest.fail("began to write"), n_bytes=1 << 60)
+    assert list(folder.iterdir()) == []
+
+
 def test_entries_are_for_their_owner_alone(folder):
     assert stat.S_IMODE(cache.keep("graphs", "one", filled()).stat().st_mode) & 0o077 == 0
