@@ -129,7 +129,10 @@ def _make(network: TextClassifier, source: str, key: str, max_length: int, rows:
     if rows is not None:
         # Quantising computes the graph: not before it was found right.
         _check(network, _compile(graph, "fp32"), max_length, _TOLERANCE["fp32"])
-        graph = runtime.quantise(graph, _one_by_one(rows))
+        try:
+            graph = runtime.quantise(graph, _one_by_one(rows))
+        except Exception as exc:
+            raise NotExported(f"it cannot be quantised: {_reason(exc)}") from exc
     try:
         return cache.keep(KIND, key, lambda folder: runtime.save(graph, folder), 2 * weight_bytes(Path(source)))
     except (OSError, RuntimeError):
