@@ -61,6 +61,7 @@ class ScoreOptions:
     precision: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
     max_length: int | None = None
+    tokenizer: Literal["auto", "stock"] = "auto"
     token_budget: int | None = None
     shard_rows: int | None = None
     limit: int | None = None
@@ -241,6 +242,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
         max_length=options.max_length,
+        tokenizer=options.tokenizer,
     )
     request = Request(
         inputs=inputs.files,
@@ -254,6 +256,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         limit=options.limit,
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
+        tokenizer=options.tokenizer,
     )
     return _Setup(inputs, models, scorer, request, engine)
 

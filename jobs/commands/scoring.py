@@ -69,6 +69,10 @@ def score(
     ] = 0.01,
     max_difference: Annotated[float, option("--max-difference", help="How far it may move a probability.")] = 0.05,
     max_length: Annotated[int | None, option("--max-length", min=2, help="Tokens a text at most.")] = None,
+    tokenizer: Annotated[
+        Literal["auto", "stock"],
+        option("--tokenizer", help="auto: a faster one where installed and seen to give the same ids; or stock."),
+    ] = "auto",
     batch_tokens: Annotated[int | None, option("--batch-tokens", min=1, help="Tokens in a batch.")] = None,
     shard_rows: Annotated[
         int | None, option("--shard-rows", min=1, help="Rows in a part: what a kill can lose. Default: by model size.")
@@ -110,6 +114,7 @@ def score(
         precision=precision,
         bounds=GateBounds(max_flips, max_difference),
         max_length=max_length,
+        tokenizer=tokenizer,
         token_budget=batch_tokens,
         shard_rows=shard_rows,
         limit=limit,

@@ -116,8 +116,10 @@ class Here:
             torch.set_num_threads(numerics.threads)
         if work.scorer.precision != numerics.precision:
             work.scorer.set_precision(numerics.precision)
-        _tell(work.scorer.notes, watch)
+        told = work.scorer.notes
+        _tell(told, watch)
         run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
+        _tell([note for note in work.scorer.notes if note not in told], watch)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
         """Of the one device."""

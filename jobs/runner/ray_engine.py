@@ -304,6 +304,7 @@ def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateRe
         classes=request.classes,
         token_budget=request.token_budget,
         max_length=request.max_length,
+        tokenizer=request.tokenizer,
     )
     return measure_gate(plan, precision, bounds, scorer)
 

@@ -129,6 +129,7 @@ class ShardWorker:
             classes=request.classes,
             token_budget=request.token_budget,
             max_length=request.max_length,
+            tokenizer=request.tokenizer,
         )
         self._tell = tell
         self._taken: Feed[ShardTask] = Feed()

@@ -41,7 +41,9 @@ def render_score(result: ScoreResult, console: Console) -> None:
     )
     if totals["tokens"]:
         grid.add_row(
-            "tokens", f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
+            "tokens",
+            f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
+            + (", read by nanotoken" if totals.get("faster_tokens", 0) == totals["tokens"] else ""),
         )
         share = f" ({result.performance.truncated_share:.1%})" if result.performance is not None else ""
         lost = f"{int(totals['truncated']):,} texts{share} lost {count(totals['lost'])} tokens"

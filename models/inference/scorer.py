@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -86,6 +86,7 @@ class ShardStats:
         padding: Tokens of these that were padding.
         truncated: Rows longer than a tokenizer's limit.
         lost: Tokens that these rows lost.
+        faster_tokens: Of `tokens` those that a faster tokenizer than the stock one made.
         rescued: Rows of which a cut at the end would have lost an entity.
         flop: Floating-point operations of the networks.
         prepare_s: Seconds of cleaning, finding distinct texts, tokenising.
@@ -99,6 +100,7 @@ class ShardStats:
     padding: int = 0
     truncated: int = 0
     lost: int = 0
+    faster_tokens: int = 0
     rescued: int = 0
     flop: float = 0.0
     prepare_s: float = 0.0
@@ -148,6 +150,7 @@ class Scorer:
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
+        tokenizer: ``auto``: a faster one where one is installed and gives the same ids; or ``stock``.
 
     Raises:
         ModelError: A checkpoint that cannot be used, classes that disagree, a device or precision that is not there.
@@ -162,6 +165,7 @@ class Scorer:
         classes: Sequence[str] | None = None,
         token_budget: int | None = None,
         max_length: int | None = None,
+        tokenizer: Literal["auto", "stock"] = "auto",
     ) -> None:
         sources = by_run(models)
         if not sources or not all(sources.values()):
@@ -173,7 +177,7 @@ class Scorer:
         self.runs = tuple(sources)
         self.task = members[0].spec.task
         check_classes(members, self.classes, self.task)
-        self.groups = group_members(members)
+        self.groups = group_members(members, stock_tokenizer=tokenizer == "stock")
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
         self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
@@ -185,6 +189,12 @@ class Scorer:
     def flop_per_token(self) -> float:
         """Floating-point operations of all networks for one token; 0 for linear models alone."""
         return sum(group.flop_per_token for group in self.groups if isinstance(group, NetworkGroup))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the models run; more may come once texts were seen."""
+        networks = [group for group in self.groups if isinstance(group, NetworkGroup)]
+        return [*slow_tokenizers(self._members), *(note for group in networks for note in group.notes)]
 
     def set_precision(self, name: str) -> None:
         """Change the format; scoring after this is as if it had been asked for at first.
@@ -313,6 +323,7 @@ class Scorer:
         )
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
+        stats.faster_tokens += features.ids.size if features.faster else 0
         stats.computed_tokens += computed * len(group.networks)
         stats.padding += (computed - features.ids.size) * len(group.networks)
         stats.truncated += features.n_truncated
@@ -386,13 +397,11 @@ class Scorer:
         return [max(c, least) / total for c in cost]
 
     def _place(self, dtype: torch.dtype) -> None:
-        self.notes = slow_tokenizers(self._members)  # what a user should know of how the models run
         for group in self.groups:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
-                note = group.choose_packing(self.device, dtype)
-                self.notes += [] if note is None else [note]
+                group.choose_packing(self.device, dtype)
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:
