@@ -68,6 +68,10 @@ def score(
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
     ] = 0.01,
     max_difference: Annotated[float, option("--max-difference", help="How far it may move a probability.")] = 0.05,
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        option("--compile", help="Let torch compile the networks' layers; auto: on a GPU, where it saves time."),
+    ] = "auto",
     max_length: Annotated[int | None, option("--max-length", min=2, help="Tokens a text at most.")] = None,
     tokenizer: Annotated[
         Literal["auto", "stock"],
@@ -113,6 +117,7 @@ def score(
         threads=threads,
         precision=precision,
         bounds=GateBounds(max_flips, max_difference),
+        compile=compile,
         max_length=max_length,
         tokenizer=tokenizer,
         token_budget=batch_tokens,

@@ -51,9 +51,9 @@ class GateReport:
 SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
-def sample_positions(n_rows: int, device_type: str) -> list[int]:
-    """Positions of the gate's sample, evenly over `n_rows` rows."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS[device_type]))
+def sample_positions(n_rows: int, at_most: int) -> list[int]:
+    """Positions of a sample, evenly over `n_rows` rows."""
+    places = np.linspace(0, n_rows - 1, min(n_rows, at_most))
     return [int(place) for place in places]
 
 

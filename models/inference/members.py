@@ -24,7 +24,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
-from models.inference import packed
+from models.inference import compiled, packed
 from models.inference.faster_tokens import FasterTokenizer, faster
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
@@ -65,7 +65,9 @@ class NetworkGroup:
         )
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
+        self.compiled = False
         self._unpacked: str | None = None
+        self._uncompiled: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
     def reload(self) -> None:
@@ -75,7 +77,7 @@ class NetworkGroup:
     @property
     def notes(self) -> list[str]:
         """What a user should know of how they run."""
-        found = [] if self._unpacked is None else [self._unpacked]
+        found = [*([] if self._unpacked is None else [self._unpacked]), *self._uncompiled]
         if isinstance(self.featurise, FasterTokenizer) and self.featurise.refusal is not None:
             found.append(f"{self.members[0].source}: the stock tokenizer reads all texts: {self.featurise.refusal}")
         return found
@@ -92,6 +94,18 @@ class NetworkGroup:
                 self._unpacked = f"{member.source}: rows of different lengths are padded, not packed: {reason}"
                 return
         self.packed = True
+
+    def set_compiled(self, wanted: bool) -> None:
+        """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
+        self.compiled, self._uncompiled = False, []
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            if not wanted:
+                compiled.disable(network)
+            elif (reason := compiled.enable(network, packed=self.packed)) is None:
+                self.compiled = True
+            else:
+                self._uncompiled.append(f"{member.source}: its layers are not compiled: {reason}")
 
     def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""

@@ -150,6 +150,7 @@ class Scorer:
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
+        compile: Let torch compile the networks' layers: some seconds, which a long stream on a GPU wins back.
         tokenizer: ``auto``: a faster one where one is installed and gives the same ids; or ``stock``.
 
     Raises:
@@ -165,6 +166,7 @@ class Scorer:
         classes: Sequence[str] | None = None,
         token_budget: int | None = None,
         max_length: int | None = None,
+        compile: bool = False,
         tokenizer: Literal["auto", "stock"] = "auto",
     ) -> None:
         sources = by_run(models)
@@ -183,6 +185,7 @@ class Scorer:
         self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
         self._members = members
         self._folds = {run: len(folds) for run, folds in sources.items()}
+        self._compile = compile
         self._place(PRECISIONS[self.precision])
 
     @property
@@ -209,6 +212,21 @@ class Scorer:
                     group.reload()
         self.precision = name
         self._place(PRECISIONS[name])
+
+    @property
+    def compiled(self) -> bool:
+        """Whether any network's layers are compiled."""
+        return any(isinstance(group, NetworkGroup) and group.compiled for group in self.groups)
+
+    def set_compiled(self, wanted: bool) -> None:
+        """Compile the networks' layers, in this precision and any that follows, or go back to the eager ones.
+
+        What cannot be compiled, or computes something else then, stays as it is: see `notes`.
+        """
+        self._compile = wanted
+        for group in self.groups:
+            if isinstance(group, NetworkGroup):
+                group.set_compiled(wanted and self.task != "token")
 
     def score(self, texts: Iterable[Text] | pl.Series, *, logits: bool = False) -> Scores:
         """Score N texts. None counts as empty text; pairs are given as tuples, or as `models.text.pairs` joins them.
@@ -401,7 +419,10 @@ class Scorer:
             if isinstance(group, NetworkGroup):
                 for network in group.networks:
                     network.to(self.device, dtype)
+                group.set_compiled(False)
                 group.choose_packing(self.device, dtype)
+        if self._compile:
+            self.set_compiled(True)
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:
