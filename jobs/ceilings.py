@@ -24,6 +24,7 @@ RATES = {
     "fp32": ("matrix product, fp32", "FLOP/s"),
     "bf16": ("matrix product, bf16", "FLOP/s"),
     "fp16": ("matrix product, fp16", "FLOP/s"),
+    "fp8": ("matrix product, fp8", "FLOP/s"),
     "int8": ("matrix product, int8", "FLOP/s"),
     "bandwidth": ("memory, read and written", "B/s"),
     "tokenizer": ("WordPiece", "tokens/s"),

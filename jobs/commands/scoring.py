@@ -63,7 +63,7 @@ def score(
     ray_address: Annotated[
         str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
     ] = None,
-    precision: Annotated[str, option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[str, option("--precision", help="auto, fp32, bf16, fp16 or fp8.")] = "auto",
     max_flips: Annotated[
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
     ] = 0.01,

@@ -30,7 +30,7 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         bounds: How far it may stray from float32.
         threads: Of each worker's networks on a CPU; None: as the job began, or the engine's own.
         compile: ``auto``, ``on`` or ``off``.
@@ -47,7 +47,7 @@ class Numerics:
     """What was agreed.
 
     Attributes:
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Of each worker on a CPU; None where it is not known or does not matter.
         gate: What was measured, where it was.

@@ -39,7 +39,7 @@ class Duty:
     Attributes:
         folder: The job's, with its plan.
         models: Run name → checkpoint directories.
-        precision: As agreed before the work: ``fp32``, ``bf16`` or ``fp16``.
+        precision: As agreed before the work: ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         threads: Of the networks, on a CPU; None leaves the default.
         compiled: Whether torch compiles the networks' layers, as agreed.
     """

@@ -75,15 +75,21 @@ def disable(network: TextClassifier) -> None:
 
 def regions(network: TextClassifier) -> list[nn.Module]:
     """What is compiled: the layers of the encoder, and its embeddings."""
+    found, embeddings = layers(network), getattr(network.encoder, "embeddings", None)
+    return [*found, embeddings] if found and isinstance(embeddings, nn.Module) else found
+
+
+def layers(network: TextClassifier) -> list[nn.Module]:
+    """The layers of the encoder: what stands in its outermost lists of modules."""
     lists = [(name, module) for name, module in network.encoder.named_modules() if isinstance(module, nn.ModuleList)]
     outer = [
         module for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists if other != name)
     ]
-    layers = [
-        layer for module in outer for layer in module if any(isinstance(part, nn.Linear) for part in layer.modules())
-    ]
-    embeddings = getattr(network.encoder, "embeddings", None)
-    return layers and [*layers, *([embeddings] if isinstance(embeddings, nn.Module) else [])]
+    return [layer for module in outer for layer in module if _has_matrix(layer)]
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(part.ndim == 2 for part in (*module.parameters(), *module.buffers()))
 
 
 def _run(module: nn.Module, *arguments: Any, **named: Any) -> Any:

@@ -64,7 +64,7 @@ def try_precision(
 
     Args:
         scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
-        precision: ``bf16`` or ``fp16``.
+        precision: ``bf16``, ``fp16`` or ``fp8``.
         sample: Texts of the user's own input.
         bounds: What is still allowed.
     """

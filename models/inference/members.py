@@ -26,6 +26,7 @@ from models.errors import ModelError
 from models.hub import local_folder
 from models.inference import compiled, packed
 from models.inference.faster_tokens import FasterTokenizer, faster
+from models.inference.graphs import Graphs, graphs_for
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
@@ -66,6 +67,7 @@ class NetworkGroup:
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
+        self.graphs: Graphs | None = None
         self._unpacked: str | None = None
         self._uncompiled: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
@@ -95,9 +97,15 @@ class NetworkGroup:
                 return
         self.packed = True
 
+    def choose_graphs(self, device: torch.device, budget: int) -> None:
+        """Record batches of frequent shapes from now on, where launching takes longer than computing."""
+        self.graphs = graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
+
     def set_compiled(self, wanted: bool) -> None:
         """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
         self.compiled, self._uncompiled = False, []
+        if self.graphs is not None:
+            self.graphs.clear()
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
             if not wanted:

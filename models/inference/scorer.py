@@ -21,10 +21,12 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.hub import Models, by_run
+from models.inference import fp8
 from models.inference.device import PRECISIONS, failures_told, resolve_device, resolve_precision, synchronise
-from models.inference.forward import TokenBudget, run_networks
+from models.inference.forward import TokenBudget, pinned, run_networks
 from models.inference.members import (
     Features,
     Group,
@@ -144,9 +146,9 @@ class Scorer:
         models: One or several directories (of a run with folds, or of a checkpoint) or Hugging Face Hub ids, each a run
             named by its last part; or run name → such a directory or id, or its checkpoints, which are averaged.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
-            over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with float32 on
-            the texts that `score` or `score_batches` sees first.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``fp8``: the format of weights and activations. Softmax and
+            the mean over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with
+            float32 on the texts that `score` or `score_batches` sees first.
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
@@ -266,6 +268,8 @@ class Scorer:
         self._check_pairs(series)
         distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
         features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
+        if self.device.type == "cuda":  # here, so that the device need not wait for it
+            features = [pinned(part) if isinstance(part, Tokens) else part for part in features]
         return Prepared(len(series), distinct, features, time.perf_counter() - began)
 
     def infer(
@@ -337,8 +341,9 @@ class Scorer:
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
         logits, batches = run_networks(
-            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed
-        )
+            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed,
+            graphs=group.graphs,
+        )  # fmt: skip
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
         stats.faster_tokens += features.ids.size if features.faster else 0
@@ -417,10 +422,16 @@ class Scorer:
     def _place(self, dtype: torch.dtype) -> None:
         for group in self.groups:
             if isinstance(group, NetworkGroup):
+                rest = fp8.REST if dtype == fp8.DTYPE else dtype
                 for network in group.networks:
-                    network.to(self.device, dtype)
+                    network.to(self.device, rest)
                 group.set_compiled(False)
-                group.choose_packing(self.device, dtype)
+                group.choose_packing(self.device, rest)
+                group.choose_graphs(self.device, self.budget.tokens)
+                if dtype == fp8.DTYPE:
+                    for network in group.networks:
+                        assert isinstance(network, TextClassifier)
+                        fp8.convert(network)
         if self._compile:
             self.set_compiled(True)
 

@@ -30,6 +30,7 @@ class FakeScorer:
     device = SimpleNamespace(type="cuda")
     flop_per_token = 1e8
     task = "single_label"
+    precision = "bf16"
     compiled = False
 
     def set_compiled(self, wanted):

@@ -6,7 +6,8 @@ import torch
 import torch._dynamo
 from transformers import MPNetConfig
 
-from models.inference import compiled, packed, varlen
+from models.inference import compiled, fp8, packed, varlen
+from models.inference.device import has_fp8
 from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
@@ -125,3 +126,39 @@ def test_memory_that_runs_out_under_compiled_layers_shrinks_the_batches(model):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     np.testing.assert_allclose(scorer.score(TEXTS)["tiny"], expected, atol=1e-2)
+
+
+def test_recorded_batches_give_the_same_bits(save_model, tmp_path):
+    folder = save_model(tmp_path / "tiny", 3)
+    texts = [f"{text} w{i}" for i in range(40) for text in TEXTS]
+    scorer = Scorer(folder, device="cuda", precision="bf16", token_budget=2048)
+    group = scorer.groups[0]
+    recorded, group.graphs = group.graphs, None
+    assert recorded is not None
+    plain = scorer.score(texts)["tiny"]
+    group.graphs = recorded
+    for _ in range(4):
+        np.testing.assert_array_equal(scorer.score(texts)["tiny"], plain)
+    assert recorded.shapes, "nothing was recorded: a capture failed, or gave other bits"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory, save_model):
+    return save_model(tmp_path_factory.mktemp("models") / "wide", 0, hidden_size=512, intermediate_size=1024)
+
+
+@pytest.mark.skipif(not (torch.cuda.is_available() and has_fp8(torch.device("cuda"))), reason="needs fp8 hardware")
+def test_eight_bits_on_the_gpu_are_those_of_the_cpu(wide):
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(512, 1024)
+    inputs = torch.randn(300, 512).bfloat16()
+    on_cpu = fp8.Fp8Linear(linear)(inputs).float()
+    on_gpu = fp8.Fp8Linear(linear.cuda())(inputs.cuda()).float().cpu()
+    assert (on_gpu - on_cpu).norm() <= 1e-2 * on_cpu.norm()
+    scorer = Scorer(wide, device="cuda", precision="fp32")
+    report = try_precision(scorer, "fp8", TEXTS, GateBounds(1.0, 1.0))
+    assert 1e-5 < report.difference < 0.2
+    eager = scorer.score(TEXTS).probabilities
+    scorer.set_compiled(True)
+    assert scorer.compiled, scorer.notes
+    np.testing.assert_allclose(scorer.score(TEXTS).probabilities, eager, atol=2e-2)
