@@ -143,7 +143,9 @@ def _options() -> dict[str, Any]:
     """What makes every process compile the same kernels: nothing is chosen by how fast it ran once."""
     if BACKEND != "inductor":
         return {}
-    return {"options": {"deterministic": True}}
+    from torch._inductor import config
+
+    return {"options": {"deterministic": True}} if hasattr(config, "deterministic") else {}
 
 
 @contextmanager
