@@ -11,7 +11,7 @@ from models.inference.device import has_fp8
 from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
-from tests.models.test_compiled import DEBERTA
+from tests.models.test_compiled_layers import DEBERTA
 from tests.models.test_packed import CONFIGS, SHAPE, classifier
 
 pytestmark = [
