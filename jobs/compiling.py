@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 Asked = Literal["auto", "on", "off"]
 
 FILE = "compiled.json"
-_SAMPLE_ROWS = 16_384  # some ten batches of a GPU
+_FEW = 512  # rows that say how long texts are
+_BATCHES = 16_384  # rows that are some ten batches of a GPU
 # Before anything was measured: what compiled layers gain, and what compiling them takes. In eight bits every product is
 # preceded by a dozen small steps.
 _GAINS = {"fp8": 2.0}
@@ -52,13 +53,13 @@ def decide(work: Work, asked: Asked, watch: Watch) -> bool:
         return scorer.compiled
     if scorer.device.type != "cuda":  # matrix products are all that a CPU's time goes to: docs/decisions/0019
         return False
-    sample, key = _sample(work), _key(work)
+    texts, key = _first_texts(work), _key(work)
     known = _known(key)
     expected = replace(_EXPECTED, gain=_GAINS.get(scorer.precision, _EXPECTED.gain))
-    if not _wins(known or expected, _expected_seconds(work, sample)):
+    if not _wins(known or expected, _expected_seconds(work, _some(texts, _FEW))):
         return False
     if known is None:
-        trial = try_compiled(scorer, sample)
+        trial = try_compiled(scorer, _some(texts, _BATCHES))
         _keep(key, trial)
         watch.note(_told(trial))
     else:
@@ -83,12 +84,15 @@ def _expected_seconds(work: Work, sample: pl.Series) -> float:
     return work.job.plan.n_rows * flop / max(1, len(sample)) / DEFAULTS[scorer.device.type].flops
 
 
-def _sample(work: Work) -> pl.Series:
-    """Texts of the first shard, evenly."""
+def _first_texts(work: Work) -> pl.Series:
+    """Of the first shard."""
     request = work.job.plan.request
     frame = read_sample(work.job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
-    texts, _ = read_texts(frame, request.text_columns)
-    return texts.gather(sample_positions(len(texts), _SAMPLE_ROWS)) if len(texts) else texts
+    return read_texts(frame, request.text_columns)[0]
+
+
+def _some(texts: pl.Series, at_most: int) -> pl.Series:
+    return texts.gather(sample_positions(len(texts), at_most)) if len(texts) else texts
 
 
 def _key(work: Work) -> str:

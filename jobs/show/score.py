@@ -17,7 +17,7 @@ _BOTTLENECKS = {
     "start": "start: Python and its libraries; a larger table makes it small",
     "load": "load: reading the models; a larger table makes it small",
     "plan": "plan: looking through the input",
-    "gate": "gate: trying the number format; --precision fp32 needs none",
+    "gate": "gate: trying the number format, compiling; --precision fp32 and --compile off need none",
     "read": "read: the input; Parquet or an uncompressed file is read faster",
     "prepare": "prepare: cleaning and tokenising",
     "infer": "infer: the networks",

@@ -30,7 +30,6 @@ _ROWS, _LENGTH, _SHORT = 13, 29, 11
 # Of one function, which all layers of all networks share: two variants or three for each shape of network.
 _VARIANTS = 256
 
-
 # Packed rows, or (B, L) ids with their mask and types.
 _Example = PackedRows | tuple[Tensor, Tensor | None, Tensor | None]
 
@@ -45,6 +44,7 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
     Returns:
         Why the eager layers stay, for the user; None where all is well.
     """
+    disable(network)
     modules = regions(network)
     if not modules:
         return f"{network.body.config.model_type} has no layers that could be compiled"
@@ -100,9 +100,9 @@ def _install(module: nn.Module, network: TextClassifier, run: Callable[..., Any]
     config = network.body.config
 
     def forward(*arguments: Any, **named: Any) -> Any:
-        first = next(part for part in (*arguments, *named.values()) if isinstance(part, Tensor))
+        shapes = [part.shape[:2] for part in (*arguments, *named.values()) if isinstance(part, Tensor)]
         # A size of one is a variant of its own to torch, worth it for the flat sequence alone; so are token types.
-        alone = config._attn_implementation != ATTENTION and 1 in first.shape[:2]
+        alone = config._attn_implementation != ATTENTION and 1 in shapes[0]
         if alone or named.get("token_type_ids") is not None:
             return _run(module, *arguments, **named)
         return run(module, *arguments, **named)

@@ -50,7 +50,7 @@ def world(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(compiling, "try_compiled", try_compiled)
     monkeypatch.setattr(compiling, "_expected_seconds", lambda work, sample: found.seconds)
-    monkeypatch.setattr(compiling, "_sample", lambda work: ["text"])
+    monkeypatch.setattr(compiling, "_first_texts", lambda work: pl.Series(["text"]))
     monkeypatch.setattr(compiling, "_key", lambda work: "these models here")
     return found
 
