@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
@@ -61,7 +62,9 @@ class ScoreOptions:
     precision: str = "auto"
     backend: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
+    compile: Asked = "auto"
     max_length: int | None = None
+    tokenizer: Literal["auto", "stock"] = "auto"
     token_budget: int | None = None
     shard_rows: int | None = None
     limit: int | None = None
@@ -158,7 +161,7 @@ def _work(
         with engine.session():
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
-                wanted = Wanted(options.precision, options.bounds, options.threads, options.backend)
+                wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
                 numerics = agree(work, wanted, engine, tally)
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             engine.run(work, numerics, recorded)
@@ -209,7 +212,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
         with tally.stage("gate"):  # tried in this process, whoever will work
-            wanted = Wanted(options.precision, options.bounds, options.threads, options.backend)
+            wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
             work = Work(job, setup.models, setup.scorer)
             agree(work, wanted, Here(setup.engine.own_device), tally).apply(work)
         suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
@@ -247,6 +250,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
         max_length=options.max_length,
+        tokenizer=options.tokenizer,
         backend="torch",
     )
     request = Request(
@@ -261,6 +265,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         limit=options.limit,
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
+        tokenizer=options.tokenizer,
         backend=options.backend,
     )
     return _Setup(inputs, models, scorer, request, engine)

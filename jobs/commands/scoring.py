@@ -64,7 +64,7 @@ def score(
         str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
     ] = None,
     precision: Annotated[
-        str, option("--precision", help="auto, fp32, bf16, fp16, or int8 on a CPU, calibrated on rows of the input.")
+        str, option("--precision", help="auto, fp32, bf16, fp16; fp8 on a GPU; int8 on a CPU, calibrated on the input.")
     ] = "auto",
     backend: Annotated[
         str, option("--backend", help="On a CPU: torch, openvino, or auto: the faster one, measured on a large table.")
@@ -73,7 +73,15 @@ def score(
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
     ] = 0.01,
     max_difference: Annotated[float, option("--max-difference", help="How far it may move a probability.")] = 0.05,
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        option("--compile", help="Let torch compile the networks' layers; auto: on a GPU, where it saves time."),
+    ] = "auto",
     max_length: Annotated[int | None, option("--max-length", min=2, help="Tokens a text at most.")] = None,
+    tokenizer: Annotated[
+        Literal["auto", "stock"],
+        option("--tokenizer", help="auto: a faster one where installed and seen to give the same ids; or stock."),
+    ] = "auto",
     batch_tokens: Annotated[int | None, option("--batch-tokens", min=1, help="Tokens in a batch.")] = None,
     shard_rows: Annotated[
         int | None, option("--shard-rows", min=1, help="Rows in a part: what a kill can lose. Default: by model size.")
@@ -115,7 +123,9 @@ def score(
         precision=precision,
         backend=backend,
         bounds=GateBounds(max_flips, max_difference),
+        compile=compile,
         max_length=max_length,
+        tokenizer=tokenizer,
         token_budget=batch_tokens,
         shard_rows=shard_rows,
         limit=limit,

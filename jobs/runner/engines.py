@@ -121,8 +121,10 @@ class Here:
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """One stage after the other, all at once."""
         numerics.apply(work)
-        _tell(work.scorer.notes, watch)
+        told = work.scorer.notes
+        _tell(told, watch)
         run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
+        _tell([note for note in work.scorer.notes if note not in told], watch)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
         """Of the one device."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import torch
 
+from jobs.compiling import Asked, decide
 from jobs.runner.local import Watch, read_texts
 from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.store import JobStore
@@ -19,7 +20,14 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.tables import read_sample
 from models.errors import ModelError
 from models.inference.choice import choose_backend
-from models.inference.gate import GateBounds, GateReport, calibration_texts, sample_positions, try_precision
+from models.inference.gate import (
+    SAMPLE_ROWS,
+    GateBounds,
+    GateReport,
+    calibration_texts,
+    sample_positions,
+    try_precision,
+)
 from models.inference.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -35,15 +43,17 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``fp8`` or ``int8``.
         bounds: How far it may stray from float32.
         threads: Of each worker's networks on a CPU; None: as the job began, or the engine's own.
+        compile: ``auto``, ``on`` or ``off``.
         backend: ``auto``, ``torch`` or ``openvino``.
     """
 
     precision: str
     bounds: GateBounds
     threads: int | None
+    compile: Asked = "auto"
     backend: str = "auto"
 
 
@@ -52,10 +62,11 @@ class Numerics:
     """What was agreed.
 
     Attributes:
-        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``bf16``, ``fp16``, ``fp8`` or ``int8``.
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Of each worker on a CPU; None where it is not known or does not matter.
         gate: What was measured, where it was.
+        compiled: Whether torch compiles the networks' layers.
         backend: ``torch`` or ``openvino``.
     """
 
@@ -63,6 +74,7 @@ class Numerics:
     device: str
     threads: int | None
     gate: GateReport | None
+    compiled: bool = False
     backend: str = "torch"
 
     def apply(self, work: Work) -> None:
@@ -70,6 +82,8 @@ class Numerics:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         work.scorer.set_precision(self.precision, self.backend, work.calibration(self.precision))
+        if work.scorer.compiled != self.compiled:
+            work.scorer.set_compiled(self.compiled)
 
 
 def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
@@ -92,7 +106,8 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
             _refuse(gate, wanted, watch)
     if precision != "fp32" and (gate is None or not gate.passed):
         precision, backend = "fp32", "openvino" if wanted.backend == "openvino" else "torch"
-    found = Numerics(precision, device, threads, gate, backend)
+    compiled = decide(work, wanted.compile, watch)
+    found = Numerics(precision, device, threads, gate, compiled, backend)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
     return found
 
@@ -112,7 +127,10 @@ def _as_begun(decided: Mapping[str, Any], work: Work, wanted: Wanted, engine: En
         watch.note(f"begun on {told[0]}, resumed on {told[1]}: last digits may differ")
     gate = GateReport(**decided["gate"]) if decided["gate"] else None
     threads = _threads(decided.get("threads"), wanted, device, engine, watch)
-    return Numerics(precision, device, threads, gate, backend)
+    compiled = decided.get("compiled", False) and decided["device"] == device
+    if compiled and wanted.compile == "off":
+        watch.note("begun with compiled layers, resumed with eager ones: last digits may differ")
+    return Numerics(precision, device, threads, gate, compiled and wanted.compile != "off", backend)
 
 
 def _told(device: str, precision: str, backend: str) -> str:
@@ -144,7 +162,7 @@ def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, s
     if not len(texts):
         return None
     scorer.set_precision("fp32")
-    sample = texts.gather(sample_positions(len(texts), scorer.device.type))
+    sample = texts.gather(sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type]))
     calibration = calibration_of(plan, scorer.device.type) if precision == "int8" else ()
     how = {} if backend == "torch" else {"backend": backend, "calibration": calibration}
     return try_precision(scorer, precision, sample.to_list(), bounds, **how)
@@ -160,14 +178,14 @@ def calibration_of(plan: Plan, device_type: str) -> tuple[str, ...]:
     others = [plan.tasks[index] for index in sorted(spread)]
     quick = [task for task in others if plan.request.inputs[task.file].format.compression is None]
     texts = pl.concat([first, *(_texts_of(plan, task) for task in quick)])
-    judged = set(sample_positions(len(first), device_type))
+    judged = set(sample_positions(len(first), SAMPLE_ROWS[device_type]))
     return tuple(calibration_texts(texts.fill_null(""), judged))
 
 
 def choose_for_job(plan: Plan, precision: str, scorer: Scorer, threads: int | None, watch: Watch) -> str:
     """The backend that is faster on rows of the first shard, computing with so many threads."""
     texts = _texts_of(plan, plan.tasks[0])
-    sample = texts.gather(sample_positions(len(texts), scorer.device.type)) if len(texts) else texts
+    sample = texts.gather(sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])) if len(texts) else texts
     own = torch.get_num_threads()
     torch.set_num_threads(threads or own)
     try:

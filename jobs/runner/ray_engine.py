@@ -314,6 +314,7 @@ def _gate(duty: Duty, device: str, precision: str, backend: str, bounds: GateBou
         classes=request.classes,
         token_budget=request.token_budget,
         max_length=request.max_length,
+        tokenizer=request.tokenizer,
         backend="torch",
     )
     return measure_gate(plan, precision, backend, bounds, scorer)

@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -40,15 +40,17 @@ class Duty:
     Attributes:
         folder: The job's, with its plan.
         models: Run name → checkpoint directories.
-        precision: As agreed before the work: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        precision: As agreed before the work: ``fp32``, ``bf16``, ``fp16``, ``fp8`` or ``int8``.
         threads: Of the networks, on a CPU; None leaves the default.
-        backend: ``torch`` or ``openvino``.
+        compiled: Whether torch compiles the networks' layers, as agreed.
+        backend: ``torch`` or ``openvino``, as agreed.
     """
 
     folder: Path
     models: Mapping[str, tuple[str, ...]]
     precision: str = "fp32"
     threads: int | None = None
+    compiled: bool = False
     backend: str = "torch"
 
 
@@ -69,10 +71,10 @@ class Work:
     def duty(self, numerics: Numerics | None = None) -> Duty:
         """What workers need to know of it; without numerics, before they were agreed."""
         models = {run: tuple(folders) for run, folders in self.models.items()}
-        duty = Duty(self.job.store.folder.resolve(), models)
+        folder = self.job.store.folder.resolve()
         if numerics is None:
-            return duty
-        return replace(duty, precision=numerics.precision, threads=numerics.threads, backend=numerics.backend)
+            return Duty(folder, models)
+        return Duty(folder, models, numerics.precision, numerics.threads, numerics.compiled, numerics.backend)
 
     def calibration(self, precision: str) -> tuple[str, ...]:
         """Texts that int8 is calibrated on; none for other formats."""
@@ -139,9 +141,17 @@ class ShardWorker:
             classes=request.classes,
             token_budget=request.token_budget,
             max_length=request.max_length,
+            compile=duty.compiled,
+            tokenizer=request.tokenizer,
             backend=duty.backend,
             calibration=calibration_of(self._plan, "cpu") if duty.precision == "int8" else (),
         )
+        if duty.compiled != self._scorer.compiled:
+            raise UserError(
+                f"{platform.node()} cannot compile the networks, as the job's first process could",
+                found="; ".join(self._scorer.notes),
+                next="--compile off: goes on with eager layers, whose last digits differ",
+            )
         self._tell = tell
         self._taken: Feed[ShardTask] = Feed()
         self._unfinished: deque[int] = deque()

@@ -53,9 +53,10 @@ SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 CALIBRATION_ROWS = 128
 
 
-def sample_positions(n_rows: int, device_type: str) -> list[int]:
-    """Positions of the gate's sample, evenly over `n_rows` rows."""
-    return _evenly(n_rows, SAMPLE_ROWS[device_type])
+def sample_positions(n_rows: int, at_most: int) -> list[int]:
+    """Positions of a sample, evenly over `n_rows` rows."""
+    places = np.linspace(0, n_rows - 1, min(n_rows, at_most))
+    return [int(place) for place in places]
 
 
 def calibration_texts(texts: pl.Series, judged: Collection[int]) -> pl.Series:
@@ -67,11 +68,7 @@ def calibration_texts(texts: pl.Series, judged: Collection[int]) -> pl.Series:
     """
     others = [row for row in range(len(texts)) if row not in judged]
     pool = others if len(others) >= CALIBRATION_ROWS // 2 else list(range(len(texts)))
-    return texts.gather([pool[place] for place in _evenly(len(pool), CALIBRATION_ROWS)])
-
-
-def _evenly(n_rows: int, wanted: int) -> list[int]:
-    return [int(place) for place in np.linspace(0, n_rows - 1, min(n_rows, wanted))]
+    return texts.gather([pool[place] for place in sample_positions(len(pool), CALIBRATION_ROWS)])
 
 
 def try_precision(
@@ -81,7 +78,7 @@ def try_precision(
 
     Args:
         scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
-        precision: ``bf16``, ``fp16`` or ``int8``.
+        precision: ``bf16``, ``fp16``, ``fp8`` or ``int8``.
         sample: Texts of the user's own input.
         bounds: What is still allowed.
         **how: What `Scorer.set_precision` takes besides: backend, calibration.

@@ -25,10 +25,12 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
-from models.inference import packed
+from models.inference import compiled, fp8, packed
 from models.inference.arithmetic import Arithmetic
 from models.inference.device import PRECISIONS
 from models.inference.exported import NotExported, export
+from models.inference.faster_tokens import FasterTokenizer, faster
+from models.inference.graphs import Graphs, graphs_for
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
@@ -59,14 +61,10 @@ class Member:
 class NetworkGroup:
     """Networks that share cleaning, tokenizer, maximum length and the form of a row."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], *, stock_tokenizer: bool = False) -> None:
         self.cleaning = members[0].spec.cleaning
         self.form = members[0].spec.form
-        self.featurise: Callable[[Sequence[str]], Tokens | WordRows] = (
-            partial(align_words, members[0].tokenizer, max_length=members[0].max_length)
-            if members[0].spec.task == "token"
-            else TextTokenizer(members[0].tokenizer, members[0].max_length, self.form)
-        )
+        self.featurise = _tokenizer(members[0], stock_tokenizer)
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks: list[nn.Module] = [_take_over(member) for member in members]
@@ -76,43 +74,37 @@ class NetworkGroup:
         )
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
+        self.compiled = False
+        self.graphs: Graphs | None = None
         self.is_exported = False  # whether OpenVINO computes the networks
         self._dtype = torch.float32
         self._placed: tuple[torch.device, Arithmetic, int] | None = None
-        self._notes: list[str] = []
+        self._unexported: str | None = None
+        self._unpacked: str | None = None
+        self._uncompiled: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
-    def place(self, device: torch.device, arithmetic: Arithmetic) -> list[str]:
-        """Compute in this way from now on, OpenVINO with as many threads as torch has now.
+    def place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
+        """Compute in this way from now on, with eager layers, and OpenVINO with as many threads as torch has now.
 
-        Returns:
-            What the user should know: networks that stay with torch, rows that are padded.
+        Args:
+            device: Where.
+            arithmetic: How.
+            budget: Tokens in a batch.
         """
         asked = (device, arithmetic, torch.get_num_threads())
         if asked != self._placed:
             self._placed = None
-            self._notes = self._place(device, arithmetic)
+            self._place(device, arithmetic, budget)
             self._placed = asked
-        return self._notes
 
-    def _place(self, device: torch.device, arithmetic: Arithmetic) -> list[str]:
-        dtype = PRECISIONS.get(arithmetic.precision, torch.float32)
-        if self.is_exported or arithmetic.backend == "openvino" or self._dtype != dtype:
-            self._reload()
-        notes = []
-        if arithmetic.backend == "openvino":
-            try:
-                self.networks = self._export(arithmetic)
-            except NotExported as exc:
-                notes.append(f"computed by torch, not by OpenVINO: {exc}")
-            else:
-                self.is_exported, self.packed = True, False
-                return []
-        for network in self.networks:
-            network.to(device, dtype)
-        self._dtype = dtype
-        note = self._choose_packing(device, dtype)
-        return notes if note is None else [*notes, note]
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how they run."""
+        found = [note for note in (self._unexported, self._unpacked) if note is not None] + self._uncompiled
+        if isinstance(self.featurise, FasterTokenizer) and self.featurise.refusal is not None:
+            found.append(f"{self.members[0].source}: the stock tokenizer reads all texts: {self.featurise.refusal}")
+        return found
 
     def calibration_rows(self, texts: Sequence[str]) -> Tokens:
         """Different ones of these texts, as the networks read them."""
@@ -121,13 +113,43 @@ class NetworkGroup:
         assert isinstance(rows, Tokens)
         return rows
 
+    def _place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
+        dtype = PRECISIONS.get(arithmetic.precision, torch.float32)
+        if self.is_exported or arithmetic.backend == "openvino" or self._dtype != dtype:
+            self._reload()
+        self._unexported = None
+        if arithmetic.backend == "openvino" and self._export(arithmetic):
+            return
+        rest = fp8.REST if dtype == fp8.DTYPE else dtype
+        for network in self.networks:
+            network.to(device, rest)
+        self._dtype = dtype
+        self.set_compiled(False)
+        self.choose_packing(device, rest)
+        self.choose_graphs(device, budget)
+        if dtype == fp8.DTYPE:
+            for network in self.networks:
+                assert isinstance(network, TextClassifier)
+                fp8.convert(network)
+
     def _reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits, and from OpenVINO."""
         if self.is_exported or self._dtype != torch.float32:
             self.networks = [load_classifier(member.source).network for member in self.members]
             self.is_exported, self._dtype = False, torch.float32
 
-    def _export(self, arithmetic: Arithmetic) -> list[nn.Module]:
+    def _export(self, arithmetic: Arithmetic) -> bool:
+        """Let OpenVINO compute all networks, or none of them and note why."""
+        try:
+            self.networks = self._exported(arithmetic)
+        except NotExported as exc:
+            self._unexported = f"computed by torch, not by OpenVINO: {exc}"
+            return False
+        self.is_exported, self.packed, self.compiled, self.graphs = True, False, False, None
+        self._unpacked, self._uncompiled = None, []
+        return True
+
+    def _exported(self, arithmetic: Arithmetic) -> list[nn.Module]:
         if self.members[0].spec.task == "token":
             raise NotExported("words have tags")
         rows = self.calibration_rows(arithmetic.calibration) if arithmetic.precision == "int8" else None
@@ -140,22 +162,39 @@ class NetworkGroup:
                 raise NotExported(f"{member.source}: {exc}") from exc
         return networks
 
-    def _choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same.
-
-        Returns:
-            Why not, for the user, where it would have been faster.
-        """
-        self.packed = False
+    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same."""
+        self.packed, self._unpacked = False, None
         if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
-            return None
+            return
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
             reason = packed.refusal(network, member.max_length)
             if reason is not None:
-                return f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+                self._unpacked = f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+                return
         self.packed = True
-        return None
+
+    def choose_graphs(self, device: torch.device, budget: int) -> None:
+        """Record batches of frequent shapes from now on, where launching takes longer than computing."""
+        self.graphs = graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
+
+    def set_compiled(self, wanted: bool) -> None:
+        """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
+        self.compiled, self._uncompiled = False, []
+        if self.is_exported:
+            self._uncompiled = ["layers are not compiled: OpenVINO computes them"] if wanted else []
+            return
+        if self.graphs is not None:
+            self.graphs.clear()
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            if not wanted:
+                compiled.disable(network)
+            elif (reason := compiled.enable(network, packed=self.packed)) is None:
+                self.compiled = True
+            else:
+                self._uncompiled.append(f"{member.source}: its layers are not compiled: {reason}")
 
     def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
@@ -248,12 +287,20 @@ def load_member(run: str, source: str, max_length: int | None = None) -> Member:
     return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer)
 
 
-def group_members(members: Sequence[Member]) -> list[Group]:
-    """Members that can share their features, in order of first appearance."""
+def group_members(members: Sequence[Member], *, stock_tokenizer: bool = False) -> list[Group]:
+    """Members that can share their features, in order of first appearance.
+
+    Args:
+        members: Of one job.
+        stock_tokenizer: Whether no faster one is to take its place.
+    """
     shared: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         shared.setdefault(_sharing_key(member), []).append(member)
-    return [LinearGroup(g) if g[0].linear is not None else NetworkGroup(g) for g in shared.values()]
+    return [
+        LinearGroup(g) if g[0].linear is not None else NetworkGroup(g, stock_tokenizer=stock_tokenizer)
+        for g in shared.values()
+    ]
 
 
 def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) -> None:
@@ -274,6 +321,13 @@ def slow_tokenizers(members: Sequence[Member]) -> list[str]:
     """A sentence for each run whose tokenizer exists in Python alone: it works, one text after the other."""
     runs = dict.fromkeys(m.run for m in members if m.tokenizer is not None and not m.tokenizer.is_fast)
     return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
+
+
+def _tokenizer(member: Member, stock: bool) -> Callable[[Sequence[str]], Tokens | WordRows]:
+    if member.spec.task == "token":
+        return partial(align_words, member.tokenizer, max_length=member.max_length)
+    own = TextTokenizer(member.tokenizer, member.max_length, member.spec.form)
+    return own if stock else faster(own, member.tokenizer)
 
 
 def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:

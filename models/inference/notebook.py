@@ -102,10 +102,10 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
     if due is None or not len(texts):
         return
     from models.inference.choice import choose_backend
-    from models.inference.gate import GateBounds, calibration_texts, sample_positions, try_precision
+    from models.inference.gate import SAMPLE_ROWS, GateBounds, calibration_texts, sample_positions, try_precision
 
     scorer.due, backend = None, due.backend
-    judged = sample_positions(len(texts), scorer.device.type)
+    judged = sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])
     sample = texts.gather(judged)
     if backend == "auto":
         backend = choose_backend(scorer, due.precision, sample, len(texts)).backend
