@@ -218,9 +218,8 @@ def test_a_worker_computes_as_was_agreed_and_gives_the_same_scores(here, model, 
         path.unlink()
     said: queue.SimpleQueue = queue.SimpleQueue()
     found = Numerics(**{**JobStore(folder).read("precision.json"), "gate": None})
-    worker = ShardWorker(
-        Duty(folder, {"tiny": (model,)}, found.precision, found.threads, found.backend), "cpu", said.put
-    )
+    agreed = {"precision": found.precision, "threads": found.threads, "backend": found.backend}
+    worker = ShardWorker(Duty(folder, {"tiny": (model,)}, **agreed), "cpu", said.put)
     for index in range(3):
         worker.take(index)
     done = 0

@@ -155,7 +155,7 @@ def test_int8_in_a_notebook_is_calibrated_and_judged_on_the_first_texts(model, f
     assert scores.gate.passed
     assert len(fake_openvino.quantised) == 1
     assert scorer.score(TEXTS[:3]).gate is scores.gate
-    calibration = list(calibration_texts(as_series(TEXTS), set(sample_positions(len(TEXTS), "cpu"))))
+    calibration = list(calibration_texts(as_series(TEXTS), set(sample_positions(len(TEXTS), 128))))
     again = Scorer(model, precision="int8", calibration=calibration)
     np.testing.assert_array_equal(again.score(TEXTS).probabilities, scores.probabilities)
     assert len(fake_openvino.quantised) == 1  # from the cache
@@ -174,14 +174,14 @@ def test_int8_that_strays_is_an_error_where_it_was_asked_for_by_name(model, fake
 
 def test_int8_is_calibrated_on_other_texts_than_those_it_is_judged_by():
     texts = as_series([str(i) for i in range(400)])
-    judged = sample_positions(400, "cpu")
+    judged = sample_positions(400, 128)
     calibrated = [int(text) for text in calibration_texts(texts, set(judged))]
     assert len(calibrated) == len(set(calibrated)) == 128
     assert not set(judged) & set(calibrated)
     assert calibrated == sorted(calibrated)
     assert (calibrated[0] < 10, calibrated[-1] > 390) == (True, True)
     few = as_series([str(i) for i in range(50)])
-    assert calibration_texts(few, set(sample_positions(50, "cpu"))).to_list() == few.to_list()  # too few to part them
+    assert calibration_texts(few, set(sample_positions(50, 128))).to_list() == few.to_list()  # too few to part them
 
 
 def test_int8_is_not_calibrated_on_a_handful_of_texts(model, fake_openvino):
