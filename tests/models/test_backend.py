@@ -250,6 +250,14 @@ def test_nan_in_openvino_names_its_rows(model, fake_openvino):
     assert caught.value.rows == [1, 3]
 
 
+def test_layers_of_a_network_that_openvino_computes_are_not_compiled_and_it_is_told(model, fake_openvino):
+    scorer = Scorer(model, precision="fp32", backend="openvino", compile=True)
+    assert (scorer.backend, scorer.compiled) == ("openvino", False)
+    assert scorer.notes == ["layers are not compiled: OpenVINO computes them"]
+    scorer.set_compiled(False)
+    assert scorer.notes == []
+
+
 def test_folds_share_batches_and_are_averaged(save_model, tmp_path, fake_openvino):
     folds = [save_model(tmp_path / "run" / f"fold{i}", i) for i in range(2)]
     scores = Scorer({"run": folds}, precision="fp32", backend="openvino").score(TEXTS)
