@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jobs.runner.local import Watch, read_texts
@@ -84,7 +84,8 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
     precision = precision if gate is not None and gate.passed else "fp32"
     found = Numerics(precision, device, _threads(None, wanted, device, engine, watch), gate)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
-    return found
+    decided = work.job.store.read(FILE) or {}  # on shared storage another process may have been first
+    return replace(found, precision=decided["precision"], threads=decided["threads"])
 
 
 def check_bounds(store: JobStore, bounds: GateBounds) -> None:

@@ -31,7 +31,6 @@ from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Numerics, measure_gate
 from jobs.runner.planner import load_plan
-from jobs.runner.store import JobStore
 from jobs.runner.worker import Duty, Failed, Lost, Ready, Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
 from models.inference.device import resolve_device, resolve_precision
@@ -294,7 +293,7 @@ def _resolve(precision: str, device: str) -> str:
 
 
 def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateReport | None:
-    plan = load_plan(JobStore(duty.folder))
+    plan = load_plan(duty.store)
     assert plan is not None
     request = plan.request
     scorer = Scorer(

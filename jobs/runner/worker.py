@@ -26,6 +26,7 @@ from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.planner import Job, load_plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import RemoteFile
 from models.hub import fingerprint
 from models.inference.scorer import Scorer
 
@@ -38,6 +39,7 @@ class Duty:
 
     Attributes:
         folder: The job's, with its plan.
+        shared: Where plan and parts lie when machines share no disk.
         models: Run name → checkpoint directories.
         precision: As agreed before the work: ``fp32``, ``bf16`` or ``fp16``.
         threads: Of the networks, on a CPU; None leaves the default.
@@ -47,6 +49,12 @@ class Duty:
     models: Mapping[str, tuple[str, ...]]
     precision: str
     threads: int | None
+    shared: RemoteFile | None = None
+
+    @property
+    def store(self) -> JobStore:
+        """The job, as a worker sees it."""
+        return JobStore(self.folder, self.shared)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class Work:
     def duty(self, precision: str, threads: int | None) -> Duty:
         """What workers need to know of it."""
         models = {run: tuple(folders) for run, folders in self.models.items()}
-        return Duty(self.job.store.folder.resolve(), models, precision, threads)
+        store = self.job.store
+        return Duty(store.folder.resolve(), models, precision, threads, store.shared)
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class ShardWorker:
     def __init__(self, duty: Duty, device: str, tell: Callable[[Report], None]) -> None:
         if duty.threads is not None:
             torch.set_num_threads(duty.threads)
-        self._store = JobStore(duty.folder)
+        self._store = duty.store
         self._plan = _plan_of(self._store, duty.models)
         request = self._plan.request
         self._scorer = Scorer(
@@ -183,7 +192,8 @@ def _plan_of(store: JobStore, models: Mapping[str, tuple[str, ...]]) -> Plan:
         raise UserError(
             f"{platform.node()} does not see the job",
             where=store.folder,
-            next="the workspace, its inputs and its models must lie where every node finds them under the same path",
+            next="the workspace, its inputs and its models must lie where every node finds them under the same path; "
+            "or say --parts s3://…, have the inputs there too, and the models under the same path on each node",
         )
     for run, folders in models.items():
         if tuple(fingerprint(Path(folder)) for folder in folders if Path(folder).is_dir()) != plan.request.models[run]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from kaggle_tools.remote import Place
 from kaggle_tools.tables.encodings import decode_advice
 from kaggle_tools.tables.fields import extract_columns
 from kaggle_tools.tables.formats import TableFormat
@@ -37,7 +37,7 @@ class BadRow:
         advice: What to do about it.
     """
 
-    path: Path
+    path: Place
     line: int
     reason: str
     raw: str
