@@ -1,11 +1,16 @@
 """A local S3 server (moto's) that counts what it is asked for and fails when it is told to."""
 
 import logging
+import socket
 import threading
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
+
+from kaggle_tools.remote import bucket
 
 KEYS = {"AWS_ACCESS_KEY_ID": "planted-s3-id-3318", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret-3318"}
 
@@ -25,12 +30,12 @@ class Storage:
     Attributes:
         url: Its address.
         requests: What it was asked for.
-        plans: Function of a request → status code to answer instead, or None; ``"drop"`` closes the connection.
+        answer: Of a request, what to say instead: status and body, ``"drop"`` (the connection), or None.
     """
 
     url: str
-    requests: list = field(default_factory=list)
-    answer: object = None
+    requests: list[Request] = field(default_factory=list)
+    answer: Callable[[Request], object] | None = None
 
     @property
     def environment(self):
@@ -65,7 +70,8 @@ def serve():
         storage.requests.append(request)
         answer = storage.answer(request) if storage.answer else None
         if answer == "drop":
-            environ["werkzeug.socket"].close()
+            with suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError
         if answer is not None:
             status, body = answer
@@ -81,15 +87,31 @@ def serve():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
-        _make_bucket(storage.url)
+        with urllib.request.urlopen(urllib.request.Request(f"{storage.url}/bucket", method="PUT")) as reply:
+            reply.read()
+        forget_connections()
         try:
             yield storage
         finally:
             server.shutdown()
+            server.server_close()
             thread.join()
+            forget_connections()
 
 
-def _make_bucket(url):
-    import urllib.request
+def forget_connections():
+    """As in a new process: where the service is, who we are, which buckets have answered."""
+    bucket._open.cache_clear()
+    bucket._answered.clear()
 
-    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).read()
+
+def failing(times, answer):
+    """The answer to the first so many requests."""
+    left = iter(range(times))
+    return lambda request: answer if next(left, None) is not None else None
+
+
+def error(status, code, message=""):
+    """An answer as S3 gives it, with what it must not make us repeat."""
+    secret = f"<AWSAccessKeyId>{KEYS['AWS_ACCESS_KEY_ID']}</AWSAccessKeyId>"
+    return status, f"<Error><Code>{code}</Code><Message>{message}</Message>{secret}</Error>"

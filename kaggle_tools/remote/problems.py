@@ -56,7 +56,7 @@ def explain(problem: Exception, scheme: str, bucket: str, key: str) -> Exception
             where=url,
             next="run the same command again",
         )
-    if re.search(r"169\.254\.169\.254|metadata\.google|metadata/identity", said):
+    if re.search(r"Missing\w*AccessKey|169\.254\.169\.254|metadata\.google|metadata/identity", said):
         return UserError(f"no credentials for {scheme}:// were found", where=url, next=f"set {_WHO[scheme]}")
     if "edirect" in said:
         return UserError(f"the bucket '{bucket}' is in another region", where=url, next="set AWS_REGION to its region")
