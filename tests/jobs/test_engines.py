@@ -1,5 +1,6 @@
 """One job by one process, by several, by actors on a Ray cluster of two nodes: the same bytes, the same errors."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 import torch
@@ -19,6 +21,8 @@ from jobs.runner.engines import EngineOptions, choose_engine
 from jobs.score import ScoreOptions
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import place
+from tests import object_storage
 from tests.conftest import process_environment
 
 ROWS, SHARD_ROWS = 24_000, 1_000
@@ -81,7 +85,9 @@ def start(folder, table, model, *words):
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "score", *words, "--precision", "fp32", "--json"],
         cwd=folder,
-        env=process_environment({"OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": SECRET}),
+        env=process_environment(
+            {"OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": os.environ.get("AWS_SECRET_ACCESS_KEY", SECRET)}
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,9 +115,9 @@ def finish(process):
     return json.loads(out), err
 
 
-def wait_for_parts(folder, process, n):
+def wait_for_parts(folder, process, n, parts=None):
     until = time.monotonic() + PATIENCE_S
-    while len(list(folder.glob(".jobs/*/parts/[0-9]*.parquet"))) < n:
+    while len(parts() if parts else list(folder.glob(".jobs/*/parts/[0-9]*.parquet"))) < n:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -208,6 +214,31 @@ def test_a_job_interrupted_in_one_process_is_finished_by_two_actors_of_which_one
     assert leaky == []
     assert not folders_of(process.pid)
     assert [line for line in err.splitlines() if "rows" not in line and not line.startswith("note: ")] == []
+
+
+@pytest.mark.slow
+def test_a_job_goes_from_engine_to_engine_though_they_share_nothing_but_storage(table, model, whole, tmp_path):
+    """One process, killed; two actors of a Ray of their own, killed; two processes: each in a folder of its own."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    folders = [tmp_path / name for name in ("one", "actors", "processes")]
+    for folder in folders:
+        folder.mkdir()
+    with object_storage.serve():
+        place("s3://bucket/rows.csv").write_bytes(table.read_bytes())
+        parts = place("s3://bucket/jobs")
+        remote = {"parts": parts, "output": place("s3://bucket/out.parquet")}
+        with pytest.raises(KeyboardInterrupt):
+            in_one_process(folders[0], "s3://bucket/rows.csv", model, Impatient(2), **remote)
+        words = ["--parts", str(parts), "--output", str(remote["output"]), "--engine", "ray", "--workers", "2"]
+        with start(folders[1], "s3://bucket/rows.csv", model, *words) as process:
+            wait_for_parts(folders[1], process, 5, lambda: list(parts.glob("*/parts/*")))
+            process.kill()
+        engine = EngineOptions(workers=2)
+        result = in_one_process(folders[2], "s3://bucket/rows.csv", model, engine=engine, **remote)
+        scored = pl.read_parquet(io.BytesIO(remote["output"].read_bytes()))
+    assert scored.equals(pl.read_parquet(io.BytesIO(whole)))
+    assert 5 * SHARD_ROWS <= result.resumed_rows < ROWS
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 class Impatient(SilentWatch):
