@@ -5,15 +5,13 @@ expand_inputs(["data/part-*.csv"])      # part-2.csv before part-10.csv
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place, RemoteFile, place
+from kaggle_tools.remote.find import GLOB, find_objects, natural
 from kaggle_tools.tables.formats import nearest_file
-
-_GLOB = re.compile(r"[*?\[]")
 
 
 def expand_inputs(patterns: Sequence[str | Place]) -> list[Place]:
@@ -38,36 +36,25 @@ def _files(pattern: Path) -> list[Path]:
         raise _is_folder(pattern)
     if pattern.is_file():
         return [pattern]
-    if not _GLOB.search(str(pattern)):
+    if not GLOB.search(str(pattern)):
         raise UserError(f"no file {pattern.name}", where=pattern.parent.resolve(), next=nearest_file(pattern))
     root = Path(pattern.anchor)
     files = [path for path in root.glob(str(pattern.relative_to(root))) if path.is_file()]
     if not files:
         raise UserError(f"no file matches '{pattern}'", where=Path.cwd(), next=nearest_file(pattern))
-    return sorted(files, key=_natural)
+    return sorted(files, key=natural)
 
 
 def _objects(pattern: RemoteFile) -> list[RemoteFile]:
-    """The same on object storage, where only keys are listed that begin as the pattern does."""
-    if pattern.is_file():
-        return [pattern]
-    start = _GLOB.split(pattern.key)[0]
-    if start == pattern.key:
-        if pattern.is_dir():
-            raise _is_folder(pattern)
-        raise UserError(f"no file {pattern.name}", where=pattern.parent, next=nearest_file(pattern))
-    root = RemoteFile(f"{pattern.bucket.scheme}://{pattern.bucket.name}/{start.rpartition('/')[0]}")
-    files = list(root.glob(pattern.key[len(root.key) :].lstrip("/")))
-    if not files:
+    """The same on object storage."""
+    if files := find_objects(pattern):
+        return files
+    if GLOB.search(pattern.key):
         raise UserError(f"no file matches '{pattern}'", next=nearest_file(pattern))
-    return sorted(files, key=_natural)
+    if pattern.is_dir():
+        raise _is_folder(pattern)
+    raise UserError(f"no file {pattern.name}", where=pattern.parent, next=nearest_file(pattern))
 
 
 def _is_folder(path: Place) -> UserError:
     return UserError(f"{path} is a folder", next=f"name its files: '{str(path).rstrip('/')}/*.csv'")
-
-
-def _natural(path: Place) -> list[tuple[int, int, str]]:
-    """Runs of digits as numbers; a number sorts before text, and equal numbers ("1", "01") by their text."""
-    parts = re.findall(r"\d+|\D+", str(path))
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.faults.tables import make_model, working_directory
 from jobs import score, status
+from jobs.batch.fingerprints import Digests, inputs_of, named_in
+from jobs.batch.matrix import Task
 from jobs.resolve import InputOptions
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
@@ -230,3 +232,19 @@ def test_other_commands_say_that_they_take_no_address(call):
     code, _, err = call("lengths", "--input", "s3://bucket/in/rows.csv", "--text", "text")
     assert code == 2
     assert "s3://bucket/in/rows.csv cannot be used here" in err
+
+
+def test_a_batch_runs_a_step_again_when_its_object_changed_and_asks_for_no_other_programs(tmp_path, storage):
+    source = place("s3://bucket/in/step.csv")
+    source.write_bytes(TABLE.encode())
+    words = ("score", "--input", str(source), "--output=s3://bucket/out/step.csv", "https://example.org/x?y")
+    ours, theirs = Task("t", "t", words, True, (), (), {}, {}), Task("t", "t", ("aws", *words), False, (), (), {}, {})
+    before = Digests().of_all(inputs_of(ours, tmp_path), tmp_path)
+    assert list(before) == [str(source)]
+    source.write_bytes(TABLE.encode() + b"late,row\n")
+    after = Digests().of_all([*before, "s3://bucket/in/gone.csv"], tmp_path)
+    assert after.keys() == before.keys()
+    assert after != before
+    storage.requests.clear()
+    assert named_in(theirs, tmp_path) == []
+    assert storage.requests == []
