@@ -8,13 +8,15 @@ python -m benchmarks.faults damage --step 2
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.faults import workplace
 
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="append each trial; those that stand there are not made again")
     parser.add_argument("--stage", action="append", help="kill only this stage; may be repeated")
     parser.add_argument("--step", type=int, default=5, help="damage at every so many per cent of a file")
+    parser.add_argument("--damage-log", type=Path, help="the same of damages")
     asked = parser.parse_args()
     # Processes are forked for crowds and kills, so these come before anything starts threads.
     bad = 0
@@ -98,12 +101,21 @@ def _tables(root: Path, _asked: argparse.Namespace) -> int:
 
 
 def _damage(root: Path, asked: argparse.Namespace) -> int:
-    from benchmarks.faults.damage import CRASHED, SILENT, TARGETS, VERDICTS, campaign
+    from benchmarks.faults.damage import CRASHED, SILENT, TARGETS, VERDICTS, Trial, campaign
 
-    trials = list(campaign(workplace.make(root / "work"), TARGETS, asked.step))
+    trials = [Trial(**line) for line in _lines(asked.damage_log)]
+    for trial in campaign(workplace.make(root / "work"), TARGETS, asked.step, list(trials)):
+        trials.append(trial)
+        if asked.damage_log:
+            with asked.damage_log.open("a") as log:
+                log.write(json.dumps(asdict(trial)) + "\n")
     _counts(f"Damaged files, every {asked.step} %", ((t.target, t.verdict) for t in trials), VERDICTS)
     _list([f"{t.target}, {t.damage}, {t.command}: {t.said}" for t in trials if t.verdict in (SILENT, CRASHED)])
     return sum(t.verdict in (SILENT, CRASHED) for t in trials)
+
+
+def _lines(log: Path | None) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log and log.is_file() else []
 
 
 _PARTS: dict[str, Callable[[Path, argparse.Namespace], int]] = {

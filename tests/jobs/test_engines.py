@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,8 +70,8 @@ def cluster():
 
 
 @contextmanager
-def start(folder, table, model, *words):
-    """`cli score` as a process of its own, which does not outlive the block."""
+def start(folder, table, model, *words, under=()):
+    """`cli score` as a process of its own, perhaps under another program, which does not outlive the block."""
     words = [
         "--input",
         str(table),
@@ -83,7 +84,7 @@ def start(folder, table, model, *words):
         *words,
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", "score", *words, "--precision", "fp32", "--json"],
+        [*under, sys.executable, "-m", "jobs.cli", "score", *words, "--precision", "fp32", "--json"],
         cwd=folder,
         env=process_environment(
             {"OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": os.environ.get("AWS_SECRET_ACCESS_KEY", SECRET)}
@@ -199,11 +200,12 @@ def test_a_job_killed_under_ray_is_finished_by_one_process(table, model, whole, 
 def test_a_job_interrupted_in_one_process_is_finished_by_two_actors_of_which_one_is_killed(
     table, model, whole, tmp_path
 ):
-    """On a Ray that is started for the job: it says little, and what it leaves while it runs holds no secret."""
+    """On a Ray that is started for the job: it says little, keeps to this machine, and its files hold no secret."""
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     with pytest.raises(KeyboardInterrupt):
         in_one_process(tmp_path, table, model, Impatient(3))
-    with start(tmp_path, table, model, "--engine", "ray", "--workers", "2") as process:
+    trace = tmp_path / "trace.txt"
+    with start(tmp_path, table, model, "--engine", "ray", "--workers", "2", under=tracing(trace)) as process:
         wait_for_parts(tmp_path, process, 5)
         workers_of(process)[0].kill()
         (logs,) = folders_of(process.pid)
@@ -212,6 +214,7 @@ def test_a_job_interrupted_in_one_process_is_finished_by_two_actors_of_which_one
     assert output(tmp_path) == whole
     assert result["resumed_rows"] >= 3 * SHARD_ROWS
     assert leaky == []
+    assert beyond_this_machine(trace) == []
     assert not folders_of(process.pid)
     assert [line for line in err.splitlines() if "rows" not in line and not line.startswith("note: ")] == []
 
@@ -239,6 +242,21 @@ def test_a_job_goes_from_engine_to_engine_though_they_share_nothing_but_storage(
     assert scored.equals(pl.read_parquet(io.BytesIO(whole)))
     assert 5 * SHARD_ROWS <= result.resumed_rows < ROWS
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def tracing(path):
+    """A prefix under which each connection and each listening socket of a process and its children is written down."""
+    if shutil.which("strace") is None:
+        return []
+    return f"strace -D -f -qq --seccomp-bpf -e trace=connect,bind -e signal=none -o {path}".split()
+
+
+def beyond_this_machine(trace):
+    """Traced calls with an address that is not of the loopback device; none where nothing traces."""
+    calls = trace.read_text().splitlines() if trace.exists() else []
+    assert not trace.exists() or any("127.0.0.1" in call for call in calls)
+    inside = ("127.0.0.1", '"::1"')
+    return [call for call in calls if "AF_INET" in call and not any(word in call for word in inside)]
 
 
 class Impatient(SilentWatch):
@@ -328,7 +346,9 @@ def test_a_job_goes_on_with_the_threads_that_it_began_with(table, model, tmp_pat
 
 def test_rays_telemetry_is_off():
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from jobs.runner import ray_engine
+    from ray._common.usage import usage_lib
+
+    from jobs.runner import ray_engine  # noqa: F401
 
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert not ray_engine.ray._common.usage.usage_lib.usage_stats_enabled()
+    assert not usage_lib.usage_stats_enabled()
