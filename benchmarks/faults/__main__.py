@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--kills", type=int, default=72, help="kills over all stages")
     parser.add_argument("--operations", action="store_true", help="also kill before each file operation")
+    parser.add_argument("--space", action="store_true", help="also let no file grow beyond some sizes")
     parser.add_argument("--log", type=Path, help="append each trial; those that stand there are not made again")
     parser.add_argument("--stage", action="append", help="kill only this stage; may be repeated")
     parser.add_argument("--step", type=int, default=5, help="damage at every so many per cent of a file")
@@ -64,7 +65,9 @@ def _kills(root: Path, asked: argparse.Namespace) -> int:
     kills = {stage.name: max(1, round(asked.kills * stage.share / whole)) for stage in stages}
     tables = partial(workplace.write_tables, train=300, test=600)
     trials = load(asked.log) if asked.log else []
-    for trial in campaign(root, stages, kills, tables, operations=asked.operations, known=list(trials)):
+    for trial in campaign(
+        root, stages, kills, tables, operations=asked.operations, space=asked.space, known=list(trials)
+    ):
         trials.append(trial)
         if asked.log:
             append(asked.log, trial)
@@ -75,7 +78,11 @@ def _kills(root: Path, asked: argparse.Namespace) -> int:
     return len(bad)
 
 
-_KILLS = {"moment": "SIGKILL at random moments", "operation": "SIGKILL before each file operation"}
+_KILLS = {
+    "moment": "SIGKILL at random moments",
+    "operation": "SIGKILL before each file operation",
+    "space": "Too little space for files",
+}
 
 
 def _kill_tables(trials: Sequence[Trial], title: str) -> None:
