@@ -125,7 +125,6 @@ def _names(record: bytes, fmt: TableFormat, *, n_fields: int) -> tuple[str, ...]
         marks,
         quote_char=fmt.quote_char,
         separator=fmt.separator,
-        n_fields=n_fields,
         wanted={str(i): i for i in range(n_fields)},
     )
     return tuple(name or "" for name in frame.row(0))
