@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -205,13 +206,18 @@ class _ParquetSource:
         from kaggle_tools.tables.parquet import ParquetRows
 
         self.path = path
+        self._state = _state(path)
         self._rows = ParquetRows(path, wanted)
         _require(path, wanted, self._rows.names)
 
     def read(self, shard: Shard) -> Rows:
         if self._rows.crc32 != shard.crc32:
             raise _changed(shard)
-        frame = self._rows.read(shard.first_row, shard.n_rows)
+        try:
+            frame = self._rows.read(shard.first_row, shard.n_rows)
+        finally:  # other bytes in its place may give other rows as well as an error
+            if _state(self.path) not in (self._state, None):
+                raise _changed(shard)
         positions = np.arange(shard.n_rows, dtype=np.int64)
         return Rows(
             frame,
@@ -222,6 +228,15 @@ class _ParquetSource:
 
     def close(self) -> None:
         self._rows.close()
+
+
+def _state(path: Place) -> tuple[int, int] | None:
+    """Size and time of a file on a disk; None where there is none. Storage answers for the version itself."""
+    try:
+        stat = path.stat() if isinstance(path, Path) else None
+    except FileNotFoundError:
+        return None
+    return None if stat is None else (stat.st_size, stat.st_mtime_ns)
 
 
 def _with_ids(rows: Rows, id_column: str, path: Place) -> Rows:
