@@ -305,7 +305,10 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
         path = place(file.path)
-        if not path.is_file() or (path.stat().st_size, sample_digest(path)) != (file.size, file.sample):
+        stat = path.stat() if path.is_file() else None
+        if stat is not None and (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns):
+            continue
+        if stat is None or (stat.st_size, sample_digest(path)) != (file.size, file.sample):
             watch.note(
                 f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
             )
