@@ -182,7 +182,10 @@ def _answer(root: Path, done: Done, target: Target) -> object:
 
 
 def _without_times(value: object) -> object:
-    volatile = re.compile(r".*(seconds|_s|created|time|scored|resumed_rows|age_days|was_complete|reused|path|digest|peak_memory|bottleneck)$")
+    volatile = re.compile(
+        r".*(seconds|_s|created|time|scored|resumed_rows|age_days|was_complete|reused|path|digest"
+        r"|peak_memory|bottleneck)$"
+    )
     if isinstance(value, dict):
         return {key: _without_times(item) for key, item in value.items() if not volatile.fullmatch(key)}
     if isinstance(value, list):
