@@ -87,8 +87,10 @@ def serve():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
-        with urllib.request.urlopen(urllib.request.Request(f"{storage.url}/bucket", method="PUT")) as reply:
-            reply.read()
+        # Its state belongs to the process, not to the server: an earlier one's objects would still be there.
+        for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
+            with urllib.request.urlopen(urllib.request.Request(f"{storage.url}/{path}", method=method)) as reply:
+                reply.read()
         forget_connections()
         try:
             yield storage
