@@ -1,4 +1,4 @@
-"""Compiling: what lies in the cache is known, garbage waits, and a second process is started at a first search alone."""
+"""Compiling: what lies in the cache is known, garbage waits, a second process is started at a first search alone."""
 
 import gc
 import importlib.util
