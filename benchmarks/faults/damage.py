@@ -163,6 +163,9 @@ def _restore(root: Path, snapshot: dict[Path, bytes], target: Target | None) -> 
     """Everything as it was; only files that differ are touched, since times are a part of plans."""
     for path in [p for p in root.rglob("*") if p.is_file() and p not in snapshot]:
         path.unlink()
+    for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+        if not any(folder.iterdir()):  # of a version, whose number would be taken
+            folder.rmdir()
     for path, content in snapshot.items():
         if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
