@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from jobs.commands import batch, jobs, kaggle, leaderboard, reporting, runs, scoring, search, submissions
 from jobs.commands.app import app
-from jobs.errors import USER_ERRORS, Interrupted
+from jobs.errors import USER_ERRORS, Interrupted, no_space
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,12 @@ def main() -> None:
         # The reader of a pipe has gone (`cli jobs | head`); Python would complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as exc:
+        said = no_space(exc)
+        if said is None:
+            raise
+        sys.stderr.write(f"error: {said}\n")
+        sys.exit(said.exit_code)
 
 
 def _say_interrupted(exit_code: int) -> NoReturn:

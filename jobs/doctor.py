@@ -34,7 +34,8 @@ LITTLE_MEMORY = 4 * GIB  # what scoring promises to stay below, whatever the inp
 
 # Import name → what it is for, and how to get it.
 BACKENDS: dict[str, tuple[str, str]] = {
-    "ray": ("scoring on several machines", "pip install 'ray[data]'"),
+    "ray": ("scoring on several machines", "pip install 'kaggle-jobs[ray]'"),
+    "obstore": ("tables and parts on object storage", "pip install 'kaggle-jobs[remote]'"),
     "kaggle": ("submitting from the command line", "pip install 'kaggle-jobs[kaggle]'"),
     "openvino": ("--backend openvino, and int8 on a CPU", "pip install 'kaggle-jobs[openvino]'"),
     "nncf": ("int8 on a CPU, which --precision int8 asks for", "pip install 'kaggle-jobs[openvino]'"),

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import signal
 
 from kaggle_tools.errors import UserError
 from models.errors import ModelError
 
 USER_ERRORS = (UserError, ModelError)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def no_space(problem: Exception) -> UserError | None:
+    """What to say where a disk, a quota or a limit is full, or nothing may be written, whoever wrote; else None.
+
+    Libraries written in Rust have errors of their own, which end in ``(os error 28)``.
+    """
+    rust = re.search(r"\(os error (\d+)\)", str(problem))
+    number = problem.errno if isinstance(problem, OSError) else int(rust[1]) if rust else None
+    if number not in _NO_SPACE:
+        return None
+    path = problem.filename if isinstance(problem, OSError) else None
+    return UserError(
+        f"cannot write {path or 'a file'}: {os.strerror(number)}",
+        next="free some space, in the folder of temporary files too (TMPDIR), then run the same command again",
+    )
 
 
 class Interrupted(Exception):

@@ -15,6 +15,7 @@ from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.remote import place
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
@@ -58,7 +59,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
         UserError: Rows that the sample submission asks for were set aside.
     """
     competition = workspace.competition
-    inputs = [Path(file.path) for file in job.plan.request.inputs]
+    inputs = [place(file.path) for file in job.plan.request.inputs]
     if competition is None or inputs != [competition.path(competition.test)]:
         return None
     if set(predictions) != set(job.plan.request.models):

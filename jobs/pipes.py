@@ -18,12 +18,13 @@ from typing import BinaryIO
 from jobs.resolve import InputOptions
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
+from kaggle_tools.remote import Place
 
 PIPE = "-"
 _CHUNK = 1 << 20
 
 
-def is_pipe(path: Path | None) -> bool:
+def is_pipe(path: Place | None) -> bool:
     """Whether a path is the `-` that means stdin or stdout."""
     return path is not None and str(path) == PIPE
 

@@ -3,7 +3,8 @@
     cli jobs prune --older-than 30 --dry-run
     cli jobs prune
 
-Plans, results, events and rows set aside stay. Jobs that are not complete are never touched.
+Plans, results, events and rows set aside stay. Jobs that are not complete are never touched, nor are parts on object
+storage.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PruneResult:
     Attributes:
         jobs: Whose parts are gone, or would go.
         n_bytes: What that frees.
-        n_kept: Jobs left alone: not complete, not old enough, damaged, at work, or without parts.
+        n_kept: Jobs left alone: not complete, not old enough, damaged, at work, or without parts here.
         dry_run: Whether nothing was removed.
     """
 
@@ -63,18 +64,19 @@ def run(older_than_days: float = 30.0, *, dry_run: bool = False, start: Path | N
 
 def _prune(store: JobStore, before: float, dry_run: bool) -> Pruned | None:
     try:
-        if not _is_old(store, before):
+        if store.shared is not None or not _is_old(store, before):
             return None
         with store.lock():
             if not _is_old(store, before):  # another process had it until a moment ago
                 return None
-            parts = [path for path in store.part(0).parent.glob("*") if path.is_file()]
+            folder = store.folder / "parts"
+            parts = [path for path in folder.glob("*") if path.is_file()]
             if not parts:
                 return None
             pruned = Pruned(store.id, len(store.done()), sum(path.stat().st_size for path in parts))
             if not dry_run:
                 store.event("pruned", parts=pruned.n_parts, bytes=pruned.n_bytes)
-                shutil.rmtree(store.part(0).parent)
+                shutil.rmtree(folder)
             return pruned
     except UserError:  # damaged, or at work
         return None

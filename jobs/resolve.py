@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.remote import Place
 from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
 from models.hub import checkpoints_of
 
@@ -112,7 +113,8 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
     """
     competition = workspace.competition
     paths = expand_inputs(asked.patterns)
-    known = competition.encoding_of(paths[0]) if competition else (None, None)
+    first = paths[0]
+    known = competition.encoding_of(first) if competition and isinstance(first, Path) else (None, None)
     encoding = _choose("encoding", asked.encoding, known[0], "utf-8")
     errors = _choose("encoding errors", asked.encoding_errors, known[1], "strict")
     formats = [
@@ -151,7 +153,7 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
     )
 
 
-def _common_columns(paths: Sequence[Path], formats: Sequence[TableFormat]) -> tuple[str, ...]:
+def _common_columns(paths: Sequence[Place], formats: Sequence[TableFormat]) -> tuple[str, ...]:
     columns = read_columns(paths[0], formats[0])
     for path, fmt in zip(paths[1:], formats[1:], strict=True):
         other = read_columns(path, fmt)

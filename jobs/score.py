@@ -26,6 +26,7 @@ from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
 from jobs.runner.assemble import check_suffix, check_writable, write_output
+from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Wanted, agree, check_bounds
@@ -37,7 +38,8 @@ from jobs.runner.worker import Work
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest
+from kaggle_tools.files import check_name, file_digest, sample_digest
+from kaggle_tools.remote import Place, RemoteFile, place
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import peak_memory
 from models.inference.gate import GateBounds, GateReport
@@ -54,10 +56,11 @@ class ScoreOptions:
 
     input: InputOptions
     models: tuple[str, ...] = ()
-    output: Path | None = None
+    output: Place | None = None
     on_bad_row: Literal["fail", "set-aside"] = "fail"
     device: str = "auto"
     engine: EngineOptions = field(default_factory=EngineOptions)
+    parts: RemoteFile | None = None
     threads: int | None = None
     precision: str = "auto"
     backend: str = "auto"
@@ -98,7 +101,7 @@ class ScoreResult:
     """
 
     job: str
-    output: Path
+    output: Place
     predictions: Mapping[str, Path]
     submission: str | None
     was_complete: bool
@@ -130,7 +133,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         with tally.stage("plan"):
-            job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note))
+            job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note, options.parts))
         check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
@@ -150,14 +153,15 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
 
 
 def _work(
-    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Path, tally: Tally
+    options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Place, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
     _claim_output(job.store, output, options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     scorer, engine = setup.scorer, setup.engine
-    with recording(tally, job.store, options.metrics_file) as recorded:
+    claim = Claim.make(job.store.shared, job.store.id)
+    with recording(tally, job.store, claim, options.metrics_file) as recorded:
         with engine.session():
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
@@ -165,6 +169,7 @@ def _work(
                 numerics = agree(work, wanted, engine, tally)
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             engine.run(work, numerics, recorded)
+        claim.check()
         _tell_of_changed_inputs(job, tally)
         with tally.stage("finish"):
             write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
@@ -286,7 +291,7 @@ def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: 
             )
 
 
-def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Path:
+def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Place:
     """Where the output goes; what is meant for stdout waits in the job's folder until it is whole."""
     if is_pipe(options.output):
         return (job.store.folder / "stdout.csv").resolve()
@@ -300,7 +305,7 @@ def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
             raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
 
 
-def _claim_output(store: JobStore, output: Path, force: bool) -> None:
+def _claim_output(store: JobStore, output: Place, force: bool) -> None:
     """Make sure before the work that the output can be written after it. A resumed job may write over its own."""
     claimed = (store.read("output.json") or {}).get("path")
     if output.exists() and claimed != str(output) and not force:
@@ -312,8 +317,11 @@ def _claim_output(store: JobStore, output: Path, force: bool) -> None:
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
-        path = Path(file.path)
-        if not path.is_file() or path.stat().st_size != file.size:
+        path = place(file.path)
+        stat = path.stat() if path.is_file() else None
+        if stat is not None and (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns):
+            continue
+        if stat is None or (stat.st_size, sample_digest(path)) != (file.size, file.sample):
             watch.note(
                 f"{path.name} changed while the job ran: scored as it was before; the same command scores it anew"
             )
@@ -322,13 +330,13 @@ def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
 def _totals(job: Job) -> dict[str, float]:
     """Sums over all parts of what was counted and measured while they were made."""
     totals: dict[str, float] = {}
-    for task in job.plan.tasks:
-        for key, value in job.store.part_stats(task.index).items():
+    for stats in job.store.each((task.index for task in job.plan.tasks), job.store.part_stats):
+        for key, value in stats.items():
             totals[key] = totals.get(key, 0) + value
     return totals
 
 
-def _is_intact(result: Mapping[str, Any], output: Path, *, each: bool) -> bool:
+def _is_intact(result: Mapping[str, Any], output: Place, *, each: bool) -> bool:
     """Whether the files that are asked for are there, as they were written."""
     return (
         result["output"] == str(output)
@@ -342,7 +350,7 @@ def _is_intact(result: Mapping[str, Any], output: Path, *, each: bool) -> bool:
 def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, seconds: float) -> ScoreResult:
     return ScoreResult(
         job=raw["job"],
-        output=Path(raw["output"]),
+        output=place(raw["output"]),
         predictions={name: Path(path) for name, path in raw["predictions"].items()},
         submission=raw["submission"],
         was_complete=was_complete,

@@ -18,6 +18,7 @@ from jobs.batch.progress import BatchSummary, batches
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.remote import Place
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,11 @@ def summary(store: JobStore) -> JobSummary:
         }
         if is_complete:
             return JobSummary(store.id, "complete", rows, rows, **common)
-        done = store.done()
-        rows_done = sum(int(task["n_rows"]) for task in plan["tasks"] if task["index"] in done)
+        if store.shared is None:
+            done = store.done()
+            rows_done = sum(int(task["n_rows"]) for task in plan["tasks"] if task["index"] in done)
+        else:  # a list asks no network: what the job itself last said
+            rows_done = min(rows, int((store.read("progress.json") or {}).get("rows_done", 0)))
     except UserError as exc:
         return JobSummary(store.id, "damaged", problem=str(exc))
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
@@ -195,18 +199,18 @@ def job_folders(folder: Path) -> list[Path]:
 
 def _set_aside(store: JobStore, max_rows: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for path in sorted((store.folder / "quarantine").glob("[0-9]*.jsonl")):
+    for path in store.quarantine():
         rows += _json_lines(path)
         if len(rows) >= max_rows:
             break
     return rows[:max_rows]
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _json_lines(path: Place) -> list[dict[str, Any]]:
     """The objects of a file; half a line at the end is what a killed process left, another odd line is told as one."""
     if not path.is_file():
         return []
-    *lines, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    *lines, rest = path.read_bytes().decode("utf-8", "replace").split("\n")
     return [_json_object(line) for line in [*lines, *([rest] if rest.endswith("}") else [])]]
 
 

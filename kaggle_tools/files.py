@@ -6,12 +6,14 @@ import hashlib
 import os
 import platform
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import Place, RemoteFile, refuse_address
 
 # Names a file to which the paths of all files written are appended: how `cli run` learns what its steps wrote.
 WRITTEN_VARIABLE = "KAGGLE_JOBS_WRITTEN"
@@ -21,32 +23,41 @@ _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Place, scratch: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; at the end sync it and rename it to `path`. The rename is the commit.
 
-    When the body raises, the temporary file is removed and `path` is as it was. What a killed process of this machine
-    left of an earlier try is removed first.
+    An object is put together in a local file, and its upload is the commit. When the body raises, the temporary file is
+    removed and `path` is as it was. What a killed process of this machine left of an earlier try is removed first.
+
+    Args:
+        path: What is written.
+        scratch: Where the file of an object lies until it is uploaded; None: with the system's temporary files.
 
     Raises:
-        UserError: The folder cannot be written to, the disk is full, or `path` is a folder or a device.
+        UserError: The folder cannot be written to, the disk is full, `path` is a folder or a device; of an object,
+            whatever `RemoteFile.upload` raises.
     """
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.tmp")
+    beside = path if isinstance(path, Path) else (scratch or Path(tempfile.gettempdir())) / path.name
+    temporary = beside.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         check_regular(path)
-        _remove_leftovers(path)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(beside)
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        if isinstance(path, Path):
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        else:
+            path.upload(temporary)
         tell_written(path)
     except OSError as exc:
-        if exc.filename is not None and Path(exc.filename) not in (temporary, path, *path.parents):
+        if exc.filename is not None and Path(exc.filename) not in (temporary, beside, *beside.parents):
             raise
         raise UserError(
             f"cannot write {path.name}: {exc.strerror or exc}",
-            where=path.parent,
+            where=beside.parent,
             next="free some space or name another place, then run the same command again",
         ) from exc
     finally:
@@ -54,18 +65,35 @@ def write_atomically(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_regular(path: Path) -> None:
+def write_whole(path: Place, content: bytes | memoryview) -> None:
+    """A file or an object of so many bytes that they are in memory, whole or not at all.
+
+    Raises:
+        UserError: As `write_atomically`.
+    """
+    if isinstance(path, RemoteFile):
+        path.write_bytes(content)
+        tell_written(path)
+        return
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def check_regular(path: Place) -> None:
     """Refuse what a rename would put a file in the place of: `/dev/null` would be gone for everybody.
 
     Raises:
         UserError: There is a folder, a device, a pipe or a socket.
     """
+    if isinstance(path, RemoteFile):
+        return
+    refuse_address(path)
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no regular file"
         raise UserError(f"cannot write {path.name}: it is {what}", where=path.parent, next="name a file")
 
 
-def tell_written(path: Path) -> None:
+def tell_written(path: Place) -> None:
     """Tell the batch that this process is a step of, where it is, that it wrote a file."""
     log = os.environ.get(WRITTEN_VARIABLE)
     if log:
@@ -134,8 +162,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def file_digest(path: Path) -> str:
-    """BLAKE2b of a whole file, 32 hex digits."""
+def file_digest(path: Place) -> str:
+    """BLAKE2b of a whole file, 32 hex digits; of an object on storage, those of its version, without reading it."""
+    if isinstance(path, RemoteFile):
+        return path.version()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -162,8 +192,10 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-def sample_digest(path: Path) -> str:
-    """16 hex digits over 64 spread samples of 64 KiB; over the whole of a file up to 4 MiB."""
+def sample_digest(path: Place) -> str:
+    """16 hex digits over 64 spread samples of 64 KiB (all of a file up to 4 MiB); of an object, of its version."""
+    if isinstance(path, RemoteFile):
+        return path.version()[:16]
     summary = hashlib.blake2b(digest_size=8)
     size = path.stat().st_size
     with path.open("rb") as handle:

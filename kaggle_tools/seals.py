@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
+from kaggle_tools.remote import Place
 
 KEY = "seal"
 _MARK = b"kaggle-jobs seal"
@@ -29,14 +30,19 @@ _CHUNK = 1 << 20
 def seal_parquet(path: Path) -> None:
     """Put a seal into a Parquet file that is not in its place yet; the same content gives the same bytes."""
     with path.open("r+b") as file:
-        start = _footer_start(file)
-        if start is None:
-            raise ValueError(f"{path} is not a Parquet file")
-        file.seek(start)
-        footer = file.read()
-        content = _digest(file, start, footer)
-        file.seek(start)
-        file.write(_MARK + content + footer)
+        seal_open_parquet(file)
+
+
+def seal_open_parquet(file: IO[bytes]) -> None:
+    """The same, of a file that is open for reading and writing."""
+    start = _footer_start(file)
+    if start is None:
+        raise ValueError("not a Parquet file")
+    file.seek(start)
+    footer = file.read()
+    content = _digest(file, start, footer)
+    file.seek(start)
+    file.write(_MARK + content + footer)
 
 
 def check_parquet(path: Path, next: str = "make the file again, or copy it again") -> None:
@@ -50,13 +56,18 @@ def check_parquet(path: Path, next: str = "make the file again, or copy it again
         UserError: Its bytes are not those that were sealed.
     """
     with path.open("rb") as file:
-        start = _footer_start(file)
-        if start is None or start < _SEAL_BYTES:
-            return  # no Parquet file: its reader will say so
-        file.seek(start - _SEAL_BYTES)
-        seal, footer = file.read(_SEAL_BYTES), file.read()
-        if seal.startswith(_MARK) and seal[len(_MARK) :] != _digest(file, start - _SEAL_BYTES, footer):
-            raise UserError(f"{path.name} is damaged: its content is not what was written", where=path, next=next)
+        check_open_parquet(file, path, next)
+
+
+def check_open_parquet(file: IO[bytes], path: Place, next: str) -> None:
+    """The same, of a file that is open for reading; `path` is what the error names."""
+    start = _footer_start(file)
+    if start is None or start < _SEAL_BYTES:
+        return  # no Parquet file: its reader will say so
+    file.seek(start - _SEAL_BYTES)
+    seal, footer = file.read(_SEAL_BYTES), file.read()
+    if seal.startswith(_MARK) and seal[len(_MARK) :] != _digest(file, start - _SEAL_BYTES, footer):
+        raise UserError(f"{path.name} is damaged: its content is not what was written", where=path, next=next)
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +80,7 @@ def seal_of(content: Mapping[str, Any]) -> str:
     return digest(json.dumps(content, ensure_ascii=False, sort_keys=True, default=str))
 
 
-def read_sealed(path: Path, next: str) -> dict[str, Any]:
+def read_sealed(path: Place, next: str) -> dict[str, Any]:
     """A JSON object without its seal.
 
     Args:

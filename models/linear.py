@@ -317,6 +317,8 @@ class LinearModel:
             about = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
             tensors = load_file(folder / TENSOR_FILE)
             vocabulary = {kind: tuple(terms) for kind, terms in about["vocabulary"].items()}
+            if any(len({*terms}) < len(terms) for terms in vocabulary.values()):
+                raise ValueError("a term of the vocabulary occurs twice")
             idf = {kind: tensors[f"idf.{kind}"] for kind in vocabulary}
             vectorizer = Vectorizer(VectorizerOptions.of(about["options"]), vocabulary, idf)
             model = cls(vectorizer, spec.classes, tensors["coef"], tensors["intercept"])

@@ -37,7 +37,17 @@ _NAMES = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 PERMISSIVE = {
-    *("MIT", "BSD", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "ISC"),
+    *(
+        "MIT",
+        "MIT-0",
+        "BSD",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "0BSD",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "ISC",
+    ),
     *("PSF-2.0", "Python-2.0", "Zlib", "CC0-1.0", "BSL-1.0", "CNRI-Python", "Unlicense", "Artistic License"),
 }
 # Copyleft for changes of the package's own files, or of the library alone: we change neither.

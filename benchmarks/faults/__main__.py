@@ -8,13 +8,15 @@ python -m benchmarks.faults damage --step 2
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.faults import workplace
 
@@ -30,9 +32,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--kills", type=int, default=72, help="kills over all stages")
     parser.add_argument("--operations", action="store_true", help="also kill before each file operation")
+    parser.add_argument("--space", action="store_true", help="also let no file grow beyond some sizes")
     parser.add_argument("--log", type=Path, help="append each trial; those that stand there are not made again")
     parser.add_argument("--stage", action="append", help="kill only this stage; may be repeated")
     parser.add_argument("--step", type=int, default=5, help="damage at every so many per cent of a file")
+    parser.add_argument("--damage-log", type=Path, help="the same of damages")
     asked = parser.parse_args()
     # Processes are forked for crowds and kills, so these come before anything starts threads.
     bad = 0
@@ -61,7 +65,9 @@ def _kills(root: Path, asked: argparse.Namespace) -> int:
     kills = {stage.name: max(1, round(asked.kills * stage.share / whole)) for stage in stages}
     tables = partial(workplace.write_tables, train=300, test=600)
     trials = load(asked.log) if asked.log else []
-    for trial in campaign(root, stages, kills, tables, operations=asked.operations, known=list(trials)):
+    for trial in campaign(
+        root, stages, kills, tables, operations=asked.operations, space=asked.space, known=list(trials)
+    ):
         trials.append(trial)
         if asked.log:
             append(asked.log, trial)
@@ -72,7 +78,11 @@ def _kills(root: Path, asked: argparse.Namespace) -> int:
     return len(bad)
 
 
-_KILLS = {"moment": "SIGKILL at random moments", "operation": "SIGKILL before each file operation"}
+_KILLS = {
+    "moment": "SIGKILL at random moments",
+    "operation": "SIGKILL before each file operation",
+    "space": "Too little space for files",
+}
 
 
 def _kill_tables(trials: Sequence[Trial], title: str) -> None:
@@ -98,12 +108,21 @@ def _tables(root: Path, _asked: argparse.Namespace) -> int:
 
 
 def _damage(root: Path, asked: argparse.Namespace) -> int:
-    from benchmarks.faults.damage import CRASHED, SILENT, TARGETS, VERDICTS, campaign
+    from benchmarks.faults.damage import CRASHED, SILENT, TARGETS, VERDICTS, Trial, campaign
 
-    trials = list(campaign(workplace.make(root / "work"), TARGETS, asked.step))
+    trials = [Trial(**line) for line in _lines(asked.damage_log)]
+    for trial in campaign(workplace.make(root / "work"), TARGETS, asked.step, list(trials)):
+        trials.append(trial)
+        if asked.damage_log:
+            with asked.damage_log.open("a") as log:
+                log.write(json.dumps(asdict(trial)) + "\n")
     _counts(f"Damaged files, every {asked.step} %", ((t.target, t.verdict) for t in trials), VERDICTS)
     _list([f"{t.target}, {t.damage}, {t.command}: {t.said}" for t in trials if t.verdict in (SILENT, CRASHED)])
     return sum(t.verdict in (SILENT, CRASHED) for t in trials)
+
+
+def _lines(log: Path | None) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log and log.is_file() else []
 
 
 _PARTS: dict[str, Callable[[Path, argparse.Namespace], int]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,8 +118,16 @@ class Trial:
     said: str
 
 
-def campaign(root: Path, targets: Sequence[Target], step: int) -> Iterator[Trial]:
-    """Damage each target at every `step` per cent of its length, in a workspace made by `workplace.make`."""
+def campaign(root: Path, targets: Sequence[Target], step: int, known: Collection[Trial] = ()) -> Iterator[Trial]:
+    """Damage each target at every `step` per cent of its length, in a workspace made by `workplace.make`.
+
+    Args:
+        root: The workspace.
+        targets: What is damaged.
+        step: Per cent of a file's length.
+        known: Trials made earlier, which are not made again.
+    """
+    made = {(trial.target, trial.damage, trial.command) for trial in known}
     snapshot = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     for target in targets:
         path = next(p for p in sorted(snapshot) if p.match(str(root / target.pattern)))
@@ -130,6 +138,8 @@ def campaign(root: Path, targets: Sequence[Target], step: int) -> Iterator[Trial
             expected[words] = _answer(root, call(root, words), target)
         for damage, content in _damages(snapshot[path], step):
             for words in commands:
+                if (target.name, damage, " ".join(words[:2])) in made:
+                    continue
                 _restore(root, snapshot, target)
                 path.write_bytes(content)
                 done = call(root, words)
@@ -153,6 +163,9 @@ def _restore(root: Path, snapshot: dict[Path, bytes], target: Target | None) -> 
     """Everything as it was; only files that differ are touched, since times are a part of plans."""
     for path in [p for p in root.rglob("*") if p.is_file() and p not in snapshot]:
         path.unlink()
+    for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+        if not any(folder.iterdir()):  # of a version, whose number would be taken
+            folder.rmdir()
     for path, content in snapshot.items():
         if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +185,10 @@ def _answer(root: Path, done: Done, target: Target) -> object:
 
 
 def _without_times(value: object) -> object:
-    volatile = re.compile(r".*(seconds|_s|created|time|scored|resumed_rows|age_days|was_complete|reused|path|digest)$")
+    volatile = re.compile(
+        r".*(seconds|_s|created|time|scored|resumed_rows|age_days|was_complete|reused|path|digest"
+        r"|peak_memory|bottleneck)$"
+    )
     if isinstance(value, dict):
         return {key: _without_times(item) for key, item in value.items() if not volatile.fullmatch(key)}
     if isinstance(value, list):

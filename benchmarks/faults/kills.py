@@ -6,7 +6,8 @@ Each command runs in a process of its own, forked from one that has imported the
 into the work and not into imports. After the kill the same command must finish, its files must be those of a run that
 nobody killed, byte for byte, and nothing half-written may be left. One trial in five is killed twice or three times.
 Moments that last microseconds are hardly ever hit by chance: with `--operations` the process also kills itself before
-each of its file operations (opening, renaming, removing), one after the other.
+each of its file operations (opening, renaming, removing), one after the other. With `--space` no file may grow beyond
+some size (RLIMIT_FSIZE stands for a full disk): that must be one error, and the same command goes on with more space.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -30,6 +32,7 @@ from benchmarks.faults.workplace import call
 from jobs.holding import is_held
 
 SEED = 11
+SPACES = (0, 60, 200, 600, 2_000, 4_000, 8_000, 16_000, 40_000, 100_000)  # bytes a file
 _TIMED_EVERY = 20
 _TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
@@ -41,7 +44,7 @@ class Trial:
     Attributes:
         stage: Which command.
         number: Which trial of it.
-        how: ``moment``, or ``operation``: before a file operation.
+        how: ``moment``; ``operation``: before a file operation; ``space``: with files of so many bytes at most.
         struck: What was under way at each kill; fewer than planned where the command was done before.
         writing: Kills that left a temporary file, thus fell into a write.
         again: Whether the command had finished before the kill, and its second call made a second version.
@@ -64,6 +67,7 @@ def campaign(
     write_tables: Callable[[Path], None],
     *,
     operations: bool = False,
+    space: bool = False,
     known: Sequence[Trial] = (),
 ) -> Iterator[Trial]:
     """So many kills of each stage.
@@ -74,12 +78,13 @@ def campaign(
         kills: Name of a stage → how many at random moments.
         write_tables: Fills an empty workspace.
         operations: Also one before each file operation.
+        space: Also with too little space for files, more and more of it.
         known: Trials made earlier, which are not made again.
     """
     for stage in stages:
         made = {(trial.how, trial.number) for trial in known if trial.stage == stage.name}
         missing = kills[stage.name] - sum(len(t.struck) for t in known if t.stage == stage.name and t.how == "moment")
-        if missing <= 0 and not operations:
+        if missing <= 0 and not operations and not space:
             continue
         place = _Place(root, stage, write_tables)
         number = 0
@@ -92,6 +97,9 @@ def campaign(
         for number in range(1, (place.n_operations if operations else 0) + 1):
             if ("operation", number) not in made:
                 yield place.before_operation(number)
+        for limit in SPACES if space else ():
+            if ("space", limit) not in made:
+                yield place.with_space(limit)
 
 
 def load(log: Path) -> list[Trial]:
@@ -139,6 +147,21 @@ class _Place:
         """One kill, before the file operation of that number."""
         return self._trial("operation", number, [], number)
 
+    def with_space(self, limit: int) -> Trial:
+        """Files may have `limit` bytes at first, and any number when the command is called again."""
+        self._renew()
+        code, said = _run(self.work, self.stage.words, file_limit=limit)
+        told = code == 2 and "cannot write" in said and "Traceback" not in said
+        told |= code == 1 and self.stage.name == "run"  # a step of its own failed
+        problems = [] if code == 0 or told else [f"ended with {code}: {said.strip()[-300:]}"]
+        problems += [f"left behind: {p.relative_to(self.work)}" for p in self.work.rglob("*.tmp")]
+        problems += _half_versions(self.work)
+        if code != 0:
+            code, said = _run(self.work, self.stage.words)
+            problems += [] if code == 0 else [f"ended with {code} when there was space: {said[:300]}"]
+        problems += _problems(self.work, self.stage, self.expected)
+        return Trial(self.stage.name, limit, "space", ("told",) if told else (), 0, False, tuple(problems))
+
     def _trial(self, how: str, number: int, moments: Sequence[float], operation: int | None) -> Trial:
         self._renew()
         struck, writing, finished, said = [], 0, None, ""
@@ -163,13 +186,14 @@ class _Place:
         shutil.copytree(self.pristine, self.work)  # with its times
 
 
-def start(work: Path, words: Words, die_before: int | None = None) -> int:
+def start(work: Path, words: Words, die_before: int | None = None, file_limit: int | None = None) -> int:
     """Begin a command in a process of its own; gives its number. What it says goes to a file beside `work`.
 
     Args:
         work: The working directory.
         words: The command.
         die_before: Number of the file operation before which it kills itself; 0: it counts them.
+        file_limit: Bytes that a file may have.
     """
     import jobs.apply
     import jobs.blend
@@ -183,7 +207,11 @@ def start(work: Path, words: Words, die_before: int | None = None) -> int:
     child = os.fork()
     if child == 0:
         counted = _watch_operations(work, die_before) if die_before is not None else [0]
+        if file_limit is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
         done = call(work, words)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         said = json.dumps([counted[0], [*sys.modules]]) if die_before == 0 and done.code == 0 else done.err
         (work.parent / f"said-{os.getpid()}.txt").write_text(said)
         os._exit(99 if done.code is None else done.code)
@@ -200,8 +228,14 @@ def wait(work: Path, child: int) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(status), text
 
 
-def _run(work: Path, words: Words, kill_after_s: float | None = None, die_before: int | None = None) -> tuple[int, str]:
-    child = start(work, words, die_before)
+def _run(
+    work: Path,
+    words: Words,
+    kill_after_s: float | None = None,
+    die_before: int | None = None,
+    file_limit: int | None = None,
+) -> tuple[int, str]:
+    child = start(work, words, die_before, file_limit)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)

@@ -20,6 +20,7 @@ from jobs.batch.matrix import Task
 from jobs.batch.state import BatchStore, Record
 from jobs.runner.clock import now
 from kaggle_tools.files import WRITTEN_VARIABLE
+from kaggle_tools.remote import is_remote
 
 POLL_S = 0.02
 
@@ -177,7 +178,9 @@ class Execution:
         found = matching(one.task.outputs, folder)
         with suppress(FileNotFoundError):
             told = self._written(one.task.name).read_text(encoding="utf-8").splitlines()
-            found += [relative(Path(path), folder) for path in told if ".jobs" not in Path(path).parts]
+            found += [path for path in told if is_remote(path)]
+            local = [Path(path) for path in told if not is_remote(path)]
+            found += [relative(path, folder) for path in local if ".jobs" not in path.parts]
         after = self._digests.of_all(named_in(one.task, folder), folder)
         found += [path for path, value in after.items() if one.before.get(path) != value]
         found += record.outputs  # a command that found its work done wrote nothing

@@ -12,6 +12,8 @@ from pathlib import Path
 from jobs.batch.matrix import Task
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest, file_digest
+from kaggle_tools.remote import RemoteFile, is_remote
+from kaggle_tools.remote.find import find_objects
 
 COMPETITION = "competition.toml"
 _RUNS = ("runs/*/run.json", "runs/*/oof.parquet", "runs/*/predictions/*.parquet")
@@ -76,8 +78,8 @@ class Digests:
             return "unreadable"
 
     def of_all(self, paths: Iterable[str], folder: Path) -> dict[str, str]:
-        """Path → digest of those that exist."""
-        found = {path: self.of(folder / path) for path in paths}
+        """Path or address → digest of those that exist."""
+        found = {path: _of_object(path) if is_remote(path) else self.of(folder / path) for path in paths}
         return {path: value for path, value in found.items() if value is not None}
 
     def _file(self, path: Path) -> str:
@@ -106,9 +108,11 @@ def named_in(task: Task, folder: Path) -> list[str]:
     is_script = not task.is_cli and "/" in task.words[0]
     for word in task.words[0 if is_script else 1 :]:
         text = word.partition("=")[2] if word.startswith("-") and "=" in word else word
+        if is_remote(text) and not task.is_cli:  # what another program does with it is unknown, and asking costs
+            continue
         # Other programs get a glob as it stands: there is no shell.
         if text and not text.startswith("-") and (task.is_cli or not _is_glob(text)):
-            found += [path for path in matching((text,), folder) if _is_meant(folder / path, folder)]
+            found += [path for path in matching((text,), folder) if is_remote(path) or _is_meant(folder / path, folder)]
         if task.is_cli and "/" not in text:
             found += matching((pattern.replace("*", text, 1) for pattern in _RUNS), folder)
     return found
@@ -122,10 +126,16 @@ def edited(path: str) -> bool:
 def matching(patterns: Iterable[str], folder: Path) -> list[str]:
     """Files and folders below `folder` that exist, for names and globs; for the folder of a run its `run.json`.
 
-    A folder that holds the whole workspace is none that anybody reads as a whole.
+    A folder that holds the whole workspace is none that anybody reads as a whole. Addresses stand for objects.
+
+    Raises:
+        UserError: Object storage cannot be asked.
     """
     found: list[str] = []
     for pattern in patterns:
+        if is_remote(pattern):
+            found += _objects(pattern)
+            continue
         try:
             for match in _existing(pattern, folder):
                 if match.is_dir() and (match / "run.json").is_file():
@@ -135,6 +145,21 @@ def matching(patterns: Iterable[str], folder: Path) -> list[str]:
         except (OSError, ValueError, RuntimeError):  # no path: too long, a NUL, `a**b`, the home of nobody
             continue
     return found
+
+
+def _objects(pattern: str) -> list[str]:
+    try:
+        address = RemoteFile(pattern)
+    except UserError:  # of a web page, perhaps
+        return []
+    return [str(file) for file in find_objects(address)]
+
+
+def _of_object(url: str) -> str | None:
+    try:
+        return RemoteFile(url).version()
+    except FileNotFoundError:
+        return None
 
 
 def _existing(pattern: str, folder: Path) -> list[Path]:

@@ -22,16 +22,19 @@ from jobs.commands.app import Force, Json, Quiet, app, examples, option
 def score(
     ctx: typer.Context,
     input: Annotated[
-        list[str], option("--input", "-i", help="CSV, TSV, JSON Lines or Parquet; .gz, .zst; globs; - is stdin.")
+        list[str],
+        option("--input", "-i", help="CSV, TSV, JSON Lines, Parquet; .gz, .zst; globs; s3://…; - is stdin."),
     ],
     model: Annotated[
         list[str] | None,
         option("--model", "-m", help="Run, directory or Hugging Face Hub id; again for more. Default: every run."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         option(
-            "--output", "-o", help=".parquet, .csv or .jsonl; - is stdout, as CSV. Default: predictions/<job>.parquet."
+            "--output",
+            "-o",
+            help=".parquet, .csv or .jsonl; s3://…; - is stdout, as CSV. Default: predictions/<job>.parquet.",
         ),
     ] = None,
     text: Annotated[str | None, option("--text", help="Column that is scored.")] = None,
@@ -62,6 +65,9 @@ def score(
     ] = None,
     ray_address: Annotated[
         str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
+    ] = None,
+    parts: Annotated[
+        str | None, option("--parts", help="Where machines without a common disk put parts: s3://BUCKET/FOLDER.")
     ] = None,
     precision: Annotated[
         str, option("--precision", help="auto, fp32, bf16, fp16; fp8 on a GPU; int8 on a CPU, calibrated on the input.")
@@ -110,15 +116,18 @@ def score(
     from jobs.show import score as show
     from jobs.show.output import emit
     from jobs.show.progress import watching
+    from kaggle_tools.remote import place, shared_place
     from models.inference.gate import GateBounds
 
+    target = None if output is None else place(output)
     options = command.ScoreOptions(
         input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair),
         models=tuple(model or ()),
-        output=output,
+        output=target,
         on_bad_row=on_bad_row,
         device=device,
         engine=EngineOptions(engine, workers, ray_address),
+        parts=None if parts is None else shared_place(parts),
         threads=threads,
         precision=precision,
         backend=backend,
@@ -148,9 +157,10 @@ def score(
         result = command.run(options, watch)
     if verbose:
         show.render_settings(result)
-    if is_pipe(output):
+    if is_pipe(target):
+        assert isinstance(result.output, Path)
         send(result.output)
-    emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(output))
+    emit(result, show.render_score, as_json=as_json, quiet=quiet, on_stderr=is_pipe(target))
 
 
 @app.command(

@@ -22,6 +22,7 @@ from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import check_regular, write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
+from kaggle_tools.remote import Place
 from kaggle_tools.seals import seal_parquet
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
 from kaggle_tools.tag_rows import split_words
@@ -30,7 +31,7 @@ from models.inference.scores import mean_probabilities
 Write = Callable[[pl.DataFrame], None]
 
 
-def write_output(plan: Plan, store: JobStore, path: Path, *, task: str, each: bool) -> None:
+def write_output(plan: Plan, store: JobStore, path: Place, *, task: str, each: bool) -> None:
     """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
 
     Where words have tags, the label is all of a row's tags, ``entities`` a JSON list, and probabilities are lists,
@@ -44,7 +45,7 @@ def write_output(plan: Plan, store: JobStore, path: Path, *, task: str, each: bo
         each: Also write each run's own columns, ``<run>/prob_<class>``.
     """
     about = {"runs": ",".join(plan.request.models)}
-    with _writer(path, _metadata(plan, task, about)) as write:
+    with _writer(path, _metadata(plan, task, about), store.folder) as write:
         for frame in _parts(plan, store):
             write(_mean_frame(frame, plan, task, each))
 
@@ -53,12 +54,12 @@ def write_predictions(plan: Plan, store: JobStore, run: str, path: Path, *, task
     """One run's rows as a Predictions file (see `kaggle_tools.predictions`)."""
     about = {"run": run, "model": ",".join(plan.request.models[run]), "precision": precision}
     renames = {part_column(run, name): PREFIX + name for name in plan.request.classes}
-    with _writer(path, _metadata(plan, task, about)) as write:
+    with _writer(path, _metadata(plan, task, about), store.folder) as write:
         for frame in _parts(plan, store):
             write(frame.select(frame.columns[0], *renames).rename(renames))
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: Place) -> None:
     """Fail before anything is done.
 
     Raises:
@@ -69,7 +70,7 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"cannot write '{path.suffix}' files", where=path, next=did_you_mean(path.suffix, known))
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Place) -> None:
     """Fail before the work, not after it.
 
     Raises:
@@ -87,8 +88,7 @@ def check_writable(path: Path) -> None:
 
 
 def _parts(plan: Plan, store: JobStore) -> Iterator[pl.DataFrame]:
-    for task in plan.tasks:
-        yield store.read_part(task.index)
+    return store.each((task.index for task in plan.tasks), store.read_part)
 
 
 def _mean_tags(frame: pl.DataFrame, plan: Plan, each: bool) -> pl.DataFrame:
@@ -142,8 +142,8 @@ def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _writer(path: Path, metadata: str) -> Iterator[Write]:
-    with write_atomically(path) as temporary:
+def _writer(path: Place, metadata: str, scratch: Path) -> Iterator[Write]:
+    with write_atomically(path, scratch) as temporary:
         with _WRITERS[path.suffix](temporary, metadata) as write:
             yield write
         if path.suffix == ".parquet":

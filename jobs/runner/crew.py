@@ -191,7 +191,7 @@ def _see_parts(plan: Plan, store: JobStore) -> None:
         if time.monotonic() > until:
             raise UserError(
                 f"{len(missing):,} parts that workers have committed are not seen here",
-                where=store.folder / "parts",
-                next="the workspace must lie on a file system that all nodes share",
+                where=store.part(0).parent,
+                next="the workspace must lie on a file system that all nodes share; or say --parts s3://…",
             )
         time.sleep(_WAIT_S)

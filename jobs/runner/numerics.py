@@ -109,6 +109,8 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
     compiled = decide(work, wanted.compile, watch)
     found = Numerics(precision, device, threads, gate, compiled, backend)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
+    if work.job.store.shared is not None:  # where another process may have been first: what it decided counts
+        return agree(work, wanted, engine, watch)
     return found
 
 

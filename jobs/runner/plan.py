@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kaggle_tools.files import digest, sample_digest
+from kaggle_tools.remote import Place, place
 from kaggle_tools.tables import FileIndex, Shard, TableFormat
 
 VERSION = 1
@@ -29,7 +30,7 @@ class InputFile:
     sample: str
 
     @classmethod
-    def look(cls, path: Path, fmt: TableFormat) -> InputFile:
+    def look(cls, path: Place, fmt: TableFormat) -> InputFile:
         """Size, time and sampled content of a file."""
         stat = path.stat()
         return cls(str(path.resolve()), fmt, stat.st_size, stat.st_mtime_ns, sample_digest(path))
@@ -128,9 +129,8 @@ class Plan:
         request = raw["request"]
         inputs = tuple(InputFile(**{**f, "format": TableFormat(**f["format"])}) for f in request["inputs"])
         models = {run: tuple(prints) for run, prints in request["models"].items()}
-        tasks = tuple(
-            ShardTask(**{**t, "shard": Shard(**{**t["shard"], "path": Path(t["shard"]["path"])})}) for t in raw["tasks"]
-        )
+        shards = [Shard(**{**task["shard"], "path": place(task["shard"]["path"])}) for task in raw["tasks"]]
+        tasks = tuple(ShardTask(**{**task, "shard": shard}) for task, shard in zip(raw["tasks"], shards, strict=True))
         return cls(
             id=raw["id"],
             created=raw["created"],

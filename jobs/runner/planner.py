@@ -21,6 +21,7 @@ from jobs.runner.plan import Plan, Request, ShardTask, tasks_of
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
+from kaggle_tools.remote import RemoteFile, place
 from kaggle_tools.tables import FileIndex, ShardReader, index_file, require_columns, require_even_rows, require_rows
 
 # 8 bytes a row are held while ids are checked for duplicates: 1.6 GB at this many.
@@ -44,7 +45,13 @@ class Job:
 
 
 @contextmanager
-def open_job(request: Request, folder: Path, shard_rows: int, note: Callable[[str], None]) -> Iterator[Job]:
+def open_job(
+    request: Request,
+    folder: Path,
+    shard_rows: int,
+    note: Callable[[str], None],
+    parts: RemoteFile | None = None,
+) -> Iterator[Job]:
     """Find or plan the job of this request and hold it.
 
     Args:
@@ -52,27 +59,36 @@ def open_job(request: Request, folder: Path, shard_rows: int, note: Callable[[st
         folder: The workspace's `.jobs/`.
         shard_rows: Rows in a shard of a new job.
         note: Takes a sentence for the user.
+        parts: Where parts go when the workers share no disk; None: beside the plan.
 
     Raises:
         UserError: Another process works on the job; a missing column, a bad row, duplicate ids, an empty file.
     """
     with ExitStack() as stack:
-        store = JobStore(folder / request.job_id())
+        store = _store(folder, request.job_id(), parts)
         stack.enter_context(store.lock())
         plan = load_plan(store)
         if plan is not None and _touched(plan, request):
             indexes = [_index(request, number, plan.shard_rows) for number in range(len(request.inputs))]
             if tuple(tasks_of(indexes, request.limit)) != plan.tasks:
-                store = JobStore(folder / request.job_id(salt=digest(*(index.digest for index in indexes))))
+                store = _store(folder, request.job_id(salt=digest(*(index.digest for index in indexes))), parts)
                 stack.enter_context(store.lock())
                 plan = load_plan(store)
         is_new = plan is None
+        if plan is not None and not store.plan_path.exists():  # made by another machine
+            store.write("plan.json", plan.to_json())
         if plan is None:
             _tell_what_changed(request, folder, store.id, note)
             plan = _make_plan(request, store.id, shard_rows, note)
             store.write("plan.json", plan.to_json())
+            if store.shared is not None:
+                plan = load_plan(store) or plan  # another machine may have been first
             store.event("planned", rows=plan.n_rows, shards=len(plan.tasks))
         yield Job(store, plan, is_new)
+
+
+def _store(folder: Path, job_id: str, parts: RemoteFile | None) -> JobStore:
+    return JobStore(folder / job_id, None if parts is None else parts / job_id)
 
 
 def load_plan(store: JobStore) -> Plan | None:
@@ -117,7 +133,7 @@ def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[s
 
 def _index(request: Request, number: int, shard_rows: int) -> FileIndex:
     file = request.inputs[number]
-    index = index_file(Path(file.path), file.format, shard_rows=shard_rows)
+    index = index_file(place(file.path), file.format, shard_rows=shard_rows)
     require_columns(index, [c for c in (request.id_column, *request.text_columns) if c is not None])
     require_rows(index)
     if request.on_bad_row == "fail":
@@ -167,7 +183,9 @@ def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
     assert request.id_column is not None
     for number, file in enumerate(request.inputs):
         columns = [request.id_column]
-        with ShardReader(file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row) as reader:
+        with ShardReader(
+            file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row, ahead=True
+        ) as reader:
             for task in tasks:
                 if task.file == number:
                     table = reader.read(task.shard)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.runner.claim import Claim
 from jobs.runner.local import Watch
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
@@ -36,15 +37,19 @@ _METRICS = (
 
 
 @contextmanager
-def recording(watch: Watch, store: JobStore, metrics_file: Path | None) -> Iterator[Watch]:
+def recording(watch: Watch, store: JobStore, claim: Claim, metrics_file: Path | None) -> Iterator[Watch]:
     """A watch around `watch`; the last words are written when the body ends, whichever way.
 
     Args:
         watch: The one that is shown.
         store: The job.
+        claim: Checked at the same times.
         metrics_file: Where the metrics go; None: nowhere.
+
+    Raises:
+        UserError: From a report of progress: another process took over.
     """
-    recorded = _Recorded(watch, store, metrics_file)
+    recorded = _Recorded(watch, store, claim, metrics_file)
     try:
         yield recorded
     except BaseException:
@@ -59,6 +64,7 @@ class _Recorded:
 
     inner: Watch
     store: JobStore
+    claim: Claim
     metrics_file: Path | None = None
     _rows: int = 0
     _done: float = 0.0
@@ -80,10 +86,11 @@ class _Recorded:
         self.inner.started(n_rows, rows_done, ceiling)
 
     def advanced(self, rows: float) -> None:
-        """Pass on; write when it is time."""
+        """Pass on; when it is time, write, and see whether the job is still ours."""
         self._done += rows
         self._fresh += rows
         if time.monotonic() >= self._next:
+            self.claim.check()
             self._write()
         self.inner.advanced(rows)
 

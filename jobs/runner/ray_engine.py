@@ -31,7 +31,6 @@ from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Numerics, measure_gate
 from jobs.runner.planner import load_plan
-from jobs.runner.store import JobStore
 from jobs.runner.worker import Duty, Failed, Lost, Ready, Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
@@ -48,6 +47,7 @@ _STORE_BYTES = 100 * 1024**2  # nearly nothing is stored there; Ray would set a 
 _POLL_S = 1.0
 _REPORTS = "reports"
 _LAST_BATCH_S = 10.0
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class RayEngine:
@@ -136,15 +136,16 @@ class RayEngine:
             else:
                 _sweep()
                 self._folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}.", dir=PLACE)
-                ray.init(
-                    address="local",
-                    num_cpus=max(self._workers or 1, torch.get_num_threads()),
-                    include_dashboard=False,
-                    object_store_memory=_STORE_BYTES,
-                    _temp_dir=self._folder,
-                    _node_ip_address="127.0.0.1",  # nobody else's
-                    **quiet,
-                )
+                with _alone():
+                    ray.init(
+                        address="local",
+                        num_cpus=max(self._workers or 1, torch.get_num_threads()),
+                        include_dashboard=False,
+                        object_store_memory=_STORE_BYTES,
+                        _temp_dir=self._folder,
+                        _node_ip_address="127.0.0.1",
+                        **quiet,
+                    )
         except (ConnectionError, RuntimeError, ValueError) as exc:
             raise UserError(
                 f"no Ray cluster at '{self._address or 'this machine'}': {str(exc).splitlines()[0]}",
@@ -304,7 +305,7 @@ def _backend(asked: str, precision: str, device: str) -> str:
 
 
 def _gate(duty: Duty, device: str, precision: str, backend: str, bounds: GateBounds) -> GateReport | None:
-    plan = load_plan(JobStore(duty.folder))
+    plan = load_plan(duty.store)
     assert plan is not None
     request = plan.request
     scorer = Scorer(
@@ -323,6 +324,31 @@ def _gate(duty: Duty, device: str, precision: str, backend: str, bounds: GateBou
 # Short: sockets lie below it, and their paths may have 107 bytes.
 PLACE = Path("/tmp")
 PREFIX = "kaggle-jobs-ray."
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Around the start of a Ray of our own: it listens on 127.0.0.1, and asks nobody anything.
+
+    By itself Ray puts the machine's own address in the place of 127.0.0.1, except where it supports no clusters. And
+    without a dashboard it still starts its process, for usage statistics alone: before that looks whether they are
+    wanted, it asks the metadata services of three clouds whose machine this is.
+    """
+    from ray._private import node, ray_constants
+
+    before = os.environ.get(_CLUSTERS)
+    clusters, start_api_server = ray_constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server
+    os.environ[_CLUSTERS] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    node.Node.start_api_server = lambda _self, **_: None
+    try:
+        yield
+    finally:
+        del os.environ[_CLUSTERS]
+        if before is not None:
+            os.environ[_CLUSTERS] = before
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+        node.Node.start_api_server = start_api_server
 
 
 def _sweep() -> None:

@@ -8,22 +8,30 @@
     result.json              written last: its existence means that the job is complete
 
 One process works on a job at a time (an advisory lock that dies with its process); readers never lock.
+
+Where machines share no disk, plan, precision, parts and quarantine lie on object storage (`--parts`), at the place that
+`parts.json` names; the rest stays with the process that holds the job. See `jobs.runner.claim`.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from jobs.holding import hold, is_held
 from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import write_atomically
-from kaggle_tools.seals import check_parquet, read_sealed, seal_parquet, sealed
+from kaggle_tools.files import write_whole
+from kaggle_tools.remote import Place, RemoteFile
+from kaggle_tools.seals import check_open_parquet, read_sealed, seal_open_parquet, sealed
 
 # Whoever only asks how far a job is (`cli jobs`) need not wait for these.
 if TYPE_CHECKING:
@@ -32,14 +40,33 @@ if TYPE_CHECKING:
     from kaggle_tools.tables import BadRow
 
 STATS_KEY = b"kaggle_jobs_part"
+_PARTS_FILE = "parts.json"
+_SHARED = ("plan.json", "precision.json")  # what all workers go by
+_AT_ONCE = 8
 _NEXT = "delete that file and run the command again"
+
+Found = TypeVar("Found")
 
 
 class JobStore:
-    """One job's folder."""
+    """One job's folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Of the process that holds the job, `.jobs/<id>`.
+        shared: Where plan and parts lie when machines share no disk; None: where the job says that they do.
+    """
+
+    def __init__(self, folder: Path, shared: RemoteFile | None = None) -> None:
         self.folder = folder
+        self._shared = shared
+
+    @cached_property
+    def shared(self) -> RemoteFile | None:
+        """The place on object storage that stands in for a disk that all machines see; mostly None."""
+        if self._shared is not None:
+            return self._shared
+        recorded = self.read(_PARTS_FILE)
+        return None if recorded is None else RemoteFile(recorded["at"])
 
     @property
     def id(self) -> str:
@@ -62,16 +89,26 @@ class JobStore:
         Raises:
             UserError: The file is damaged.
         """
-        path = self.folder / name
         try:
-            return read_sealed(path, next=f"delete {self.folder} and run the command again")
+            return read_sealed(self.folder / name, next=f"delete {self.folder} and run the command again")
+        except FileNotFoundError:
+            pass
+        if name not in _SHARED or self.shared is None:
+            return None
+        try:
+            return read_sealed(self.shared / name, next=f"delete {self.shared} and run the command again")
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file of the job, whole or not at all."""
-        with write_atomically(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        """Write a JSON file of the job, whole or not at all.
+
+        What all machines go by is written once: where another one was first, its content is taken, so read it again.
+        """
+        data = (json.dumps(sealed(content), ensure_ascii=False, default=str) + "\n").encode()
+        if name in _SHARED and self.shared is not None and not (self.shared / name).create(data):
+            data = (self.shared / name).read_bytes()
+        write_whole(self.folder / name, data)
 
     def event(self, kind: str, **fields: object) -> None:
         """Append to `events.jsonl`."""
@@ -84,40 +121,59 @@ class JobStore:
         """Hold the job; what a killed process left half-written is swept away.
 
         Raises:
-            UserError: Another process is at work on this job.
+            UserError: Another process is at work on this job; its parts lie elsewhere than is asked for.
         """
         next = "wait for it (`cli jobs` shows its progress), or stop it with `cli jobs cancel`"
         with hold(self.folder, f"another process is at work on job {self.id}", next=next):
             for leftover in self.folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
+            self._settle()
             yield
+
+    def _settle(self) -> None:
+        """Keep where the parts are, from the first time on."""
+        recorded = self.read(_PARTS_FILE)
+        begun = recorded["at"] if recorded else str(self.folder) if (self.folder / "plan.json").exists() else None
+        if self._shared is not None and begun not in (None, str(self._shared)):
+            raise UserError(
+                f"job {self.id} has its parts in {begun}",
+                found=f"--parts {str(self._shared).removesuffix('/' + self.id)}",
+                next="run the command as before",
+            )
+        if self.shared is not None and recorded is None:
+            self.write(_PARTS_FILE, {"at": str(self.shared)})
 
     @property
     def is_running(self) -> bool:
         """Whether a process holds the job now."""
         return is_held(self.folder)
 
-    def part(self, index: int) -> Path:
+    def part(self, index: int) -> Place:
         """Where the part of shard `index` is, or will be."""
-        return self.folder / "parts" / f"{index:05d}.parquet"
+        return (self.shared or self.folder) / "parts" / f"{index:05d}.parquet"
 
     def done(self) -> set[int]:
         """Indices of the shards whose parts are committed."""
-        return {int(path.stem) for path in (self.folder / "parts").glob("[0-9]*.parquet")}
+        return {int(path.stem) for path in ((self.shared or self.folder) / "parts").glob("[0-9]*.parquet")}
+
+    def quarantine(self) -> list[Place]:
+        """Files of rows that were set aside, one a shard that has some."""
+        return sorted(((self.shared or self.folder) / "quarantine").glob("[0-9]*.jsonl"), key=str)
 
     def commit(self, index: int, frame: pl.DataFrame, bad_rows: Sequence[BadRow], stats: Mapping[str, Any]) -> None:
         """Write one part; first its quarantine, so that a part never exists without it."""
         import pyarrow.parquet as pq
 
         if bad_rows:
-            with write_atomically(self.folder / "quarantine" / f"{index:05d}.jsonl") as temporary:
-                lines = [json.dumps(asdict(row), ensure_ascii=False, default=str) for row in bad_rows]
-                temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            lines = [json.dumps(asdict(row), ensure_ascii=False, default=str) for row in bad_rows]
+            path = (self.shared or self.folder) / "quarantine" / f"{index:05d}.jsonl"
+            write_whole(path, ("\n".join(lines) + "\n").encode())
         table = frame.to_arrow()
         table = table.replace_schema_metadata({STATS_KEY: json.dumps(dict(stats)).encode()})
-        with write_atomically(self.part(index)) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
-            seal_parquet(temporary)
+        part = io.BytesIO()
+        pq.write_table(table, part, compression="zstd")
+        seal_open_parquet(part)
+        write_whole(self.part(index), part.getbuffer())
 
     def read_part(self, index: int) -> pl.DataFrame:
         """A committed part.
@@ -128,9 +184,23 @@ class JobStore:
         import polars as pl
         import pyarrow.parquet as pq
 
-        with _readable(self.part(index)) as path:
-            check_parquet(path, next=_NEXT)
-            return pl.DataFrame(pq.read_table(path))
+        with _readable(self.part(index)) as file:
+            check_open_parquet(file, self.part(index), next=_NEXT)
+            return pl.DataFrame(pq.read_table(file))
+
+    def each(self, indices: Iterable[int], read: Callable[[int], Found]) -> Iterator[Found]:
+        """``read(index)`` of each, in order; several at a time where each is a request to object storage."""
+        if self.shared is None:
+            yield from map(read, indices)
+            return
+        coming: deque[Future[Found]] = deque()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for index in indices:
+                coming.append(pool.submit(read, index))
+                if len(coming) == _AT_ONCE:
+                    yield coming.popleft().result()
+            for one in coming:
+                yield one.result()
 
     def part_stats(self, index: int) -> dict[str, Any]:
         """What was counted and measured while a part was made.
@@ -140,16 +210,17 @@ class JobStore:
         """
         import pyarrow.parquet as pq
 
-        with _readable(self.part(index)) as path:
-            stats: dict[str, Any] = json.loads(pq.read_schema(path).metadata[STATS_KEY])
+        with _readable(self.part(index)) as file:
+            stats: dict[str, Any] = json.loads(pq.read_schema(file).metadata[STATS_KEY])
             return stats
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
+def _readable(path: Place) -> Iterator[IO[bytes]]:
     import pyarrow as pa
 
     try:
-        yield path
+        with path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as file:
+            yield file
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError) as exc:
         raise UserError(f"part {path.stem} is damaged: {exc}", where=path, next=_NEXT) from exc

@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.planner import Job, load_plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import RemoteFile
 from models.hub import fingerprint
 from models.inference.scorer import Scorer
 
@@ -44,6 +45,7 @@ class Duty:
         threads: Of the networks, on a CPU; None leaves the default.
         compiled: Whether torch compiles the networks' layers, as agreed.
         backend: ``torch`` or ``openvino``, as agreed.
+        shared: Where plan and parts lie when machines share no disk.
     """
 
     folder: Path
@@ -52,6 +54,12 @@ class Duty:
     threads: int | None = None
     compiled: bool = False
     backend: str = "torch"
+    shared: RemoteFile | None = None
+
+    @property
+    def store(self) -> JobStore:
+        """The job, as a worker sees it."""
+        return JobStore(self.folder, self.shared)
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,17 @@ class Work:
     def duty(self, numerics: Numerics | None = None) -> Duty:
         """What workers need to know of it; without numerics, before they were agreed."""
         models = {run: tuple(folders) for run, folders in self.models.items()}
-        folder = self.job.store.folder.resolve()
+        store = self.job.store
+        duty = Duty(store.folder.resolve(), models, shared=store.shared)
         if numerics is None:
-            return Duty(folder, models)
-        return Duty(folder, models, numerics.precision, numerics.threads, numerics.compiled, numerics.backend)
+            return duty
+        return replace(
+            duty,
+            precision=numerics.precision,
+            threads=numerics.threads,
+            compiled=numerics.compiled,
+            backend=numerics.backend,
+        )
 
     def calibration(self, precision: str) -> tuple[str, ...]:
         """Texts that int8 is calibrated on; none for other formats."""
@@ -131,7 +146,7 @@ class ShardWorker:
     def __init__(self, duty: Duty, device: str, tell: Callable[[Report], None]) -> None:
         if duty.threads is not None:
             torch.set_num_threads(duty.threads)
-        self._store = JobStore(duty.folder)
+        self._store = duty.store
         self._plan = _plan_of(self._store, duty.models)
         request = self._plan.request
         self._scorer = Scorer(
@@ -205,7 +220,8 @@ def _plan_of(store: JobStore, models: Mapping[str, tuple[str, ...]]) -> Plan:
         raise UserError(
             f"{platform.node()} does not see the job",
             where=store.folder,
-            next="the workspace, its inputs and its models must lie where every node finds them under the same path",
+            next="the workspace, its inputs and its models must lie where every node finds them under the same path; "
+            "or say --parts s3://…, have the inputs there too, and the models under the same path on each node",
         )
     for run, folders in models.items():
         if tuple(fingerprint(Path(folder)) for folder in folders if Path(folder).is_dir()) != plan.request.models[run]:

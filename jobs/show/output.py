@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from kaggle_tools.remote import Place
+
 Result = TypeVar("Result")
 
 
@@ -66,9 +68,10 @@ def to_json(value: Any) -> Any:
     return str(value)
 
 
-def short_path(path: Path) -> str:
+def short_path(path: Place) -> str:
     """Relative to the working directory where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    below = isinstance(path, Path) and path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd())) if isinstance(path, Path) and below else str(path)
 
 
 def count(number: float) -> str:

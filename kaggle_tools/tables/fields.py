@@ -24,23 +24,21 @@ def extract_columns(
     *,
     quote_char: str | None,
     separator: str,
-    n_fields: int,
     wanted: Mapping[str, int],
 ) -> pl.DataFrame:
-    """Columns of records that all have `n_fields` fields.
+    """Columns of records that all have the same number of fields.
 
     Args:
         data: UTF-8 text, known to be valid.
         marks: (N, 5) int64 marks of the scanner with every=1, offsets into `data`.
         quote_char: The quote, or None.
         separator: The separator.
-        n_fields: Fields a record.
         wanted: Column name to position in the record.
 
     Returns:
         N rows; String columns in the order of `wanted`. An empty field is null, quoted or not, as in pandas.
     """
-    slots = np.full(n_fields, -1, dtype=np.int64)
+    slots = np.full(max(wanted.values(), default=-1) + 1, -1, dtype=np.int64)  # what lies behind is not looked at
     slots[list(wanted.values())] = np.arange(len(wanted))
     # Rows of `out` are as long as all of `data`, but only the pages that are written to cost memory.
     out = np.empty((len(wanted), len(data)), dtype=np.uint8)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.remote import Place, refuse_address
 from kaggle_tools.tables.encodings import BOMS, WIDE_BOMS, hides, normalise_encoding
 from kaggle_tools.tables.scanner import FIELDS, RecordScanner
 from kaggle_tools.tables.streams import MAGIC, ByteStream, Compression
@@ -84,7 +85,7 @@ class TableFormat:
 
 
 def sniff_format(
-    path: Path,
+    path: Place,
     *,
     encoding: str | None = None,
     encoding_errors: EncodingErrors | None = None,
@@ -133,28 +134,30 @@ def sniff_format(
     )
 
 
-def require_file(path: Path) -> None:
+def require_file(path: Place) -> None:
     """Check that `path` is a file with something in it.
 
     Raises:
         UserError: No such file (with the nearest name in its folder), a folder, or 0 bytes.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder", next=f"name its files: '{path}/*.csv'")
     if not path.is_file():
+        if isinstance(path, Path):
+            refuse_address(path)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder", next=f"name its files: '{path}/*.csv'")
         raise UserError(f"no file {path.name}", where=path.parent.resolve(), next=nearest_file(path))
     if path.stat().st_size == 0:
         raise UserError(f"{path.name} is empty (0 bytes)", where=path)
 
 
-def nearest_file(path: Path) -> str:
+def nearest_file(path: Place) -> str:
     """The file beside `path` whose name is nearest, as a phrase."""
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either"
     return did_you_mean(path.name, sorted(entry.name for entry in path.parent.iterdir())[:1000])
 
 
-def _first_bytes(path: Path) -> bytes:
+def _first_bytes(path: Place) -> bytes:
     require_file(path)
     try:
         with path.open("rb") as handle:
@@ -163,7 +166,7 @@ def _first_bytes(path: Path) -> bytes:
         raise UserError(f"{path.name} cannot be read: {exc.strerror}", where=path) from exc
 
 
-def _refuse_foreign(path: Path, head: bytes) -> None:
+def _refuse_foreign(path: Place, head: bytes) -> None:
     for bom, name in WIDE_BOMS.items():
         if head.startswith(bom):
             raise UserError(
@@ -181,7 +184,7 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
         raise UserError(f"{path.name} is a compressed Parquet file", where=path, next="decompress it first")
 
 
-def _kind(path: Path, head: bytes) -> Kind:
+def _kind(path: Place, head: bytes) -> Kind:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
     if kind == "parquet":
@@ -195,7 +198,7 @@ def _kind(path: Path, head: bytes) -> Kind:
     return kind or ("jsonl" if head.lstrip().startswith(b"{") else "csv")
 
 
-def _refuse_json_array(path: Path, head: bytes) -> None:
+def _refuse_json_array(path: Place, head: bytes) -> None:
     first = head.lstrip()
     if first.startswith(b"[") or (path.suffix == ".json" and first[:2].strip() == b"{"):
         raise UserError(
@@ -218,7 +221,7 @@ def _checked_separator(separator: str, encoding: str) -> str:
     return separator
 
 
-def _sniff_separator(path: Path, head: bytes, encoding: str) -> str:
+def _sniff_separator(path: Place, head: bytes, encoding: str) -> str:
     """The most frequent separator of the first line; a tab wins in a .tsv. A line without any is one column."""
     line = head.lstrip(b"\r\n").split(b"\n", 1)[0].decode(encoding, errors="replace")
     in_quotes = False

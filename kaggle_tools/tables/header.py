@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import Place
 from kaggle_tools.tables.encodings import BOMS, decode_advice
 from kaggle_tools.tables.fields import extract_columns
 from kaggle_tools.tables.formats import TableFormat
@@ -37,7 +37,7 @@ class Header:
     next_line: int
 
 
-def read_header(path: Path, fmt: TableFormat) -> Header:
+def read_header(path: Place, fmt: TableFormat) -> Header:
     """Read the first record of a CSV or JSON Lines file.
 
     Raises:
@@ -64,7 +64,7 @@ def read_header(path: Path, fmt: TableFormat) -> Header:
     return Header(columns, bom + int(first[END]), int(first[NEXT_LINE]))
 
 
-def nul_error(path: Path, line: int) -> UserError:
+def nul_error(path: Place, line: int) -> UserError:
     """NUL bytes: a binary file, a damaged one, or UTF-16 without its mark."""
     return UserError(
         f"{path.name} line {line:,} has a NUL byte",
@@ -74,7 +74,7 @@ def nul_error(path: Path, line: int) -> UserError:
     )
 
 
-def open_quote_error(path: Path, line: int) -> UserError:
+def open_quote_error(path: Place, line: int) -> UserError:
     """A quote that nothing closes: where the last record ends is unknown, so it cannot be set aside."""
     return UserError(
         f"{path.name} line {line:,}: the quote that opens here is never closed",
@@ -84,7 +84,7 @@ def open_quote_error(path: Path, line: int) -> UserError:
     )
 
 
-def decode_error(path: Path, line: int, offset: int, data: bytes, encoding: str) -> UserError:
+def decode_error(path: Place, line: int, offset: int, data: bytes, encoding: str) -> UserError:
     """Bytes outside the encoding; `data` is what the advice is drawn from."""
     return UserError(
         f"{path.name} line {line:,} is not {encoding}",
@@ -93,7 +93,7 @@ def decode_error(path: Path, line: int, offset: int, data: bytes, encoding: str)
     )
 
 
-def _first_record(path: Path, fmt: TableFormat) -> tuple[bytes, int, NDArray[np.int64]]:
+def _first_record(path: Place, fmt: TableFormat) -> tuple[bytes, int, NDArray[np.int64]]:
     """The file's first bytes after its byte order mark, the mark's length, and the first record's place in them."""
     with ByteStream(path, fmt.compression) as stream:
         start = stream.read(_BLOCK_BYTES)
@@ -125,13 +125,12 @@ def _names(record: bytes, fmt: TableFormat, *, n_fields: int) -> tuple[str, ...]
         marks,
         quote_char=fmt.quote_char,
         separator=fmt.separator,
-        n_fields=n_fields,
         wanted={str(i): i for i in range(n_fields)},
     )
     return tuple(name or "" for name in frame.row(0))
 
 
-def _refuse_duplicates(path: Path, columns: tuple[str, ...]) -> None:
+def _refuse_duplicates(path: Place, columns: tuple[str, ...]) -> None:
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise UserError(
@@ -142,7 +141,7 @@ def _refuse_duplicates(path: Path, columns: tuple[str, ...]) -> None:
         )
 
 
-def _keys(path: Path, text: str, line: int) -> tuple[str, ...]:
+def _keys(path: Place, text: str, line: int) -> tuple[str, ...]:
     try:
         record = json.loads(text)
     except ValueError as exc:

@@ -12,13 +12,13 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import digest
+from kaggle_tools.remote import Place, RemoteStat
 from kaggle_tools.tables.formats import TableFormat, require_file
 from kaggle_tools.tables.header import nul_error, open_quote_error, read_header
 from kaggle_tools.tables.scanner import END, NEXT_LINE
@@ -47,7 +47,7 @@ class FileIndex:
         shards: In file order; together they hold every row once.
     """
 
-    path: Path
+    path: Place
     fmt: TableFormat
     columns: tuple[str, ...]
     n_rows: int
@@ -59,7 +59,7 @@ class FileIndex:
     shards: tuple[Shard, ...]
 
 
-def index_file(path: Path, fmt: TableFormat, *, shard_rows: int, _block_bytes: int = 1 << 20) -> FileIndex:
+def index_file(path: Place, fmt: TableFormat, *, shard_rows: int, _block_bytes: int = 1 << 20) -> FileIndex:
     """Find the shards of `path`: `shard_rows` rows each, fewer where these are over 32 MiB, the last what is left.
 
     A Parquet shard is whole row groups, or a part of a row group of more than twice `shard_rows`.
@@ -135,7 +135,7 @@ def require_even_rows(index: FileIndex) -> None:
         )
 
 
-def missing_column(path: Path, name: str, columns: Sequence[str]) -> UserError:
+def missing_column(path: Place, name: str, columns: Sequence[str]) -> UserError:
     """The error for a column that a file lacks."""
     return UserError(
         f"{path.name} has no column '{name}'",
@@ -146,7 +146,7 @@ def missing_column(path: Path, name: str, columns: Sequence[str]) -> UserError:
 
 
 def _text_shards(
-    path: Path, fmt: TableFormat, shard_rows: int, block_bytes: int
+    path: Place, fmt: TableFormat, shard_rows: int, block_bytes: int
 ) -> tuple[tuple[str, ...], list[Shard], tuple[int, tuple[int, int] | None]]:
     """Columns, shards, and how many rows are ragged with the first of them."""
     header = read_header(path, fmt)
@@ -154,7 +154,7 @@ def _text_shards(
     every = _MARK_ROWS if shard_rows % _MARK_ROWS == 0 else shard_rows
     scanner = fmt.scanner(every=every, offset=header.end, line=header.next_line, expected_fields=len(header.columns))
     cutter = _Cutter(path, header.end, header.next_line, shard_rows, every)
-    with ByteStream(path, fmt.compression) as stream:
+    with ByteStream(path, fmt.compression, ahead=True) as stream:
         stream.seek(header.end)
         while block := stream.read(block_bytes):
             cutter.add(block, scanner.feed(block))
@@ -170,7 +170,7 @@ def _text_shards(
 class _Cutter:
     """Makes shards of marks, and checksums of the bytes between them."""
 
-    def __init__(self, path: Path, start: int, line: int, shard_rows: int, mark_rows: int) -> None:
+    def __init__(self, path: Place, start: int, line: int, shard_rows: int, mark_rows: int) -> None:
         self.shards: list[Shard] = []
         self._path = path
         self._shard_rows = shard_rows
@@ -208,7 +208,7 @@ class _Cutter:
         self._start, self._line, self._crc, self._rows = self._position, next_line, 0, 0
 
 
-def _refuse_changed(path: Path, before: os.stat_result) -> None:
+def _refuse_changed(path: Place, before: os.stat_result | RemoteStat) -> None:
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise UserError(f"{path.name} changed while it was read", where=path, next="run the command again")

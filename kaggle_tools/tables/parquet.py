@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
+from kaggle_tools.remote import Place
 from kaggle_tools.tables.records import to_text
 from kaggle_tools.tables.shard import Shard
 
 _BATCH_ROWS = 4096
 
 
-def parquet_shards(path: Path, shard_rows: int) -> tuple[tuple[str, ...], list[Shard], str]:
+def parquet_shards(path: Place, shard_rows: int) -> tuple[tuple[str, ...], list[Shard], str]:
     """Column names, shards and the digest of the content.
 
     Raises:
@@ -40,7 +41,7 @@ def parquet_shards(path: Path, shard_rows: int) -> tuple[tuple[str, ...], list[S
     return columns, shards, file_digest(path)
 
 
-def parquet_columns(path: Path) -> tuple[str, ...]:
+def parquet_columns(path: Place) -> tuple[str, ...]:
     """Column names.
 
     Raises:
@@ -53,7 +54,7 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
 class ParquetRows:
     """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Place, columns: Sequence[str]) -> None:
         self.crc32 = _footer_crc(path)
         self._path = path
         self._columns = list(columns)
@@ -108,7 +109,7 @@ class ParquetRows:
         return batch
 
 
-def _as_strings(series: pl.Series, path: Path) -> pl.Series:
+def _as_strings(series: pl.Series, path: Place) -> pl.Series:
     if series.dtype == pl.Binary:
         try:
             return series.cast(pl.String)
@@ -141,14 +142,14 @@ def _cut(groups: Sequence[int], shard_rows: int) -> list[int]:
     return [*sizes, pending] if pending else sizes
 
 
-def _open(path: Path) -> Any:
+def _open(path: Place) -> Any:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"))
     except (pa.ArrowInvalid, OSError) as exc:
         raise UserError(f"{path.name} is not a whole Parquet file", where=path, found=str(exc).splitlines()[0]) from exc
 
 
-def _footer_crc(path: Path) -> int:
+def _footer_crc(path: Place) -> int:
     with path.open("rb") as handle:
         handle.seek(-8, 2)
         n_bytes = int.from_bytes(handle.read(4), "little")

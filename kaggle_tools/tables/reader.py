@@ -25,6 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import Place
 from kaggle_tools.tables.formats import TableFormat, require_file, sniff_format
 from kaggle_tools.tables.header import read_header
 from kaggle_tools.tables.index import index_file, missing_column, require_columns
@@ -64,10 +65,17 @@ class ShardReader:
         columns: The columns to read, in this order.
         id_column: The column that must not be empty, one of `columns`; or None.
         on_bad_row: ``fail`` raises at the first bad row, ``set-aside`` reports it in `ShardTable.bad_rows`.
+        ahead: Shards will be read one after the other: from object storage, fetch what comes next in advance.
     """
 
     def __init__(
-        self, fmt: TableFormat, columns: Sequence[str], *, id_column: str | None, on_bad_row: OnBadRow = "fail"
+        self,
+        fmt: TableFormat,
+        columns: Sequence[str],
+        *,
+        id_column: str | None,
+        on_bad_row: OnBadRow = "fail",
+        ahead: bool = False,
     ) -> None:
         if id_column is not None and id_column not in columns:
             raise ValueError(f"id column '{id_column}' is not among the columns to read: {', '.join(columns)}")
@@ -75,6 +83,7 @@ class ShardReader:
         self._columns = tuple(columns)
         self._id_column = id_column
         self._on_bad_row = on_bad_row
+        self._ahead = ahead or fmt.compression is not None  # there the way to a shard leads through those before it
         self._source: _Source | None = None
 
     def read(self, shard: Shard) -> ShardTable:
@@ -86,8 +95,10 @@ class ShardReader:
         if self._source is None or self._source.path != shard.path:
             self.close()
             require_file(shard.path)
-            kind = _ParquetSource if self._fmt.kind == "parquet" else _TextSource
-            self._source = kind(shard.path, self._fmt, self._columns)
+            if self._fmt.kind == "parquet":
+                self._source = _ParquetSource(shard.path, self._columns)
+            else:
+                self._source = _TextSource(shard.path, self._fmt, self._columns, ahead=self._ahead)
         rows = self._source.read(shard)
         if self._id_column is not None:
             rows = _with_ids(rows, self._id_column, shard.path)
@@ -109,7 +120,7 @@ class ShardReader:
 
 
 def read_table(
-    path: Path,
+    path: Place,
     *,
     columns: Sequence[str] | None = None,
     fmt: TableFormat | None = None,
@@ -131,7 +142,7 @@ def read_table(
     index = index_file(path, fmt or sniff_format(path), shard_rows=_TABLE_SHARD_ROWS)
     names = tuple(columns) if columns is not None else index.columns
     require_columns(index, names)
-    with ShardReader(index.fmt, names, id_column=id_column, on_bad_row=on_bad_row) as reader:
+    with ShardReader(index.fmt, names, id_column=id_column, on_bad_row=on_bad_row, ahead=True) as reader:
         frames = [reader.read(shard).frame for shard in index.shards]
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
@@ -142,7 +153,7 @@ def read_sample(shard: Shard, fmt: TableFormat, columns: Sequence[str]) -> pl.Da
         return reader.read(shard).frame.select(columns)
 
 
-def read_columns(path: Path, fmt: TableFormat) -> tuple[str, ...]:
+def read_columns(path: Place, fmt: TableFormat) -> tuple[str, ...]:
     """The column names of a file, from its first bytes only (Parquet: its last).
 
     Raises:
@@ -160,7 +171,7 @@ class _Source(Protocol):
     """An open file that gives the rows of its shards."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Place: ...
 
     def read(self, shard: Shard) -> Rows: ...
 
@@ -168,14 +179,14 @@ class _Source(Protocol):
 
 
 class _TextSource:
-    def __init__(self, path: Path, fmt: TableFormat, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Place, fmt: TableFormat, wanted: Sequence[str], *, ahead: bool) -> None:
         self.path = path
         self._fmt = fmt
         self._wanted = wanted
         # The keys of JSON Lines may differ from line to line: there each line is asked.
         self._columns = read_header(path, fmt).columns if fmt.kind == "csv" else tuple(wanted)
         _require(path, wanted, self._columns)
-        self._stream = ByteStream(path, fmt.compression)
+        self._stream = ByteStream(path, fmt.compression, ahead=ahead)
 
     def read(self, shard: Shard) -> Rows:
         self._stream.seek(shard.start)
@@ -191,17 +202,22 @@ class _TextSource:
 
 
 class _ParquetSource:
-    def __init__(self, path: Path, _fmt: TableFormat, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Place, wanted: Sequence[str]) -> None:
         from kaggle_tools.tables.parquet import ParquetRows
 
         self.path = path
+        self._state = _state(path)
         self._rows = ParquetRows(path, wanted)
         _require(path, wanted, self._rows.names)
 
     def read(self, shard: Shard) -> Rows:
         if self._rows.crc32 != shard.crc32:
             raise _changed(shard)
-        frame = self._rows.read(shard.first_row, shard.n_rows)
+        try:
+            frame = self._rows.read(shard.first_row, shard.n_rows)
+        finally:  # other bytes in its place may give other rows as well as an error
+            if _state(self.path) not in (self._state, None):
+                raise _changed(shard)
         positions = np.arange(shard.n_rows, dtype=np.int64)
         return Rows(
             frame,
@@ -214,7 +230,16 @@ class _ParquetSource:
         self._rows.close()
 
 
-def _with_ids(rows: Rows, id_column: str, path: Path) -> Rows:
+def _state(path: Place) -> tuple[int, int] | None:
+    """Size and time of a file on a disk; None where there is none. Storage answers for the version itself."""
+    try:
+        stat = path.stat() if isinstance(path, Path) else None
+    except FileNotFoundError:
+        return None
+    return None if stat is None else (stat.st_size, stat.st_mtime_ns)
+
+
+def _with_ids(rows: Rows, id_column: str, path: Place) -> Rows:
     """Strip the ids, and turn rows without one into bad rows."""
     frame = rows.frame.with_columns(pl.col(id_column).str.strip_chars())
     empty = (frame[id_column].is_null() | (frame[id_column] == "")).to_numpy()
@@ -231,7 +256,7 @@ def _with_ids(rows: Rows, id_column: str, path: Path) -> Rows:
     )
 
 
-def _require(path: Path, wanted: Sequence[str], columns: Sequence[str]) -> None:
+def _require(path: Place, wanted: Sequence[str], columns: Sequence[str]) -> None:
     for name in wanted:
         if name not in columns:
             raise missing_column(path, name, columns)

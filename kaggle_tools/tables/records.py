@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from kaggle_tools.remote import Place
 from kaggle_tools.tables.encodings import decode_advice
 from kaggle_tools.tables.fields import extract_columns
 from kaggle_tools.tables.formats import TableFormat
@@ -37,7 +38,7 @@ class BadRow:
         advice: What to do about it.
     """
 
-    path: Path
+    path: Place
     line: int
     reason: str
     raw: str
@@ -82,7 +83,6 @@ def parse_csv(data: bytes, shard: Shard, fmt: TableFormat, columns: Sequence[str
         _records(fmt.scanner(), utf8) if utf8 is not data else marks,
         quote_char=fmt.quote_char,
         separator=fmt.separator,
-        n_fields=len(columns),
         wanted={name: columns.index(name) for name in wanted},
     )
     return Rows(
@@ -139,7 +139,7 @@ def _records(scanner: RecordScanner, data: bytes) -> NDArray[np.int64]:
 
 def _undecodable(data: bytes, marks: NDArray[np.int64], shard: Shard, fmt: TableFormat) -> dict[int, tuple[str, str]]:
     """Records with bytes outside the encoding, each with reason and advice. One try for the whole shard comes first."""
-    if fmt.encoding_errors != "strict" or _decodes(data, fmt.encoding) is None:
+    if fmt.encoding_errors != "strict" or _is_good(data, fmt.encoding):
         return {}
     advice = decode_advice(data, fmt.encoding)
     found: dict[int, tuple[str, str]] = {}
@@ -149,6 +149,19 @@ def _undecodable(data: bytes, marks: NDArray[np.int64], shard: Shard, fmt: Table
             place = "of the decompressed file" if fmt.compression else "of the file"
             found[record] = (f"not {fmt.encoding} at byte {shard.start + start + at:,} {place}", advice)
     return found
+
+
+def _is_good(data: bytes, encoding: str) -> bool:
+    """Whether all of it decodes; for UTF-8 Arrow knows that nine times as fast as Python, and makes no text of it."""
+    if encoding != "utf-8":
+        return _decodes(data, encoding) is None
+    offsets = np.array([0, len(data)], dtype=np.int64)
+    text = pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _decodes(data: bytes, encoding: str) -> int | None:
@@ -162,6 +175,8 @@ def _decodes(data: bytes, encoding: str) -> int | None:
 
 def _as_utf8(data: bytes, fmt: TableFormat) -> tuple[bytes, int]:
     """`data` in UTF-8 (the same object where it is already) and the number of characters that replace broken bytes."""
+    if fmt.encoding == "utf-8" and fmt.encoding_errors == "strict":  # what does not decode is out already
+        return data, 0
     try:
         text = data.decode(fmt.encoding)
     except UnicodeDecodeError:

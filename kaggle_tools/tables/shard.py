@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from kaggle_tools.remote import Place
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Shard:
     """
 
     index: int
-    path: Path
+    path: Place
     first_row: int
     n_rows: int
     first_line: int

@@ -8,11 +8,11 @@ with ByteStream(path, "gzip") as stream:
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Protocol, Self
 
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import Place, open_bytes
 
 Compression = Literal["gzip", "zstd"]
 
@@ -27,11 +27,17 @@ class ByteStream:
 
     Attributes:
         position: Offset of the next byte, in the decompressed stream.
+
+    Args:
+        path: The file.
+        compression: How it is compressed.
+        ahead: Much of it will be read, so fetch from object storage what comes next before it is asked for.
     """
 
-    def __init__(self, path: Path, compression: Compression | None) -> None:
+    def __init__(self, path: Place, compression: Compression | None, *, ahead: bool = False) -> None:
         self._path = path
         self._compression = compression
+        self._ahead = ahead
         self._open()
 
     def read(self, n_bytes: int) -> bytes:
@@ -67,7 +73,7 @@ class ByteStream:
         self.close()
 
     def _open(self) -> None:
-        self._file: IO[bytes] = self._path.open("rb")
+        self._file: IO[bytes] = open_bytes(self._path, ahead=self._ahead)
         self.position = 0
         self._inflated = bytearray()
         self._inflater: _Inflater | None = None

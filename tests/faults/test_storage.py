@@ -1,6 +1,8 @@
 """A full disk, places that cannot be written to, inputs that change under the job's feet, a clock that goes back."""
 
 import dataclasses
+import errno
+import io
 import os
 import resource
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 from benchmarks.faults import workplace
@@ -49,9 +52,9 @@ def here(tmp_path):
     return tmp_path
 
 
-def score_it(folder, act=lambda: None):
+def score_it(folder, act=lambda: None, table="rows.csv"):
     watch = Meddler(act)
-    asked = InputOptions(("rows.csv",))
+    asked = InputOptions((table,))
     with working_directory(folder):
         options = score.ScoreOptions(asked, ("model",), output=folder / "out.csv", shard_rows=4, submission=False)
         score.run(options, watch)
@@ -82,6 +85,24 @@ def test_other_bytes_in_place_are_noticed(here):
 
     with pytest.raises(UserError, match=r"rows\.csv changed while the job ran"):
         score_it(here, change)
+    assert not (here / "out.csv").exists()
+
+
+def test_a_parquet_file_that_is_written_over_is_noticed(here):
+    frame = pl.read_csv(here / "rows.csv")
+    frame.write_parquet(here / "rows.parquet", row_group_size=40)
+    before = (here / "rows.parquet").stat()
+    other = io.BytesIO()
+    frame.with_columns(pl.col("text").reverse()).write_parquet(other, row_group_size=40)
+
+    def change():
+        with (here / "rows.parquet").open("r+b") as handle:  # in its place: who has it open reads the new bytes
+            handle.write(other.getvalue())
+            handle.truncate()
+        os.utime(here / "rows.parquet", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+
+    with pytest.raises(UserError, match=r"rows\.parquet changed while the job ran"):
+        score_it(here, change, "rows.parquet")
     assert not (here / "out.csv").exists()
 
 
@@ -136,6 +157,40 @@ def test_a_full_disk_is_one_error_and_the_same_command_goes_on_once_there_is_spa
     assert not list(here.rglob(".*.tmp"))
     score_it(here)
     assert len(as_text_of(here / "out.csv")) == ROWS + 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/a/b.csv"),
+            "cannot write /a/b.csv: No space left on device",
+        ),
+        (OSError(errno.EFBIG, "File too large"), "cannot write a file: File too large"),
+        (
+            RuntimeError("serializing: I/O error: No space left on device (os error 28)"),
+            "cannot write a file: No space",
+        ),
+        (OSError(errno.EIO, "Input/output error"), None),
+        (RuntimeError("an assertion (os error 5)"), None),
+        (KeyError("os error 28"), None),
+    ],
+)
+def test_a_full_disk_is_no_bug_whoever_met_it_and_nothing_else_is_taken_for_one(problem, said, tmp_path, monkeypatch):
+    workplace.write_tables(tmp_path)
+
+    def fail(*_):
+        raise problem
+
+    monkeypatch.setattr("jobs.submissions.adopt", fail)
+    done = workplace.call(tmp_path, ("submissions", "adopt", "sample.csv"))
+    if said is None:
+        assert done.code is None
+        assert type(problem).__name__ in done.err
+    else:
+        assert done.code == 2
+        assert done.err.startswith(f"error: {said}")
+        assert "free some space" in done.err
 
 
 def test_a_clock_that_goes_back_disturbs_nothing(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """One job by one process, by several, by actors on a Ray cluster of two nodes: the same bytes, the same errors."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 import torch
@@ -19,6 +22,8 @@ from jobs.runner.engines import EngineOptions, choose_engine
 from jobs.score import ScoreOptions
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
+from kaggle_tools.remote import place
+from tests import object_storage
 from tests.conftest import process_environment
 
 ROWS, SHARD_ROWS = 24_000, 1_000
@@ -65,8 +70,8 @@ def cluster():
 
 
 @contextmanager
-def start(folder, table, model, *words):
-    """`cli score` as a process of its own, which does not outlive the block."""
+def start(folder, table, model, *words, under=()):
+    """`cli score` as a process of its own, perhaps under another program, which does not outlive the block."""
     words = [
         "--input",
         str(table),
@@ -79,9 +84,11 @@ def start(folder, table, model, *words):
         *words,
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", "score", *words, "--precision", "fp32", "--json"],
+        [*under, sys.executable, "-m", "jobs.cli", "score", *words, "--precision", "fp32", "--json"],
         cwd=folder,
-        env=process_environment({"OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": SECRET}),
+        env=process_environment(
+            {"OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": os.environ.get("AWS_SECRET_ACCESS_KEY", SECRET)}
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,9 +116,9 @@ def finish(process):
     return json.loads(out), err
 
 
-def wait_for_parts(folder, process, n):
+def wait_for_parts(folder, process, n, parts=None):
     until = time.monotonic() + PATIENCE_S
-    while len(list(folder.glob(".jobs/*/parts/[0-9]*.parquet"))) < n:
+    while len(parts() if parts else list(folder.glob(".jobs/*/parts/[0-9]*.parquet"))) < n:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -193,11 +200,12 @@ def test_a_job_killed_under_ray_is_finished_by_one_process(table, model, whole, 
 def test_a_job_interrupted_in_one_process_is_finished_by_two_actors_of_which_one_is_killed(
     table, model, whole, tmp_path
 ):
-    """On a Ray that is started for the job: it says little, and what it leaves while it runs holds no secret."""
+    """On a Ray that is started for the job: it says little, keeps to this machine, and its files hold no secret."""
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     with pytest.raises(KeyboardInterrupt):
         in_one_process(tmp_path, table, model, Impatient(3))
-    with start(tmp_path, table, model, "--engine", "ray", "--workers", "2") as process:
+    trace = tmp_path / "trace.txt"
+    with start(tmp_path, table, model, "--engine", "ray", "--workers", "2", under=tracing(trace)) as process:
         wait_for_parts(tmp_path, process, 5)
         workers_of(process)[0].kill()
         (logs,) = folders_of(process.pid)
@@ -206,8 +214,49 @@ def test_a_job_interrupted_in_one_process_is_finished_by_two_actors_of_which_one
     assert output(tmp_path) == whole
     assert result["resumed_rows"] >= 3 * SHARD_ROWS
     assert leaky == []
+    assert beyond_this_machine(trace) == []
     assert not folders_of(process.pid)
     assert [line for line in err.splitlines() if "rows" not in line and not line.startswith("note: ")] == []
+
+
+@pytest.mark.slow
+def test_a_job_goes_from_engine_to_engine_though_they_share_nothing_but_storage(table, model, whole, tmp_path):
+    """One process, killed; two actors of a Ray of their own, killed; two processes: each in a folder of its own."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    folders = [tmp_path / name for name in ("one", "actors", "processes")]
+    for folder in folders:
+        folder.mkdir()
+    with object_storage.serve():
+        place("s3://bucket/rows.csv").write_bytes(table.read_bytes())
+        parts = place("s3://bucket/jobs")
+        remote = {"parts": parts, "output": place("s3://bucket/out.parquet")}
+        with pytest.raises(KeyboardInterrupt):
+            in_one_process(folders[0], "s3://bucket/rows.csv", model, Impatient(2), **remote)
+        words = ["--parts", str(parts), "--output", str(remote["output"]), "--engine", "ray", "--workers", "2"]
+        with start(folders[1], "s3://bucket/rows.csv", model, *words) as process:
+            wait_for_parts(folders[1], process, 5, lambda: list(parts.glob("*/parts/*")))
+            process.kill()
+        engine = EngineOptions(workers=2)
+        result = in_one_process(folders[2], "s3://bucket/rows.csv", model, engine=engine, **remote)
+        scored = pl.read_parquet(io.BytesIO(remote["output"].read_bytes()))
+    assert scored.equals(pl.read_parquet(io.BytesIO(whole)))
+    assert 5 * SHARD_ROWS <= result.resumed_rows < ROWS
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def tracing(path):
+    """A prefix under which each connection and each listening socket of a process and its children is written down."""
+    if shutil.which("strace") is None:
+        return []
+    return f"strace -D -f -qq --seccomp-bpf -e trace=connect,bind -e signal=none -o {path}".split()
+
+
+def beyond_this_machine(trace):
+    """Traced calls with an address that is not of the loopback device; none where nothing traces."""
+    calls = trace.read_text().splitlines() if trace.exists() else []
+    assert not trace.exists() or any("127.0.0.1" in call for call in calls)
+    inside = ("127.0.0.1", '"::1"')
+    return [call for call in calls if "AF_INET" in call and not any(word in call for word in inside)]
 
 
 class Impatient(SilentWatch):
@@ -297,7 +346,9 @@ def test_a_job_goes_on_with_the_threads_that_it_began_with(table, model, tmp_pat
 
 def test_rays_telemetry_is_off():
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from jobs.runner import ray_engine
+    from ray._common.usage import usage_lib
+
+    from jobs.runner import ray_engine  # noqa: F401
 
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert not ray_engine.ray._common.usage.usage_lib.usage_stats_enabled()
+    assert not usage_lib.usage_stats_enabled()

@@ -226,6 +226,12 @@ def shorten_vocabulary(folder: Path) -> None:
     (folder / JSON_FILE).write_text(json.dumps(about))
 
 
+def repeat_a_term(folder: Path) -> None:
+    about = json.loads((folder / JSON_FILE).read_text())
+    about["vocabulary"]["words"][-1] = about["vocabulary"]["words"][0]
+    (folder / JSON_FILE).write_text(json.dumps(about))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -236,6 +242,7 @@ def shorten_vocabulary(folder: Path) -> None:
         (rewrite(JSON_FILE, "[]"), "damaged"),
         (rewrite(TENSOR_FILE, "x" * 100), "damaged"),
         (shorten_vocabulary, "do not fit together"),
+        (repeat_a_term, "occurs twice"),
     ],
 )
 def test_missing_or_damaged_files_are_told(tmp_path: Path, damage: Any, message: str) -> None:

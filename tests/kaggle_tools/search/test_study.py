@@ -391,8 +391,8 @@ def stall(storage, asked):
     run(trials=12, batch=4, storage=storage)
 
 
-def test_a_killed_worker_does_not_hold_up_the_others(tmp_path, monkeypatch):
-    storage = f"journal:{tmp_path}/blend.log"
+def check_killed(storage, monkeypatch):
+    """A worker that dies holds up nobody, and its trials are made anew by the next."""
     spawn = multiprocessing.get_context("spawn")
     asked = spawn.Event()
     worker = spawn.Process(target=stall, args=(storage, asked))
@@ -415,6 +415,10 @@ def test_a_killed_worker_does_not_hold_up_the_others(tmp_path, monkeypatch):
     assert sorted(states(storage)) == ["COMPLETE"] * 12 + ["FAIL"] * 4
 
 
+def test_a_killed_worker_does_not_hold_up_the_others(tmp_path, monkeypatch):
+    check_killed(f"journal:{tmp_path}/blend.log", monkeypatch)
+
+
 def test_a_slow_worker_whose_trials_were_given_up_goes_on_with_others(tmp_path, monkeypatch):
     storage, value = f"journal:{tmp_path}/blend.log", Scorer.value
     given_up = []
@@ -433,8 +437,10 @@ def test_a_slow_worker_whose_trials_were_given_up_goes_on_with_others(tmp_path, 
     assert (len(given_up), found.n_own, found.n_trials) == (4, 8, 8)
 
 
-def test_two_processes_share_the_trials_of_a_postgresql_database(postgresql):
+def test_processes_share_a_postgresql_database_and_a_killed_one_takes_no_trial_along(postgresql, monkeypatch):
     check_shared(postgresql, work_together(postgresql))
+    elsewhere = postgresql.replace("/postgres?", "/template1?")  # another database of the same server
+    check_killed(elsewhere, monkeypatch)
     with pytest.raises(UserError, match="is of another problem"):
         run("accuracy", storage=postgresql)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import ShardReader, index_file, read_columns, read_sample, read_table, sniff_format
+from kaggle_tools.tables.records import _is_good
 from kaggle_tools.tables.scanner import RecordScanner
 
 from .helpers import by_csv_module, compress, read_all, to_csv, write
@@ -253,3 +254,19 @@ def test_an_unreadable_file_is_a_user_error(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match="cannot be read: Permission denied"):
         sniff_format(path)
+
+
+# Whole characters, half of a pair, an overlong form, beyond the last character, a stray byte, a broken one.
+pieces = st.sampled_from(
+    [b"a", "字".encode(), "😀".encode(), b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xff", b"\xe5"]
+)
+
+
+@given(st.lists(pieces, max_size=6).map(b"".join))
+def test_bytes_are_utf8_where_python_says_so(data: bytes) -> None:
+    try:
+        data.decode()
+        expected = True
+    except UnicodeDecodeError:
+        expected = False
+    assert _is_good(data, "utf-8") is expected
