@@ -149,8 +149,9 @@ def read_table(
 
 def read_sample(shard: Shard, fmt: TableFormat, columns: Sequence[str]) -> pl.DataFrame:
     """Columns of a shard, String, bad rows left out: rows to measure on, where it does not matter which."""
-    with ShardReader(fmt, list(columns), id_column=None, on_bad_row="set-aside") as reader:
-        return reader.read(shard).frame.select(columns)
+    names = list(dict.fromkeys(columns))  # both texts of a pair may be one column
+    with ShardReader(fmt, names, id_column=None, on_bad_row="set-aside") as reader:
+        return reader.read(shard).frame.select(names)
 
 
 def read_columns(path: Place, fmt: TableFormat) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from models.inference.device import PRECISIONS
 from models.inference.exported import NotExported, export
 from models.inference.faster_tokens import FasterTokenizer, faster
 from models.inference.graphs import Graphs, graphs_for
-from models.inference.tokens import TextTokenizer, Tokens
+from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
 from models.tagging import WordRows, align_words, tag_rows
@@ -107,9 +107,12 @@ class NetworkGroup:
         return found
 
     def calibration_rows(self, texts: Sequence[str]) -> Tokens:
-        """Different ones of these texts, as the networks read them."""
+        """Different ones of these texts, as the networks read them; of those that they cannot read scoring will tell."""
         cleaned = clean(pl.Series(texts, dtype=pl.String), self.cleaning).unique(maintain_order=True)
-        rows = self.featurise(cleaned.to_list())
+        try:
+            rows = self.featurise(cleaned.to_list())
+        except UnusableTexts as exc:
+            rows = self.featurise(np.delete(cleaned.to_numpy(), exc.rows).tolist())
         assert isinstance(rows, Tokens)
         return rows
 
