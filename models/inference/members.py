@@ -107,7 +107,7 @@ class NetworkGroup:
         return found
 
     def calibration_rows(self, texts: Sequence[str]) -> Tokens:
-        """Different ones of these texts, as the networks read them; of those that they cannot read scoring will tell."""
+        """Different ones of these texts, as the networks read them; scoring tells of those that they cannot read."""
         cleaned = clean(pl.Series(texts, dtype=pl.String), self.cleaning).unique(maintain_order=True)
         try:
             rows = self.featurise(cleaned.to_list())
