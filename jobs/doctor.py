@@ -141,9 +141,8 @@ def check_devices() -> Iterator[Finding]:
         "devices", "ok", "torch", f"{torch.__version__}, built for {build}, {torch.get_num_threads()} threads"
     )
     flags = machine.processor().bf16_flags
-    fast = "amx_bf16" in flags
-    detail = f"fast ({', '.join(flags)})" if fast else f"slow ({', '.join(flags) or 'no AMX'}): scoring stays at fp32"
-    yield Finding("devices", "ok" if fast else "note", "bf16 on the processor", detail)
+    detail = f"fast ({', '.join(flags)})" if flags else "slow (neither AMX nor AVX-512 BF16): work stays at fp32"
+    yield Finding("devices", "ok" if flags else "note", "bf16 on the processor", detail)
     if torch.version.cuda and not torch.cuda.is_available():
         yield Finding("devices", "note", "CUDA", "none usable", "if this machine has a GPU: does `nvidia-smi` see it?")
     for i in range(torch.cuda.device_count()):

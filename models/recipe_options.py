@@ -286,7 +286,7 @@ class TrainingOptions:
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
         max_grad_norm: Gradients are clipped to this norm.
         dropout: Of the encoder's hidden states and attention; None: as its configuration says.
-        precision: ``auto`` is bf16 on a CUDA device that has it, else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
         patience: Stop after so many epochs without a better score; None: never.
         gradient_checkpointing: Spend time to save memory.

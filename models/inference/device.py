@@ -14,6 +14,10 @@ from models.errors import ModelError, did_you_mean
 
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Of a CPU that multiplies bf16 in hardware: Intel's matrix tiles, and the vector instructions that AMD's have alone.
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+_CPU_INFO = Path("/proc/cpuinfo")
+
 _FAILURES = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "NVML")
 
 
@@ -69,8 +73,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        info = Path("/proc/cpuinfo")
-        return info.is_file() and "amx_bf16" in info.read_text(encoding="ascii", errors="ignore")
+        flags = _CPU_INFO.read_text(encoding="ascii", errors="ignore") if _CPU_INFO.is_file() else ""
+        return any(flag in flags for flag in _BF16_FLAGS)
     return False
 
 

@@ -67,7 +67,7 @@ class PretrainingOptions:
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`.
         max_grad_norm: Gradients are clipped to this norm.
-        precision: ``auto`` is bf16 on a CUDA device that has it, else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         held_out: Share of the rows that is not trained on and measures the perplexity; 2,000 rows at most.
     """
 

@@ -229,7 +229,7 @@ def _source(
         task=task,
         classes=classes,
         device=device,
-        bf16=wants_bf16(recipe.training.precision, device),
+        bf16=wants_bf16(recipe.training.precision, device, network.body.config),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
