@@ -35,6 +35,7 @@ from models.pretrained import load_body, load_config, load_tokenizer, model_fold
 from models.recipe import Recipe, ScratchOptions
 from models.scratch import scratch_config
 from models.text.forms import ENTITY_FORMS
+from models.trim import trim_embeddings
 
 HEAD_FILE = "head.safetensors"
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
@@ -228,6 +229,8 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     if recipe.data.form == "embedded" and scratch is not None:
         config.type_vocab_size = N_SEGMENTS
     body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
+    if recipe.encoder.vocabulary == "used":
+        trim_embeddings(body, load_tokenizer(str(folder)), tokenizer)
     if recipe.data.form in ENTITY_FORMS:
         make_room_for_entities(body, tokenizer, recipe.data.form)
     limit = position_limit(body)

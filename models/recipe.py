@@ -128,6 +128,8 @@ def check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
     if scratch is not None and encoder.reinit_layers:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
+    if scratch is not None and encoder.vocabulary == "used":
+        raise place.error("vocabulary = 'used' is for pretrained encoders: one from scratch knows its own texts alone")
     if scratch is None and encoder.vectors.name != "none":
         raise place.inside("vectors").error(
             "for encoders from scratch: a pretrained one has its own", next="leave it out"

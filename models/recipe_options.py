@@ -64,19 +64,21 @@ class EncoderOptions:
         path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
         scratch: An encoder made for this run.
         reinit_layers: With `path`: so many of the top layers get new random weights.
+        vocabulary: With `path`: ``used`` leaves out the tokens that no text of train and test uses (`models.trim`).
         vectors: With `scratch`.
     """
 
     path: str | None = None
     scratch: ScratchOptions | None = None
     reinit_layers: Annotated[int, Between(0)] = 0
+    vocabulary: Literal["full", "used"] = "full"
     vectors: VectorOptions = VectorOptions()
 
     @property
     def reads_all_texts(self) -> bool:
-        """Whether more is learnt from texts without labels than a vocabulary, so that those of the test table serve."""
+        """Whether texts without labels tell more than a vocabulary from scratch, so that those of the test table serve."""
         found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
-        return found or self.vectors.name != "none"
+        return found or self.vectors.name != "none" or self.vocabulary == "used"
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ from models.training.samplers import SAMPLERS
 from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
+from models.trim import trim_tokenizer
 from models.vectors.make import place_vectors
 
 
@@ -59,16 +60,18 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
         texts: Cleaned texts of all training rows.
 
     Raises:
-        ModelError: The encoder has no tokenizer.
+        ModelError: The encoder has no tokenizer, or one that cannot be trimmed as the recipe asks.
     """
     entities = recipe.data.form in ENTITY_FORMS
+    bare = [without_marks(text) for text in texts] if entities else texts
+    sides = [side for text in bare for side in split_text(text)]
     if recipe.encoder.scratch is not None:
-        bare = [without_marks(text) for text in texts] if entities else texts
-        sides = [side for text in bare for side in split_text(text)]
         tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
     else:
         tokenizer = load_tokenizer(str(recipe.encoder.path))
         give_padding(tokenizer, load_config(local_folder(str(recipe.encoder.path))))
+        if recipe.encoder.vocabulary == "used":
+            tokenizer = trim_tokenizer(tokenizer, sides)
     if entities:
         add_marks(tokenizer)
     return tokenizer
