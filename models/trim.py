@@ -67,7 +67,8 @@ def trim_embeddings(body: Any, whole: Any, trimmed: Any) -> None:
     kept = torch.tensor([known[name] for name, _ in names if name in known])
     old = body.get_input_embeddings()
     # Not a new Embedding: it would draw numbers, and the head's weights would be others than without trimming.
-    body.set_input_embeddings(nn.Embedding.from_pretrained(old.weight[kept], False, old.padding_idx))
+    rows: Any = nn.Embedding.from_pretrained
+    body.set_input_embeddings(rows(old.weight[kept], freeze=False, padding_idx=old.padding_idx))
     body.config.vocab_size = len(kept)
     for name in ("bos_token_id", "eos_token_id"):  # that of padding is the same
         if getattr(body.config, name, None) is not None:
