@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.pseudo_labels import PseudoRows
 from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
+from jobs.wordings import Wordings
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
 from models.recipe import Recipe
@@ -37,6 +38,7 @@ class Task:
         pseudo: Rows with pseudo-labels for a fold; they are trained on and never validated.
         on_progress: Called after each step and each validation.
         soft: What a teacher says of the rows, for `[distill]`; None: no teacher.
+        wordings: Of training rows, made elsewhere; None: there are none.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class Task:
     pseudo: Callable[[int], PseudoRows | None]
     on_progress: OnProgress | None
     soft: SoftTargets | None = None
+    wordings: Wordings | None = None
 
 
 @dataclass(frozen=True)
@@ -112,19 +115,21 @@ def _transformer_trainer(task: Task) -> TrainOne:
     ) -> Trained:
         soft = task.soft
         extra, taught = task.pseudo(fold) or _no_rows(targets), None
+        worded = Wordings(train[:0], ()) if task.wordings is None else task.wordings.of(train)
+        own = np.concatenate([train, worded.rows])  # a wording is taught, and counts, as its row
         if soft is not None:
             more, probs = (extra, soft.probs[:0]) if soft.extra is None else soft.extra(fold)
-            extra, taught = more, np.concatenate([soft.probs[train], probs])
+            extra, taught = more, np.concatenate([soft.probs[own], probs])
         result = train_fold(
             task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
-            [*(texts[i] for i in train), *extra.texts],
-            np.concatenate([targets[train], extra.targets]),
+            [*(texts[i] for i in train), *worded.texts, *extra.texts],
+            np.concatenate([targets[own], extra.targets]),
             [texts[i] for i in valid],
             targets[valid],
             tokenizer,
             folder=folder,
-            train_ids=[*task.rows.ids.gather(train), *extra.names],
+            train_ids=[*task.rows.ids.gather(own), *extra.names],
             fold=fold,
             on_progress=_telling_seed(task.on_progress, seed),
             metric=partial(judge, task),
@@ -132,7 +137,8 @@ def _transformer_trainer(task: Task) -> TrainOne:
             device=task.device,
             task=task.task,
             teacher_probs=taught,
-            n_labelled=None if soft is None else len(train),
+            n_labelled=None if soft is None else len(own),
+            n_before=len(extra.texts) if task.recipe.pseudo_labels.stage == "before" else 0,
             vectors=vectors,
         )
         history = tuple(map(dataclasses.asdict, result.history))

@@ -28,6 +28,7 @@ from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_see
 from jobs.soft_targets import SoftTargets, with_soft_targets
 from jobs.tasks import refuse_for_tags
 from jobs.training_rows import TrainingRows, read_training_rows
+from jobs.wordings import read_wordings, with_wordings
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -162,6 +163,8 @@ def run(options: TrainOptions) -> TrainResult:
     rows = with_teacher(rows, teacher)
     soft = _soft_targets(workspace, competition, recipe, rows, options.device)
     rows = with_soft_targets(rows, soft)
+    wordings = read_wordings(competition, recipe, rows)
+    rows = with_wordings(rows, wordings)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
         recipe=recipe.to_toml(),
@@ -186,6 +189,7 @@ def run(options: TrainOptions) -> TrainResult:
                 labeller(teacher),
                 options.on_progress,
                 soft,
+                wordings,
             )
             train_one = fold_trainer(task)
             for fold, seed in todo:

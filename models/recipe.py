@@ -102,6 +102,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     _check_seeds(recipe, place)
+    _check_pseudo_labels(recipe, place.inside("pseudo_labels"))
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
@@ -119,6 +120,16 @@ def _check_seeds(recipe: Recipe, place: Place) -> None:
         raise place.error("seeds make no difference to a linear run, which draws nothing at random")
     if len(set(recipe.seeds)) < len(recipe.seeds):
         raise place.error("a seed stands twice in seeds", found=", ".join(map(str, recipe.seeds)))
+
+
+def _check_pseudo_labels(recipe: Recipe, place: Place) -> None:
+    options = recipe.pseudo_labels
+    if options.run is None and options != PseudoLabelOptions():
+        raise place.error("names no teacher", next='run = "a run, or a recipe in blends/"')
+    if options.stage == "before" and recipe.kind == "linear":
+        raise place.error("stage = 'before' is for transformers: a linear model is fitted once", next="stage = 'mixed'")
+    if options.epochs != PseudoLabelOptions.epochs and options.stage == "mixed":
+        raise place.error("epochs are those of stage = 'before'", next="leave them out, or set the stage")
 
 
 def check_encoder(encoder: EncoderOptions, place: Place) -> None:

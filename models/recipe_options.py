@@ -223,31 +223,40 @@ class AugmentationOptions:
         copies: Of each row; 0: no augmentation.
         rate: Share of a text's words (Chinese: characters) that a step changes.
         synonyms: File of synonyms: a line a group, separated by tabs; ``replace`` needs it.
+        table: Table of other wordings of training rows, made elsewhere, such as by translating there and back: ids and
+            texts under the names that they have in the training table. Relative to competition.toml.
     """
 
     steps: tuple[str, ...] = ("delete", "swap")
     copies: Annotated[int, Between(0)] = 0
     rate: Annotated[float, Between(0.0, 1.0)] = 0.1
     synonyms: str | None = None
+    table: str | None = None
 
 
 @dataclass(frozen=True)
 class PseudoLabelOptions:
-    """`[pseudo_labels]`: texts without labels join the training rows of a fold, labelled by a run where it is sure.
+    """`[pseudo_labels]`: texts without labels join the training rows of a fold, labelled by a teacher where it is sure.
 
     Attributes:
-        run: Name of the run that labels; None: no pseudo-labels.
+        run: Name of the run that labels, or of a recipe in `blends/` or how that begins: the mean of several runs with
+            its class weights decides then. None: no pseudo-labels.
         table: Table of texts, relative to competition.toml; None: the competition's test table.
-        source: ``fold``: each fold is taught by the run's checkpoint of the same fold, which saw none of the fold's
+        source: ``fold``: each fold is taught by the runs' checkpoints of the same fold, which saw none of the fold's
             validation rows either; ``predictions``: by `runs/<run>/predictions/<table>.parquet`, the mean of all folds.
         threshold: Confidence that a text needs: its most probable class's probability, or for several labels the least
             sure of its decisions.
+        stage: ``mixed``: they are trained on among the other rows; ``before``: alone, before the labelled rows, which
+            the network is then fine-tuned on with an optimizer and a schedule that begin anew.
+        epochs: Of that stage.
     """
 
     run: str | None = None
     table: str | None = None
     source: Literal["fold", "predictions"] = "fold"
     threshold: Annotated[float, Between(0.5, 1.0)] = 0.9
+    stage: Literal["mixed", "before"] = "mixed"
+    epochs: Annotated[int, Between(1)] = 1
 
 
 @dataclass(frozen=True)

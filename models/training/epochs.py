@@ -128,13 +128,7 @@ def train_epochs(loop: Loop) -> Trained:
         ModelError: Out of memory; layer-wise options with an encoder that has no layers of its own.
     """
     options, network = loop.options, loop.source.network
-    n_steps = options.epochs * loop.n_batches
-    optimizer = make_optimizer(network, options)
-    tools = _Tools(
-        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
-        Thaw(network, n_steps, options.unfreeze),
-        Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
-    )  # fmt: skip
+    tools = _make_tools(loop)
     history: list[Epoch] = []
     best = _Best()
     try:
@@ -157,6 +151,19 @@ def train_epochs(loop: Loop) -> Trained:
     return _soup(loop, tools.pot, tuple(history), best.epoch)
 
 
+def train_before(loop: Loop) -> None:
+    """Run all epochs of a stage that comes before `train_epochs`: nothing is validated, the last weights stay.
+
+    Raises:
+        Diverged: The loss or a gradient is no number.
+        ModelError: As `train_epochs`.
+    """
+    tools = _make_tools(loop)
+    for epoch in range(1, loop.options.epochs + 1):
+        _train_epoch(loop, epoch, tools)
+    tools.ema.put()
+
+
 @dataclass(frozen=True)
 class _Tools:
     optimizer: Any
@@ -164,6 +171,18 @@ class _Tools:
     ema: Ema
     thaw: Thaw
     pot: Pot
+
+
+def _make_tools(loop: Loop) -> _Tools:
+    """An optimizer that has seen nothing, and what goes with it."""
+    options, network = loop.options, loop.source.network
+    n_steps = options.epochs * loop.n_batches
+    optimizer = make_optimizer(network, options)
+    return _Tools(
+        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
+        Thaw(network, n_steps, options.unfreeze),
+        Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
+    )  # fmt: skip
 
 
 def _run_epoch(loop: Loop, epoch: int, tools: _Tools, best: _Best) -> Epoch:
