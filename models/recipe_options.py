@@ -109,6 +109,10 @@ class DataOptions:
         form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
         illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
             ``reject`` stops and tells where.
+        invalid_labels: Of a row whose label is missing or no class: ``reject`` stops and tells where, ``drop`` leaves
+            the row out, of training and validation, and counts.
+        duplicates: ``once``: of rows with one text a fold trains on the first alone, and on none whose text stands in
+            its validation rows; each still gets its out-of-fold prediction. ``keep``: on all.
     """
 
     max_length: Annotated[int, Between(4)] = 128
@@ -116,6 +120,8 @@ class DataOptions:
     limit: Annotated[int | None, Between(1)] = None
     form: Form = "joined"
     illegal_tags: Literal["repair", "reject"] = "repair"
+    invalid_labels: Literal["reject", "drop"] = "reject"
+    duplicates: Literal["keep", "once"] = "keep"
 
 
 @dataclass(frozen=True)
