@@ -94,6 +94,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("layers", {"head": {"name": "rnn", "width": 64}}),
     "rnn_conv": ("layers", {"head": {"name": "rnn_conv", "width": 64, "filters": 64}}),
     "conv": ("layers", {"head": {"name": "conv", "filters": 64}}),
+    "words, conv": ("layers", {"head": {"name": "conv", "filters": 64}, "words": {"name": "glove", "size": 64}}),
+    "words, rnn_conv": (
+        "layers",
+        {"head": {"name": "rnn_conv", "width": 64, "filters": 64}, "words": {"name": "glove", "size": 64}},
+    ),
     "unfreeze": ("layers", {"training": {"unfreeze": 0.3}}),
 }
 

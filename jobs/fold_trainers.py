@@ -105,10 +105,12 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
     from models.vectors.make import make_vectors
+    from models.vectors.words import make_lexicon
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
     tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
     vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
+    lexicon = make_lexicon(task.recipe, task.rows.corpus, tokenizer)
 
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
@@ -140,6 +142,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             n_labelled=None if soft is None else len(own),
             n_before=len(extra.texts) if task.recipe.pseudo_labels.stage == "before" else 0,
             vectors=vectors,
+            lexicon=lexicon,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

@@ -11,7 +11,9 @@ field or a parameter.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models.errors import ModelError, did_you_mean
 from models.recipe_options import (
@@ -32,6 +34,7 @@ from models.recipe_options import (
     SamplerOptions,
     ScratchOptions,
     TrainingOptions,
+    WordOptions,
 )
 from models.schema import Place, check_options, read_table
 from models.text.augmentation import AUGMENTATIONS
@@ -54,6 +57,7 @@ __all__ = [
     "SamplerOptions",
     "ScratchOptions",
     "TrainingOptions",
+    "WordOptions",
     "check_encoder",
     "check_recipe",
     "load_recipe",
@@ -106,6 +110,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_words(recipe, place.inside("words"))
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         _check_lora(recipe, place.inside("lora"))
@@ -145,21 +150,33 @@ def check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.inside("vectors").error(
             "for encoders from scratch: a pretrained one has its own", next="leave it out"
         )
-    if encoder.vectors.name != "none":
-        from models.vectors import VECTORS
-
-        if encoder.vectors.name not in VECTORS:
-            known = ["none", *VECTORS]
-            raise place.inside("vectors").error(
-                f"unknown vectors '{encoder.vectors.name}'", next=did_you_mean(encoder.vectors.name, known)
-            )
-        check_options(VECTORS[encoder.vectors.name], encoder.vectors.options, place.inside("vectors"))
-    elif encoder.vectors.options:
-        raise place.inside("vectors").error(
-            f"{', '.join(encoder.vectors.options)} without a name", next='name = "glove"'
-        )
+    _check_vectors(encoder.vectors.name, encoder.vectors.options, place.inside("vectors"))
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_vectors(name: str, options: Mapping[str, Any], place: Place) -> None:
+    """Whether there are such vectors, and whether they take these options."""
+    if name == "none":
+        if options:
+            raise place.error(f"{', '.join(options)} without a name", next='name = "glove"')
+        return
+    from models.vectors import VECTORS
+
+    if name not in VECTORS:
+        raise place.error(f"unknown vectors '{name}'", next=did_you_mean(name, ["none", *VECTORS]))
+    check_options(VECTORS[name], options, place)
+
+
+def _check_words(recipe: Recipe, place: Place) -> None:
+    from models.heads import PAIR_HEADS
+
+    options = recipe.words
+    _check_vectors(options.name, options.options, place)
+    if (options.file is not None) != (options.chinese == "list"):
+        raise place.error("chinese = 'list' and file = 'FILE' go together", found=f"chinese = '{options.chinese}'")
+    if options.name != "none" and recipe.head.name in ("stock", *PAIR_HEADS):
+        raise place.error(f"head '{recipe.head.name}' reads no words", next="use another head, such as 'conv'")
 
 
 def _check_lora(recipe: Recipe, place: Place) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from models.schema import Between, to_toml
 from models.text.forms import Form
+from models.text.segment import Chinese
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,6 @@ class EncoderOptions:
     reinit_layers: Annotated[int, Between(0)] = 0
     vocabulary: Literal["full", "used"] = "full"
     vectors: VectorOptions = VectorOptions()
-
-    @property
-    def reads_all_texts(self) -> bool:
-        """Whether texts without labels tell more than a vocabulary from scratch: those of the test table serve, too."""
-        found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
-        return found or self.vectors.name != "none" or self.vocabulary == "used"
 
 
 @dataclass(frozen=True)
@@ -154,6 +149,29 @@ class HeadOptions:
     name: str = "stock"
     options: dict[str, Any] = field(default_factory=dict)
     dropout_samples: Annotated[int, Between(1)] = 1
+
+
+@dataclass(frozen=True)
+class WordOptions:
+    """`[words]`: vectors of the words that tokens are part of stand beside the tokens' own, for the head to read.
+
+    Attributes:
+        name: ``none``, or a name in `models.vectors.VECTORS`: how the vectors are learnt from the texts of train and
+            test, before they train on with the head.
+        size: Width of a vector.
+        most: So many words, the most frequent ones.
+        chinese: How runs of Chinese characters are cut into words: ``discovered`` in the texts themselves, by a
+            ``list``, by ``jieba`` (package rjieba), or not at all (``characters``).
+        file: Of words, for ``list``: a line a word, with its frequency where known.
+        options: Keyword arguments of the function that learns, such as ``window``.
+    """
+
+    name: str = "none"
+    size: Annotated[int, Between(1)] = 100
+    most: Annotated[int, Between(1)] = 20000
+    chinese: Chinese = "discovered"
+    file: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -338,7 +356,8 @@ class TrainingOptions:
 
 # Sections that only one kind of run has.
 TRANSFORMER_SECTIONS = (
-    "encoder", "lora", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
+    "encoder", "lora", "head", "words", "loss", "contrast", "sampler", "adversary", "augmentation", "distill",
+    "training",
 )  # fmt: skip
 LINEAR_SECTIONS = ("linear",)
 
@@ -352,7 +371,8 @@ class Recipe:
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
         seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
-        encoder, lora, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
+        encoder, lora, head, words, loss, contrast, sampler, adversary, augmentation, distill, training: For
+            ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -366,6 +386,7 @@ class Recipe:
     data: DataOptions = DataOptions()
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
+    words: WordOptions = WordOptions()
     loss: LossOptions = LossOptions()
     contrast: ContrastOptions = ContrastOptions()
     sampler: SamplerOptions = SamplerOptions()
@@ -375,6 +396,13 @@ class Recipe:
     distill: DistillOptions = DistillOptions()
     training: TrainingOptions = TrainingOptions()
     linear: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reads_all_texts(self) -> bool:
+        """Whether texts without labels tell more than a vocabulary from scratch: those of the test table serve, too."""
+        encoder, scratch = self.encoder, self.encoder.scratch
+        found = scratch is not None and (scratch.new_words > 0 or scratch.topics > 0)
+        return found or encoder.vocabulary == "used" or {encoder.vectors.name, self.words.name} != {"none"}
 
     def to_toml(self) -> str:
         """Every value in force, defaults included, as TOML that `load_recipe` reads back to an equal recipe."""

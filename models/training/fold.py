@@ -42,6 +42,8 @@ from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 from models.trim import trim_tokenizer
 from models.vectors.make import place_vectors
+from models.vectors.words import Lexicon
+from models.words import WordVectors
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -93,6 +95,7 @@ def train_fold(
     n_labelled: int | None = None,
     n_before: int = 0,
     vectors: NDArray[np.float32] | None = None,
+    lexicon: Lexicon | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -123,6 +126,7 @@ def train_fold(
         n_before: So many of the last training rows are trained on before the others, and alone, for as many epochs as
             `[pseudo_labels]` says.
         vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.
+        lexicon: As `make_lexicon` gives it; None: the recipe wants no words.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -139,7 +143,7 @@ def train_fold(
     rows = augmented(recipe, every.part(slice(n_first)))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        network = build_classifier(recipe, classes, tokenizer, task)
+        network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
         place_vectors(network.body, vectors)
         if recipe.contrast.generate:
             embeddings = network.body.get_input_embeddings()
@@ -184,16 +188,22 @@ def train_fold(
         except Diverged as exc:
             merge_lora(network)
             if exc.kept:
-                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
+                save_checkpoint(folder, network, tokenizer, _spec(recipe, network, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
     merge_lora(network)
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, trained.score, pair))
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, network, classes, task, trained.score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
     return FoldResult(
         trained.probs, trained.history, trained.kept, trained.score, seconds, micro.size, micro.halvings, trained.soup
     )
+
+
+def _word_vectors(lexicon: Lexicon | None, tokenizer: Any) -> WordVectors | None:
+    if lexicon is None:
+        return None
+    return WordVectors.of(lexicon.spellings, torch.from_numpy(lexicon.vectors), len(tokenizer))
 
 
 def _row_weights(recipe: Recipe, rows: FoldRows, task: str, classes: Sequence[str]) -> NDArray[np.float64] | None:
@@ -206,7 +216,9 @@ def _adversary(recipe: Recipe) -> Adversary | None:
     return None if options.name == "none" else partial(ADVERSARIES[options.name], **options.options)
 
 
-def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None, pair: bool) -> CheckpointSpec:
+def _spec(
+    recipe: Recipe, network: TextClassifier, classes: Sequence[str], task: str, score: float | None, pair: bool
+) -> CheckpointSpec:
     return CheckpointSpec(
         kind="transformer",
         classes=tuple(classes),
@@ -218,6 +230,7 @@ def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None
         score=score,
         form=recipe.data.form,
         pair=pair,
+        words=network.words is not None,
     )
 
 
