@@ -82,7 +82,7 @@ def test_fgm_moves_the_word_embeddings_by_epsilon_along_the_gradient_and_adds_th
 def test_relative_lengths_are_shares_of_the_mean_norm_of_a_token(network, adversary):
     with torch.no_grad():
         Recorder(network).weight().mul_(7.0)
-    norm = float(Recorder(network).weight().norm(dim=1).mean())
+    norm = float(Recorder(network).weight().detach().norm(dim=1).mean())
     options = {"step": 0.1, "steps": 4} if adversary is pgd else {}
     absolute, relative = Recorder(network), Recorder(network)
     for backward, changes in (
