@@ -25,6 +25,7 @@ from jobs.train import run as train
 from kaggle_tools.inspect import Overrides
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.compare import compare
+from kaggle_tools.tables import read_table, sniff_format
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RUNS = {"random weights": "bert-mini-chinese", "pretrained": "weibo-pretrained"}
@@ -55,8 +56,10 @@ def prepare(data: Path) -> None:
     """Tables and competition.toml; equal texts are dropped, so that none stands on both sides of a fold."""
     labelled = pl.read_csv(data / "labelled_3000.csv").select("id", text="content", label="label")
     labelled.unique("text", keep="first", maintain_order=True).write_csv("train.csv")
-    test = pl.read_csv(data / "nCov_10k_test.gb18030.csv.gz", encoding="gb18030-lossy", infer_schema=False)
-    test.select(id=test.columns[0], text=test.columns[3]).write_csv("test.csv")
+    path = data / "nCov_10k_test.gb18030.csv.gz"
+    columns = ["微博id", "微博中文内容"]
+    test = read_table(path, columns=columns, fmt=sniff_format(path, encoding="gb18030", encoding_errors="replace"))
+    test.select(id=columns[0], text=columns[1]).write_csv("test.csv")
     overrides = Overrides(name="weibo", text_column="text", label_column="label", metric="macro_f1")
     init(InitOptions(Path("train.csv"), Path("test.csv"), None, overrides, root=Path.cwd()))
 
