@@ -229,7 +229,9 @@ def _naming(competition: Competition) -> Iterator[None]:
         yield
     except UserError as exc:
         exc.details["where"] = f"{competition.train}, column '{', '.join(competition.label_columns)}'"
-        exc.details.setdefault("next", "mend the table, or the classes in competition.toml")
+        exc.details.setdefault(
+            "next", 'mend the table, or the classes in competition.toml; or invalid_labels = "drop" under [data]'
+        )
         raise
 
 

@@ -26,7 +26,7 @@ from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
 from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
-from models.training.step import Adversary, GradientSource, NoNumber, autocast, put_gradient
+from models.training.step import Adversary, GradientSource, NoNumber, autocast, memory_told, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
 Tagger = Callable[[], tuple[Tagged, float]]
@@ -242,7 +242,8 @@ def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
                 raise NoNumber("gradient is no number", batch)
         except NoNumber as exc:
             raise _diverged(loop, exc, step, epoch) from exc
-        tools.optimizer.step()
+        with memory_told("the optimizer's state"):
+            tools.optimizer.step()
         tools.schedule.step()
         tools.ema.update()
         total += value * len(batch)

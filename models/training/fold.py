@@ -37,7 +37,7 @@ from models.training.epochs import Diverged, Loop, Metric, train_before, train_e
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.sources import FoldRows, augmented, make_source, marked
-from models.training.step import Adversary
+from models.training.step import Adversary, memory_told
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 from models.trim import trim_tokenizer
@@ -143,12 +143,13 @@ def train_fold(
     rows = augmented(recipe, every.part(slice(n_first)))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
-        place_vectors(network.body, vectors)
-        if recipe.contrast.generate:
-            embeddings = network.body.get_input_embeddings()
-            network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
-        network.to(where)
+        with memory_told("the network itself"):
+            network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
+            place_vectors(network.body, vectors)
+            if recipe.contrast.generate:
+                embeddings = network.body.get_input_embeddings()
+                network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
+            network.to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
         source = make_source(recipe, network, tokenizer, rows, task, tuple(classes), where)

@@ -5,8 +5,8 @@ Knows nothing of epochs, of the optimizer and of what is validated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,6 +45,24 @@ class NoNumber(Exception):
         super().__init__(what)
         self.what = what
         self.rows = rows
+
+
+@contextmanager
+def memory_told(what: str) -> Iterator[None]:
+    """Tell a person where memory runs out for something that smaller batches do not make smaller.
+
+    Raises:
+        ModelError: In place of torch's error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        raise ModelError(
+            f"out of memory for {what}, whatever the size of a batch",
+            next="free the device (`nvidia-smi` shows who uses it), or use a smaller encoder, LoRA or --device cpu",
+        ) from exc
 
 
 @dataclass

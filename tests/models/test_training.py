@@ -218,6 +218,19 @@ def test_memory_that_runs_out_is_told_in_the_result(tmp_path, tiny_recipe, tiny_
     assert (result.micro_batch_size, result.halvings) == (2, 2)
 
 
+@pytest.mark.parametrize(("place", "what"), [("to", "the network itself"), ("step", "the optimizer's state")])
+def test_memory_that_smaller_batches_do_not_save_is_told(
+    tmp_path, tiny_recipe, tiny_tokenizer, coloured, monkeypatch, place, what
+):
+    def fail(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW if place == "step" else TextClassifier, place, fail)
+    with pytest.raises(ModelError, match=f"out of memory for {what}"):
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=1)
+    assert not (tmp_path / "f").exists()
+
+
 @pytest.mark.parametrize("loss", ["bce", "multilabel_ce", "binary_focal", "smooth_f1", "mse"])
 def test_each_multi_label_loss_learns(tmp_path, tiny_recipe, tiny_tokenizer, coloured, loss):
     texts, codes = coloured
