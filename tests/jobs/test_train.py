@@ -139,6 +139,7 @@ def test_a_run_has_everything_that_the_contract_names(place, recipe):
         spec = CheckpointSpec.load(path)
         assert (spec.classes, spec.score) == (CLASSES, pytest.approx(fold.score))
         assert spec.cleaning == (("lowercase", "strip") if recipe == "tiny" else ())
+        assert (path / "recipe.toml").read_bytes() == (found.folder / "recipe.toml").read_bytes()
 
 
 def test_each_row_is_predicted_by_the_fold_that_did_not_see_it(place):
