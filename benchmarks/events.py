@@ -3,9 +3,9 @@
     python -m benchmarks.events ../shared/data/event_multilabel --workspace events
     python -m benchmarks.events ../shared/data/event_multilabel --workspace events --fold 0     # a fifth of the time
 
-Trains recipes/textcnn-multi-label.toml as `cli train` does (finished folds are not trained again), averages the folds on
-the 1,498 test rows, and prints the whole report: at a threshold of one half, and with thresholds that were searched on
-the out-of-fold predictions, once all folds are there. Prints Markdown.
+Trains recipes/textcnn-multi-label.toml as `cli train` does (finished folds are not trained again), averages the folds
+on the 1,498 test rows, and prints the whole report: at a threshold of one half, and with thresholds that were searched
+on the out-of-fold predictions, once all folds are there. Prints Markdown.
 """
 
 from __future__ import annotations
