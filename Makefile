@@ -25,10 +25,9 @@ bench: .venv/.ready  ## Our engine and its peers in one run
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.similarity
 
-bench-gpu: .venv/.ready  ## On a machine with a CUDA device: GPU tests, then the tables of benchmarks/gpu.md
-	$(BIN)/python -m pytest tests/models/test_scorer_gpu.py
-	$(BIN)/python -m benchmarks.score --device cuda --precision bf16 --rows 1000000 --models 1
-	$(BIN)/python -m benchmarks.score --device cuda --precision bf16 --rows 100000 --models 5 20
+bench-gpu: .venv/.ready  ## On a machine with a CUDA device: GPU tests, the engine, whole jobs (benchmarks/gpu.md)
+	$(BIN)/python -m benchmarks.gpu right engine
+	$(BIN)/python -m benchmarks.gpu whole
 
 bench-search: .venv/.ready  ## The search and its peers in one run, then `cli blend` on a million rows
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

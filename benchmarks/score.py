@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["BERT-base", "MiniLM-L6"], choices=list(SHAPES))
     parser.add_argument("--tokens", type=int, default=40, help="mean tokens a row, special tokens included")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="without `compiled` on a CPU by default")
+    parser.add_argument("--quick", action="store_true", help="peers at the middle one of their batch sizes alone")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -75,7 +76,8 @@ def compare(folder: Path, arguments: argparse.Namespace, base_rows: int) -> list
         write_texts(table, rows, arguments.tokens)
         write_texts(small, rows // 4, arguments.tokens)
         base = {"device": arguments.device, "precision": arguments.precision}
-        best = {peer: best_batch(peer, {**base, "csv": str(small), "models": models[:1]}) for peer in peers}
+        job = {**base, "csv": str(small), "models": models[:1]}
+        best = {peer: middle(peer, job) if arguments.quick else best_batch(peer, job) for peer in peers}
         for count in arguments.models:
             job = {**base, "csv": str(table), "models": models[:count]}
             results = {"ours": measure("ours", job)}
@@ -90,6 +92,11 @@ def best_batch(peer: str, job: dict[str, object]) -> int:
     if len(sizes) == 1:
         return sizes[0]
     return min(sizes, key=lambda size: measure(peer, {**job, "batch": size})["s"])
+
+
+def middle(peer: str, job: dict[str, object]) -> int:
+    sizes = BATCHES[str(job["device"])][peer]
+    return sizes[len(sizes) // 2]
 
 
 def summarise(shape: str, count: int, rows: int, results: dict[str, dict]) -> list[dict[str, object]]:

@@ -23,6 +23,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.search.candidates import Candidate, Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
+from kaggle_tools.search.compile_ahead import compile_ahead
 from kaggle_tools.search.counts import is_count_metric
 from kaggle_tools.search.honest import Honest, single_scores
 from kaggle_tools.search.recipe import explain
@@ -144,6 +145,8 @@ def run(options: BlendOptions) -> BlendResult:
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
+    if is_count_metric(metric):
+        compile_ahead()
     oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)

@@ -8,25 +8,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.machine import processor
-from kaggle_tools.errors import UserError
-from kaggle_tools.files import write_atomically
+from jobs.user_cache import keep_in_cache, read_cache
 
 if TYPE_CHECKING:
     import torch
 
+FILE = "ceilings.json"
 # Name of a rate → what it is, and its unit.
 RATES = {
     "fp32": ("matrix product, fp32", "FLOP/s"),
     "bf16": ("matrix product, bf16", "FLOP/s"),
     "fp16": ("matrix product, fp16", "FLOP/s"),
+    "fp8": ("matrix product, fp8", "FLOP/s"),
     "int8": ("matrix product, int8", "FLOP/s"),
     "bandwidth": ("memory, read and written", "B/s"),
     "tokenizer": ("WordPiece", "tokens/s"),
@@ -61,11 +59,6 @@ class Ceilings:
         return f"{self.device}, torch {self.torch}" + (f", {self.threads} threads" if self.threads else "")
 
 
-def cache_path() -> Path:
-    """The file; ``XDG_CACHE_HOME`` is respected."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaggle-jobs" / "ceilings.json"
-
-
 def identify(device: torch.device) -> tuple[str, str, int]:
     """Name of a device, version of torch, number of threads (0 elsewhere than on a CPU)."""
     import torch
@@ -80,7 +73,7 @@ def identify(device: torch.device) -> tuple[str, str, int]:
 def known(device: torch.device) -> Ceilings | None:
     """What was measured of this device before, or None. A file that cannot be read counts as none."""
     name, version, threads = identify(device)
-    found = _read().get(Ceilings(name, version, threads, "", {}).key)
+    found = read_cache(FILE).get(Ceilings(name, version, threads, "", {}).key)
     try:
         return None if found is None else Ceilings(**found)
     except TypeError:
@@ -93,19 +86,4 @@ def keep(ceilings: Ceilings) -> None:
     Raises:
         UserError: The cache folder cannot be written to.
     """
-    content = {**_read(), ceilings.key: asdict(ceilings)}
-    try:
-        with write_atomically(cache_path()) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except (UserError, OSError) as exc:
-        raise UserError(
-            "what was measured cannot be kept", where=cache_path(), next="name a folder with XDG_CACHE_HOME"
-        ) from exc
-
-
-def _read() -> dict[str, Any]:
-    try:
-        content = json.loads(cache_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    keep_in_cache(FILE, ceilings.key, asdict(ceilings))

@@ -67,9 +67,10 @@ def _matmul_rates(device: torch.device) -> dict[str, float]:
     rates = {}
     for name, dtype in PRECISIONS.items():
         try:
-            rates[resolve_precision(name, device)] = measure_matmul_rate(device, dtype, _SECONDS)
+            resolve_precision(name, device)
         except ModelError:
             continue
+        rates[name] = measure_matmul_rate(device, dtype, _SECONDS)
     int8 = _int8_rate(device)
     return rates if int8 is None else rates | {"int8": int8}
 

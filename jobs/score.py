@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
@@ -60,7 +61,9 @@ class ScoreOptions:
     threads: int | None = None
     precision: str = "auto"
     bounds: GateBounds = field(default_factory=GateBounds)
+    compile: Asked = "auto"
     max_length: int | None = None
+    tokenizer: Literal["auto", "stock"] = "auto"
     token_budget: int | None = None
     shard_rows: int | None = None
     limit: int | None = None
@@ -155,7 +158,9 @@ def _work(
         with engine.session():
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
-                numerics = agree(work, Wanted(options.precision, options.bounds, options.threads), engine, tally)
+                numerics = agree(
+                    work, Wanted(options.precision, options.bounds, options.threads, options.compile), engine, tally
+                )
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             engine.run(work, numerics, recorded)
         _tell_of_changed_inputs(job, tally)
@@ -204,7 +209,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
         with tally.stage("gate"):  # tried in this process, whoever will work
-            wanted = Wanted(options.precision, options.bounds, options.threads)
+            wanted = Wanted(options.precision, options.bounds, options.threads, options.compile)
             agree(Work(job, setup.models, setup.scorer), wanted, Here(setup.engine.own_device), tally)
         suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
         runs = [run.name for run in workspace.runs() if run.name in setup.request.models and options.limit is None]
@@ -241,6 +246,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         classes=workspace.competition.classes if workspace.competition else None,
         token_budget=options.token_budget,
         max_length=options.max_length,
+        tokenizer=options.tokenizer,
     )
     request = Request(
         inputs=inputs.files,
@@ -254,6 +260,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         limit=options.limit,
         on_bad_row=options.on_bad_row,
         pair_column=inputs.pair_column,
+        tokenizer=options.tokenizer,
     )
     return _Setup(inputs, models, scorer, request, engine)
 

@@ -63,12 +63,20 @@ def score(
     ray_address: Annotated[
         str | None, option("--ray-address", help="auto or HOST:PORT of a running cluster. Default: start one here.")
     ] = None,
-    precision: Annotated[str, option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[str, option("--precision", help="auto, fp32, bf16, fp16 or fp8.")] = "auto",
     max_flips: Annotated[
         float, option("--max-flips", help="Share of labels that a precision below fp32 may change.")
     ] = 0.01,
     max_difference: Annotated[float, option("--max-difference", help="How far it may move a probability.")] = 0.05,
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        option("--compile", help="Let torch compile the networks' layers; auto: on a GPU, where it saves time."),
+    ] = "auto",
     max_length: Annotated[int | None, option("--max-length", min=2, help="Tokens a text at most.")] = None,
+    tokenizer: Annotated[
+        Literal["auto", "stock"],
+        option("--tokenizer", help="auto: a faster one where installed and seen to give the same ids; or stock."),
+    ] = "auto",
     batch_tokens: Annotated[int | None, option("--batch-tokens", min=1, help="Tokens in a batch.")] = None,
     shard_rows: Annotated[
         int | None, option("--shard-rows", min=1, help="Rows in a part: what a kill can lose. Default: by model size.")
@@ -109,7 +117,9 @@ def score(
         threads=threads,
         precision=precision,
         bounds=GateBounds(max_flips, max_difference),
+        compile=compile,
         max_length=max_length,
+        tokenizer=tokenizer,
         token_budget=batch_tokens,
         shard_rows=shard_rows,
         limit=limit,

@@ -116,8 +116,12 @@ class Here:
             torch.set_num_threads(numerics.threads)
         if work.scorer.precision != numerics.precision:
             work.scorer.set_precision(numerics.precision)
-        _tell(work.scorer.notes, watch)
+        if work.scorer.compiled != numerics.compiled:
+            work.scorer.set_compiled(numerics.compiled)
+        told = work.scorer.notes
+        _tell(told, watch)
         run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))
+        _tell([note for note in work.scorer.notes if note not in told], watch)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
         """Of the one device."""
@@ -160,7 +164,7 @@ class Several:
         if ceiling is None and scorer.flop_per_token > 0:
             ceiling = self._n_devices(scorer) * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
         _make_room(scorer)
-        crew = ProcessCrew(work.duty(numerics.precision, numerics.threads), self.devices)
+        crew = ProcessCrew(work.duty(numerics.precision, numerics.threads, compiled=numerics.compiled), self.devices)
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:

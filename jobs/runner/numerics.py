@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.compiling import Asked, decide
 from jobs.runner.local import Watch, read_texts
 from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import read_sample
 from models.errors import ModelError
-from models.inference.gate import GateBounds, GateReport, sample_positions, try_precision
+from models.inference.gate import SAMPLE_ROWS, GateBounds, GateReport, sample_positions, try_precision
 from models.inference.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -29,14 +30,16 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         bounds: How far it may stray from float32.
         threads: Of each worker's networks on a CPU; None: as the job began, or the engine's own.
+        compile: ``auto``, ``on`` or ``off``.
     """
 
     precision: str
     bounds: GateBounds
     threads: int | None
+    compile: Asked = "auto"
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,18 @@ class Numerics:
     """What was agreed.
 
     Attributes:
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         device: ``cpu``, ``cuda`` or ``mps``.
         threads: Of each worker on a CPU; None where it is not known or does not matter.
         gate: What was measured, where it was.
+        compiled: Whether torch compiles the networks' layers.
     """
 
     precision: str
     device: str
     threads: int | None
     gate: GateReport | None
+    compiled: bool = False
 
 
 def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
@@ -75,14 +80,19 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
             begun = f"begun on {decided['device']} in {decided['precision']}, resumed on {device} in {precision}"
             watch.note(f"{begun}: last digits may differ")
         gate = GateReport(**decided["gate"]) if decided["gate"] else None
-        return Numerics(precision, device, _threads(decided.get("threads"), wanted, device, engine, watch), gate)
+        threads = _threads(decided.get("threads"), wanted, device, engine, watch)
+        compiled = decided.get("compiled", False) and decided["device"] == device
+        if compiled and wanted.compile == "off":
+            watch.note("begun with compiled layers, resumed with eager ones: last digits may differ")
+        return Numerics(precision, device, threads, gate, compiled and wanted.compile != "off")
     gate = None
     if precision != "fp32" and work.scorer.flop_per_token > 0:
         gate = engine.gate(work, precision, wanted.bounds)
         if gate is not None and not gate.passed:
             _refuse(gate, wanted, watch)
     precision = precision if gate is not None and gate.passed else "fp32"
-    found = Numerics(precision, device, _threads(None, wanted, device, engine, watch), gate)
+    compiled = decide(work, wanted.compile, watch)
+    found = Numerics(precision, device, _threads(None, wanted, device, engine, watch), gate, compiled)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
     return found
 
@@ -113,7 +123,7 @@ def measure_gate(plan: Plan, precision: str, bounds: GateBounds, scorer: Scorer)
     sample, _ = read_texts(frame, request.text_columns)
     if not len(sample):
         return None
-    sample = sample.gather(sample_positions(len(sample), scorer.device.type))
+    sample = sample.gather(sample_positions(len(sample), SAMPLE_ROWS[scorer.device.type]))
     return try_precision(scorer, precision, sample.to_list(), bounds)
 
 

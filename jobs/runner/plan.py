@@ -51,6 +51,7 @@ class Request:
         limit: Rows at most, or None for all.
         on_bad_row: ``fail`` or ``set-aside``.
         pair_column: The second text of a row; None where a row is one text.
+        tokenizer: ``auto`` or ``stock``.
     """
 
     inputs: tuple[InputFile, ...]
@@ -64,6 +65,7 @@ class Request:
     limit: int | None
     on_bad_row: Literal["fail", "set-aside"]
     pair_column: str | None = None
+    tokenizer: Literal["auto", "stock"] = "auto"
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -84,7 +86,10 @@ class Request:
     def job_id(self, salt: str = "") -> str:
         """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""
         inputs = [(f.path, dataclasses.astuple(f.format), f.size, f.sample) for f in self.inputs]
-        rest = [getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("inputs", "models")]
+        apart = ("inputs", "models", "tokenizer")
+        rest = [getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in apart]
+        if self.tokenizer != "auto":  # the same ids, unless a faster one proved wrong: then no part of its job is used
+            rest.append(self.tokenizer)
         return f"{self.stem}-{digest(inputs, sorted(self.models.items()), rest, salt)[:10]}"
 
 

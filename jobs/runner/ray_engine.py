@@ -97,7 +97,7 @@ class RayEngine:
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """A crew of actors."""
         self._connect()
-        duty = work.duty(numerics.precision, numerics.threads)
+        duty = work.duty(numerics.precision, numerics.threads, compiled=numerics.compiled)
         crew = _RayCrew(duty, self._kind(), self._size(), self._resources())
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling=0.0)
 
@@ -304,6 +304,7 @@ def _gate(duty: Duty, device: str, precision: str, bounds: GateBounds) -> GateRe
         classes=request.classes,
         token_budget=request.token_budget,
         max_length=request.max_length,
+        tokenizer=request.tokenizer,
     )
     return measure_gate(plan, precision, bounds, scorer)
 

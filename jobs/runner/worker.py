@@ -39,14 +39,16 @@ class Duty:
     Attributes:
         folder: The job's, with its plan.
         models: Run name → checkpoint directories.
-        precision: As agreed before the work: ``fp32``, ``bf16`` or ``fp16``.
+        precision: As agreed before the work: ``fp32``, ``bf16``, ``fp16`` or ``fp8``.
         threads: Of the networks, on a CPU; None leaves the default.
+        compiled: Whether torch compiles the networks' layers, as agreed.
     """
 
     folder: Path
     models: Mapping[str, tuple[str, ...]]
     precision: str
     threads: int | None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ class Work:
     models: Mapping[str, Sequence[str]]
     scorer: Scorer
 
-    def duty(self, precision: str, threads: int | None) -> Duty:
+    def duty(self, precision: str, threads: int | None, *, compiled: bool = False) -> Duty:
         """What workers need to know of it."""
         models = {run: tuple(folders) for run, folders in self.models.items()}
-        return Duty(self.job.store.folder.resolve(), models, precision, threads)
+        return Duty(self.job.store.folder.resolve(), models, precision, threads, compiled)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,15 @@ class ShardWorker:
             classes=request.classes,
             token_budget=request.token_budget,
             max_length=request.max_length,
+            compile=duty.compiled,
+            tokenizer=request.tokenizer,
         )
+        if duty.compiled != self._scorer.compiled:
+            raise UserError(
+                f"{platform.node()} cannot compile the networks, as the job's first process could",
+                found="; ".join(self._scorer.notes),
+                next="--compile off: goes on with eager layers, whose last digits differ",
+            )
         self._tell = tell
         self._taken: Feed[ShardTask] = Feed()
         self._unfinished: deque[int] = deque()

@@ -17,7 +17,7 @@ _BOTTLENECKS = {
     "start": "start: Python and its libraries; a larger table makes it small",
     "load": "load: reading the models; a larger table makes it small",
     "plan": "plan: looking through the input",
-    "gate": "gate: trying the number format; --precision fp32 needs none",
+    "gate": "gate: trying the number format, compiling; --precision fp32 and --compile off need none",
     "read": "read: the input; Parquet or an uncompressed file is read faster",
     "prepare": "prepare: cleaning and tokenising",
     "infer": "infer: the networks",
@@ -41,7 +41,9 @@ def render_score(result: ScoreResult, console: Console) -> None:
     )
     if totals["tokens"]:
         grid.add_row(
-            "tokens", f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
+            "tokens",
+            f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
+            + (", read by nanotoken" if totals.get("faster_tokens", 0) == totals["tokens"] else ""),
         )
         share = f" ({result.performance.truncated_share:.1%})" if result.performance is not None else ""
         lost = f"{int(totals['truncated']):,} texts{share} lost {count(totals['lost'])} tokens"

@@ -27,6 +27,7 @@ from kaggle_tools.search.inputs import Problem, check_problem
 from kaggle_tools.search.lines import Floats, Singles
 from kaggle_tools.search.pools import Family, confusions, pooled, predict, replay
 from kaggle_tools.search.rescale import centred
+from kaggle_tools.search.threads import one_blas_thread
 
 FAMILIES = ("linear", "log")
 
@@ -85,6 +86,7 @@ class Blend:
         return replay(probs, self.family, by_class(self.weights, probs.shape[2]), self.class_weights)
 
 
+@one_blas_thread
 def fit(
     codes: ArrayLike,
     stack: ArrayLike,

@@ -8,8 +8,10 @@ Adding one is adding a function and its row in `CANDIDATES`. Which of them to tr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,9 @@ class Setting:
 
 Fit = Callable[[Setting, Stack, Codes, Codes], Recipe]
 
+_REMEMBERED = 64  # recipes of a candidate: those of some searches with their folds
+_SMALL = 1 << 24  # probabilities up to which reading them once more is nothing beside a fit
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -89,6 +94,27 @@ class Candidate:
     method: str
     suits: Callable[[Setting], bool]
     n_parameters: Callable[[Setting], int]
+
+
+def remembered(fit: Fit) -> Fit:
+    """`fit`, which gives the recipe of the same rows again: other candidates, and the study, begin where it ended."""
+    known: dict[bytes, Recipe] = {}
+
+    @wraps(fit)
+    def once(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
+        if probs.size > _SMALL:
+            return fit(setting, probs, codes, folds)
+        digest = hashlib.blake2b(repr((setting, probs.shape)).encode(), digest_size=16)
+        for array in (probs, codes, folds):
+            digest.update(np.ascontiguousarray(array).data)
+        key = digest.digest()
+        if key not in known:
+            if len(known) == _REMEMBERED:
+                known.pop(next(iter(known)))  # the oldest
+            known[key] = fit(setting, probs, codes, folds)
+        return known[key]
+
+    return once
 
 
 def best_single(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
@@ -114,6 +140,7 @@ def rank_mean(setting: Setting, _probs: Stack, _codes: Codes, _folds: Codes) -> 
     return setting.recipe("rank_mean", {})
 
 
+@remembered
 def linear_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
     """Σ a_m p_m, jointly with class weights where the metric is one of counts."""
     found = blend.fit(
@@ -124,6 +151,7 @@ def linear_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> 
     return setting.recipe(found.kind, _without_idle(found.parameters))
 
 
+@remembered
 def log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
     """softmax(Σ a_m log p_m + b): an exponent for each model, a bias for each class."""
     found = blend.fit(
@@ -134,11 +162,13 @@ def log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Rec
     return setting.recipe(found.kind, found.parameters)
 
 
+@remembered
 def likely_log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
     """A log pool with the least log loss, whatever the metric: it has one optimum, and few rows move it little."""
     return _likely(setting, probs, codes, None)
 
 
+@remembered
 def bent_log_pool(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
     """softmax(Σ a_m log p_m + c_m log(p_m + knee) + b) with the least log loss, whatever the metric."""
     return _likely(setting, probs, codes, logloss.KNEE)
@@ -150,12 +180,14 @@ def _likely(setting: Setting, probs: Stack, codes: Codes, knee: float | None) ->
     return setting.recipe("log_pool", parameters | ({} if knee is None else {"bends": found.bends, "knee": knee}))
 
 
+@remembered
 def logistic_stack(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
     """A regularised logistic regression on all log-probabilities."""
     found = stack.fit(codes, probs, folds, allow_absent=True)
     return setting.recipe("logistic_stack", {"coefficients": found.coefficients, "intercepts": found.intercepts})
 
 
+@remembered
 def greedy_selection(setting: Setting, probs: Stack, codes: Codes, _folds: Codes) -> Recipe:
     """Models added one by one, with replacement, while the metric gains (Caruana 2004)."""
     found = greedy.select(probs, codes, setting.metric)
@@ -226,6 +258,7 @@ def _starts(setting: Setting) -> list[Candidate]:
 def adjusted(base: Fit) -> Fit:
     """`base`, followed by exact class weights (single label) or thresholds (multi-label)."""
 
+    @remembered
     def fit(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
         plain = base(setting, probs, codes, folds)
         blended = apply_stack(plain, probs)

@@ -39,6 +39,7 @@ from kaggle_tools.search.honest import (
 )
 from kaggle_tools.search.inputs import check_folds
 from kaggle_tools.search.recipe import Recipe, apply_stack
+from kaggle_tools.search.threads import one_blas_thread
 
 MANY = 50_000
 FITTED = 20_000
@@ -128,6 +129,7 @@ def candidates_for(setting: Setting, method: str) -> dict[str, Candidate]:
     return found
 
 
+@one_blas_thread
 def choose(
     probs: Stack,
     codes: Codes,

@@ -62,6 +62,7 @@ class ClassLines:
         self._scores = np.empty((2, n), np.float32)
         self._confusion = np.empty((n_classes, n_classes))
         self._gaps = np.empty(n, np.float32)
+        self._flipped = np.empty(n + 1, np.int32)
         self._rank()
 
     def climb(
@@ -131,12 +132,12 @@ class ClassLines:
         )  # fmt: skip
 
     def _step(self, c: int, window: float) -> bool:
-        lo = max(-window, self._lowest[c] - self.biases[c])
-        hi = min(window, self._highest[c] - self.biases[c])
+        lo = max(-window, min(0.0, self._lowest[c] - self.biases[c]))
+        hi = min(window, max(0.0, self._highest[c] - self.biases[c]))
         confusion = self._confusion.copy()
         at, change, mass = _flips(
-            self._logs[c], self.biases[c], c, self._classes, self._scores, self._gaps, self._codes, self._weights,
-            lo, hi, confusion,
+            self._logs[c], self.biases[c], c, self._classes, self._scores, self._gaps, self._flipped, self._codes,
+            self._weights, lo, hi, confusion,
         )  # fmt: skip
         value, step, _ = best_step(Events(at, change, mass), confusion, self._form, lo, hi)
         self.n_lines += 1
@@ -195,35 +196,37 @@ def _flips(
     classes: Ints,
     scores: Singles,
     gaps: Singles,
+    flipped: Ints,
     codes: Ints,
     weights: Floats,
     lo: float,
     hi: float,
     confusion: Floats,
 ) -> tuple[Singles, Ints, Floats]:
-    """Events of class c within [lo, hi]; `confusion` becomes the one at `lo`."""
+    """Events of class c within [lo, hi], which holds 0; `confusion` becomes the one at `lo`.
+
+    (N,) `gaps` and (N + 1,) `flipped` are overwritten. A row of class c has a negative gap: none lies beyond `hi`.
+    """
     n_rows = len(column)
     own_bias, low, high = np.float32(bias), np.float32(lo), np.float32(hi)
     first, second, top, next_top = classes[0], classes[1], scores[0], scores[1]
-    n_events = 0
     for r in range(n_rows):
-        gap = (next_top[r] if first[r] == c else top[r]) - (column[r] + own_bias)
-        gaps[r] = gap
-        n_events += low <= gap <= high
+        gaps[r] = (next_top[r] if first[r] == c else top[r]) - (column[r] + own_bias)
+    n_events = 0
+    for r in range(n_rows):  # without a branch, which would be mispredicted
+        flipped[n_events] = r
+        n_events += low <= gaps[r] <= high
     at = np.empty(n_events, np.float32)
     change = np.empty(n_events, np.int32)
     mass = np.empty(n_events, np.float64)
-    event = 0
-    for r in range(n_rows):
-        if gaps[r] < low:
-            continue
-        before = second[r] if first[r] == c else first[r]
-        if first[r] == c:  # at the left end it is not yet
+    for event in range(n_events):
+        r = flipped[event]
+        before = first[r]
+        if before == c:  # at the left end it is not yet
+            before = second[r]
             confusion[codes[r], c] -= weights[r]
             confusion[codes[r], before] += weights[r]
-        if gaps[r] <= high:
-            at[event], change[event], mass[event] = gaps[r], pack(codes[r], before, c), weights[r]
-            event += 1
+        at[event], change[event], mass[event] = gaps[r], pack(codes[r], before, c), weights[r]
     return at, change, mass
 
 

@@ -25,6 +25,7 @@ from scipy.optimize import nnls
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.search.inputs import check_weights
+from kaggle_tools.search.threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 Constraint = Literal["nonnegative", "simplex", "none"]
@@ -52,6 +53,7 @@ class LeastSquares:
         return np.tensordot(self.weights, np.asarray(stack, np.float64), axes=1)
 
 
+@one_blas_thread
 def fit(
     target: ArrayLike,
     stack: ArrayLike,

@@ -22,8 +22,10 @@ it. The problem stays convex, in M more parameters; a normal prior of spread `SP
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +35,7 @@ from kaggle_tools.metrics.ranking import SMALLEST
 from kaggle_tools.search.inputs import FLOOR, Problem, check_problem
 from kaggle_tools.search.least_squares import nonnegative_quadratic
 from kaggle_tools.search.newton import minimise
+from kaggle_tools.search.threads import in_threads, one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +46,7 @@ _ENOUGH = 1e-9
 _MAX_ITERATIONS = 100
 _SAMPLE = 20_000
 _CHUNK_VALUES = 200_000  # of the stack at a time: what is made of them stays in cache
+_MANY_CHUNKS = 8  # from which several threads are worth their start
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Convex:
     bends: Floats | None = None
 
 
+@one_blas_thread
 def fit_linear_pool(
     codes: ArrayLike, stack: ArrayLike, *, sample_weight: ArrayLike | None = None, allow_absent: bool = False
 ) -> Convex:
@@ -86,6 +91,7 @@ def fit_linear_pool(
     return linear_pool(check_problem(codes, stack, sample_weight, allow_absent=allow_absent))
 
 
+@one_blas_thread
 def fit_log_pool(
     codes: ArrayLike,
     stack: ArrayLike,
@@ -115,8 +121,14 @@ def fit_log_pool(
 
 
 def logs_of(stack: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithms of probabilities, of none below `FLOOR`."""
-    return np.asarray(np.log(np.maximum(stack, np.float32(FLOOR))))
+    """Logarithms of float32 probabilities, of none below `FLOOR`."""
+    logs = np.empty(stack.shape, np.float32)
+
+    def of_part(place: int) -> None:
+        np.log(np.maximum(stack[place], np.float32(FLOOR), out=logs[place]), out=logs[place])
+
+    in_threads(of_part, range(len(stack)))
+    return logs
 
 
 def linear_pool(problem: Problem) -> Convex:
@@ -228,30 +240,41 @@ class _Pool:
 
     def _sum(self, theta: Floats, *, derivatives: bool) -> tuple[float, Floats, Floats]:
         m, c, n = self.logs.shape
-        loss, gradient, hessian = 0.0, np.zeros(m + c), np.zeros((m + c, m + c))
-        bias = np.append(0.0, theta[m:]) if self.biases else np.zeros(c)
-        for start in range(0, n, self.chunk):
-            rows = slice(start, start + self.chunk)
-            logs, share, codes = self.logs[:, :, rows].astype(np.float64), self.share[rows], self.codes[rows]
-            places = np.arange(len(codes))
-            scores = np.tensordot(theta[:m], logs, axes=1) + bias[:, None]  # (C, n)
-            total = logsumexp(scores, axis=0)
-            loss += float(share @ (total - scores[codes, places]))
-            if not derivatives:
-                continue
-            pool = np.exp(scores - total)
-            heavy = pool * share
-            by_class = logs * heavy
-            mean = (logs * pool).sum(axis=1)  # (M, n), the E of the derivation
-            gradient[:m] += (mean - logs[:, codes, places]) @ share
-            gradient[m:] += heavy.sum(axis=1) - np.bincount(codes, share, minlength=c)
-            hessian[:m, :m] += by_class.reshape(m, -1) @ logs.reshape(m, -1).T - (mean * share) @ mean.T
-            hessian[:m, m:] += by_class.sum(axis=2) - mean @ heavy.T
-            hessian[m:, m:] += np.diag(heavy.sum(axis=1)) - heavy @ pool.T
+        starts = range(0, n, self.chunk)
+        part = partial(self._of_rows, theta, derivatives=derivatives)
+        parts = in_threads(part, starts) if len(starts) >= _MANY_CHUNKS else [part(start) for start in starts]
+        loss = math.fsum(own for own, _, _ in parts) + 0.5 * float(self.ridge @ np.square(theta[:m]))
+        if not derivatives:
+            return loss, theta, theta
+        gradient = np.sum([own for _, own, _ in parts], axis=0)
+        hessian = np.sum([own for _, _, own in parts], axis=0)
         hessian[m:, :m] = hessian[:m, m:].T
-        loss += 0.5 * float(self.ridge @ np.square(theta[:m]))
         gradient[:m] += self.ridge * theta[:m]
         hessian[:m, :m] += np.diag(self.ridge)
         # The first class's bias is zero: only differences matter.
         kept = np.r_[:m, m + 1 : m + c] if self.biases else np.arange(m)
         return loss, gradient[kept], hessian[np.ix_(kept, kept)]
+
+    def _of_rows(self, theta: Floats, start: int, *, derivatives: bool) -> tuple[float, Floats, Floats]:
+        """Loss, gradient (M + C,) and Hessian (M + C, M + C) of a chunk of rows."""
+        m, c, _ = self.logs.shape
+        rows = slice(start, start + self.chunk)
+        bias = np.append(0.0, theta[m:]) if self.biases else np.zeros(c)
+        logs, share, codes = self.logs[:, :, rows].astype(np.float64), self.share[rows], self.codes[rows]
+        places = np.arange(len(codes))
+        scores = np.tensordot(theta[:m], logs, axes=1) + bias[:, None]  # (C, n)
+        total = logsumexp(scores, axis=0)
+        loss = float(share @ (total - scores[codes, places]))
+        gradient, hessian = np.zeros(m + c), np.zeros((m + c, m + c))
+        if not derivatives:
+            return loss, gradient, hessian
+        pool = np.exp(scores - total)
+        heavy = pool * share
+        by_class = logs * heavy
+        mean = (logs * pool).sum(axis=1)  # (M, n), the E of the derivation
+        gradient[:m] = (mean - logs[:, codes, places]) @ share
+        gradient[m:] = heavy.sum(axis=1) - np.bincount(codes, share, minlength=c)
+        hessian[:m, :m] = by_class.reshape(m, -1) @ logs.reshape(m, -1).T - (mean * share) @ mean.T
+        hessian[:m, m:] = by_class.sum(axis=2) - mean @ heavy.T
+        hessian[m:, m:] = np.diag(heavy.sum(axis=1)) - heavy @ pool.T
+        return loss, gradient, hessian

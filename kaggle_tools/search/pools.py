@@ -63,7 +63,11 @@ def predict(stack: Singles, family: Family, weights: Floats, class_weights: Floa
     """(N,) classes in float64, as a replay has them, of (M, C, N) probabilities."""
     predicted = np.empty(stack.shape[2], np.intp)
     for rows, scores in _scores(stack, family, weights, class_weights):
-        predicted[rows] = scores.argmax(axis=0)
+        best, chosen = scores[0].copy(), np.zeros(scores.shape[1], np.intp)
+        for c in range(1, len(scores)):  # along rows: numpy's argmax would go from class to class
+            chosen[scores[c] > best] = c
+            np.maximum(best, scores[c], out=best)
+        predicted[rows] = chosen
     return predicted
 
 

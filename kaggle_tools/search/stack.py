@@ -23,6 +23,7 @@ from scipy.special import expit, log_softmax, softmax
 from kaggle_tools.errors import UserError
 from kaggle_tools.search import newton
 from kaggle_tools.search.inputs import FLOOR, check_problem, check_weights
+from kaggle_tools.search.threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +66,7 @@ class Stack:
         return np.asarray(softmax(_log_probs(probs) @ self.coefficients.T + self.intercepts, axis=1), np.float32)
 
 
+@one_blas_thread
 def fit(
     codes: ArrayLike,
     stack: ArrayLike,

@@ -29,6 +29,7 @@ from kaggle_tools.search._study_space import Space
 from kaggle_tools.search._study_worker import Progress, Worker, finished
 from kaggle_tools.search.inputs import Arrays, check_arrays
 from kaggle_tools.search.recipe import Recipe
+from kaggle_tools.search.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import optuna
@@ -85,6 +86,7 @@ class StudyResult:
         )
 
 
+@one_blas_thread
 def search(
     codes: ArrayLike,
     stack: ArrayLike,

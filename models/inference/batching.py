@@ -50,8 +50,11 @@ def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int, 
     Returns:
         Batches, longest first (so that memory peaks at the start); each row is in exactly one.
     """
-    order = np.argsort(lengths, kind="stable")
-    values, starts, counts = np.unique(lengths[order], return_index=True, return_counts=True)
+    order = np.argsort(lengths.astype(np.min_scalar_type(lengths.max(initial=1))), kind="stable")  # short: radix sort
+    per_length = np.bincount(lengths)
+    values = np.flatnonzero(per_length)
+    counts = per_length[values]
+    starts = np.cumsum(counts) - counts
     batches: list[Batch] = []
     rest: list[NDArray[np.int64]] = []
     for length, start, count in zip(values.tolist(), starts.tolist(), counts.tolist(), strict=True):

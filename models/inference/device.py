@@ -12,7 +12,9 @@ import torch
 
 from models.errors import ModelError, did_you_mean
 
-PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS: dict[str, torch.dtype] = {
+    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn,
+}  # fmt: skip
 
 # Of a CPU that multiplies bf16 in hardware: Intel's matrix tiles, and the vector instructions that AMD's have alone.
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -78,6 +80,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     return False
 
 
+def has_fp8(device: torch.device) -> bool:
+    """Whether products of eight-bit floats have hardware: Ada, Hopper and newer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
     """`auto` becomes bf16 where the device has fast bf16, else fp32.
 
@@ -92,6 +99,8 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise ModelError(f"this {device.type} has no hardware for bf16", next="--precision fp32 (or auto)")
     if name == "fp16" and device.type == "cpu":
         raise ModelError("fp16 on a CPU is emulated and slow", next="--precision fp32 (or auto)")
+    if name == "fp8" and not has_fp8(device):
+        raise ModelError(f"this {device.type} has no hardware for fp8", next="--precision auto")
     return name
 
 
@@ -133,14 +142,22 @@ def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float
     The fastest of those that fit into `seconds`: what else the machine does can only hide its rate.
     """
     n = 8192 if device.type == "cuda" else 1024
-    a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    one = torch.ones(n, 1, device=device)
+
+    def multiply() -> None:
+        if dtype == torch.float8_e4m3fn:
+            torch._scaled_mm(a, b.t(), scale_a=one, scale_b=one.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
+        else:
+            a @ b
+
     with torch.inference_mode():
         for _ in range(3):
-            a @ b
+            multiply()
         synchronise(device)
         best, until = float("inf"), time.perf_counter() + seconds
         while (began := time.perf_counter()) < until:
-            a @ b
+            multiply()
             synchronise(device)
             best = min(best, time.perf_counter() - began)
     return 2.0 * n**3 / best

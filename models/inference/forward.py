@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from models.errors import ModelError
 from models.inference.batching import Batch, plan_batches
 from models.inference.device import DEFAULTS
+from models.inference.graphs import Graphs
 from models.inference.packed import pack, packed_logits
 from models.inference.tokens import Tokens
 
@@ -60,6 +61,7 @@ def run_networks(
     *,
     pads: bool = True,
     packed: bool = False,
+    graphs: Graphs | None = None,
 ) -> tuple[list[torch.Tensor], list[Batch]]:
     """Every network's logits for N tokenised rows; each batch is cut and sent once for all of them.
 
@@ -71,6 +73,7 @@ def run_networks(
         tick: Called after each batch with its share of the work.
         pads: Whether the networks' masks hide padding; where not, no row is ever padded.
         packed: Whether all of them are `TextClassifier`s whose rows can be packed (`models.inference.packed`).
+        graphs: Of these networks: batches of one exact length go through it.
 
     Returns:
         M tensors (N, C) float32 logits on `device`, and the batches that were computed.
@@ -80,10 +83,12 @@ def run_networks(
         # Where one more pass costs nothing, rows of different lengths are never merged.
         batches = plan_batches(lengths, budget.tokens, budget.pass_cost if pads else 0, packed=packed)
         try:
-            return _run(networks, tokens, batches, device, tick), batches
+            return _run(networks, tokens, batches, device, tick, graphs), batches
         except (torch.OutOfMemoryError, RuntimeError) as exc:
             if not is_out_of_memory(exc):
                 raise
+        if graphs is not None:
+            graphs.clear()
         if device.type == "cuda":
             torch.cuda.empty_cache()
         budget.halve(int(lengths.max()))
@@ -100,26 +105,35 @@ def _run(
     batches: Sequence[Batch],
     device: torch.device,
     tick: Callable[[float], None],
+    graphs: Graphs | None = None,
 ) -> list[torch.Tensor]:
+    def compute(
+        ids: torch.Tensor, types: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        named = {} if types is None else {"token_type_ids": types}
+        return [network(input_ids=ids, attention_mask=mask, **named).float() for network in networks]
+
     n = len(tokens.offsets) - 1
     total = sum(batch.n_tokens for batch in batches)
     outputs: list[torch.Tensor] = []
     with torch.inference_mode():
-        # The whole shard goes over once; batches are gathered from it there, so the loop below never waits.
+        # The whole shard goes over once, and which rows each batch has; batches are gathered there, so the loop below
+        # never waits.
         ids, offsets = _send(tokens.ids, device), _send(tokens.offsets, device)
         types = None if tokens.types is None else _send(tokens.types, device)
-        for batch in batches:
-            rows = _send(batch.rows, device)
-            logits: list[torch.Tensor]  # M x (B, C)
+        order = _send(np.concatenate([batch.rows for batch in batches]), device)
+        for batch, rows in zip(batches, torch.split(order, [len(batch.rows) for batch in batches]), strict=True):
+            logits: Sequence[torch.Tensor]  # M x (B, C)
             if batch.packed_tokens:
                 flat = pack(ids, offsets, rows, batch.packed_tokens, batch.length, types)
                 logits = [packed_logits(network, flat).float() for network in networks]  # type: ignore[arg-type]
             else:
                 input_ids, mask = _gather(ids, offsets, rows, batch, tokens.pad_id)
-                inputs = {"input_ids": input_ids, "attention_mask": mask}
-                if types is not None:
-                    inputs["token_type_ids"] = _gather(types, offsets, rows, batch, 0)[0]
-                logits = [network(**inputs).float() for network in networks]
+                own_types = None if types is None else _gather(types, offsets, rows, batch, 0)[0]
+                if graphs is not None and mask is None:
+                    logits = graphs.run(compute, [input_ids] if own_types is None else [input_ids, own_types])
+                else:
+                    logits = compute(input_ids, own_types, mask)
             if not outputs:
                 outputs = [torch.empty(n, part.shape[1], device=device) for part in logits]
             for output, part in zip(outputs, logits, strict=True):
@@ -144,8 +158,18 @@ def _gather(
     return torch.where(inside, ids[position].long(), pad_id), inside.long()
 
 
+def pinned(tokens: Tokens) -> Tokens:
+    """The same in memory that a GPU copies from by itself."""
+    types = None if tokens.types is None else _pin(tokens.types)
+    return replace(tokens, ids=_pin(tokens.ids), offsets=_pin(tokens.offsets), types=types)
+
+
+def _pin(array: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(array).pin_memory().numpy()
+
+
 def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True)  # what is pinned already is not copied again
     return tensor.to(device)

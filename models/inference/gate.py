@@ -51,9 +51,9 @@ class GateReport:
 SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
 
 
-def sample_positions(n_rows: int, device_type: str) -> list[int]:
-    """Positions of the gate's sample, evenly over `n_rows` rows."""
-    places = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS[device_type]))
+def sample_positions(n_rows: int, at_most: int) -> list[int]:
+    """Positions of a sample, evenly over `n_rows` rows."""
+    places = np.linspace(0, n_rows - 1, min(n_rows, at_most))
     return [int(place) for place in places]
 
 
@@ -64,7 +64,7 @@ def try_precision(
 
     Args:
         scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
-        precision: ``bf16`` or ``fp16``.
+        precision: ``bf16``, ``fp16`` or ``fp8``.
         sample: Texts of the user's own input.
         bounds: What is still allowed.
     """

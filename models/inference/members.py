@@ -24,7 +24,9 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
-from models.inference import packed
+from models.inference import compiled, packed
+from models.inference.faster_tokens import FasterTokenizer, faster
+from models.inference.graphs import Graphs, graphs_for
 from models.inference.tokens import TextTokenizer, Tokens
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
@@ -51,14 +53,10 @@ class Member:
 class NetworkGroup:
     """Networks that share cleaning, tokenizer, maximum length and the form of a row."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], *, stock_tokenizer: bool = False) -> None:
         self.cleaning = members[0].spec.cleaning
         self.form = members[0].spec.form
-        self.featurise: Callable[[Sequence[str]], Tokens | WordRows] = (
-            partial(align_words, members[0].tokenizer, max_length=members[0].max_length)
-            if members[0].spec.task == "token"
-            else TextTokenizer(members[0].tokenizer, members[0].max_length, self.form)
-        )
+        self.featurise = _tokenizer(members[0], stock_tokenizer)
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks = [member.network for member in members if member.network is not None]
@@ -68,28 +66,54 @@ class NetworkGroup:
         )
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
+        self.compiled = False
+        self.graphs: Graphs | None = None
+        self._unpacked: str | None = None
+        self._uncompiled: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
 
     def reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits."""
         self.networks = [load_classifier(member.source).network for member in self.members]
 
-    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same.
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how they run."""
+        found = [*([] if self._unpacked is None else [self._unpacked]), *self._uncompiled]
+        if isinstance(self.featurise, FasterTokenizer) and self.featurise.refusal is not None:
+            found.append(f"{self.members[0].source}: the stock tokenizer reads all texts: {self.featurise.refusal}")
+        return found
 
-        Returns:
-            Why not, for the user, where it would have been faster.
-        """
-        self.packed = False
+    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same."""
+        self.packed, self._unpacked = False, None
         if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
-            return None
+            return
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
             reason = packed.refusal(network, member.max_length)
             if reason is not None:
-                return f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+                self._unpacked = f"{member.source}: rows of different lengths are padded, not packed: {reason}"
+                return
         self.packed = True
-        return None
+
+    def choose_graphs(self, device: torch.device, budget: int) -> None:
+        """Record batches of frequent shapes from now on, where launching takes longer than computing."""
+        self.graphs = graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
+
+    def set_compiled(self, wanted: bool) -> None:
+        """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
+        self.compiled, self._uncompiled = False, []
+        if self.graphs is not None:
+            self.graphs.clear()
+        for member, network in zip(self.members, self.networks, strict=True):
+            assert isinstance(network, TextClassifier)
+            if not wanted:
+                compiled.disable(network)
+            elif (reason := compiled.enable(network, packed=self.packed)) is None:
+                self.compiled = True
+            else:
+                self._uncompiled.append(f"{member.source}: its layers are not compiled: {reason}")
 
     def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
         """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
@@ -176,12 +200,20 @@ def load_member(run: str, source: str, max_length: int | None = None) -> Member:
     return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer)
 
 
-def group_members(members: Sequence[Member]) -> list[Group]:
-    """Members that can share their features, in order of first appearance."""
+def group_members(members: Sequence[Member], *, stock_tokenizer: bool = False) -> list[Group]:
+    """Members that can share their features, in order of first appearance.
+
+    Args:
+        members: Of one job.
+        stock_tokenizer: Whether no faster one is to take its place.
+    """
     shared: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         shared.setdefault(_sharing_key(member), []).append(member)
-    return [LinearGroup(g) if g[0].linear is not None else NetworkGroup(g) for g in shared.values()]
+    return [
+        LinearGroup(g) if g[0].linear is not None else NetworkGroup(g, stock_tokenizer=stock_tokenizer)
+        for g in shared.values()
+    ]
 
 
 def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) -> None:
@@ -202,6 +234,13 @@ def slow_tokenizers(members: Sequence[Member]) -> list[str]:
     """A sentence for each run whose tokenizer exists in Python alone: it works, one text after the other."""
     runs = dict.fromkeys(m.run for m in members if m.tokenizer is not None and not m.tokenizer.is_fast)
     return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
+
+
+def _tokenizer(member: Member, stock: bool) -> Callable[[Sequence[str]], Tokens | WordRows]:
+    if member.spec.task == "token":
+        return partial(align_words, member.tokenizer, max_length=member.max_length)
+    own = TextTokenizer(member.tokenizer, member.max_length, member.spec.form)
+    return own if stock else faster(own, member.tokenizer)
 
 
 def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:

@@ -93,11 +93,11 @@ def _pass_gate(scorer: Scorer, texts: pl.Series) -> None:
     """Where ``auto`` chose less than float32, let the first texts that come say whether it serves."""
     if not scorer.gate_due or not len(texts):
         return
-    from models.inference.gate import GateBounds, sample_positions, try_precision
+    from models.inference.gate import SAMPLE_ROWS, GateBounds, sample_positions, try_precision
 
     wanted, scorer.gate_due = scorer.precision, False
     scorer.set_precision("fp32")
-    sample = texts.gather(sample_positions(len(texts), scorer.device.type))
+    sample = texts.gather(sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type]))
     scorer.gate = try_precision(scorer, wanted, sample, GateBounds())
     if not scorer.gate.passed:
         warnings.warn(

@@ -24,7 +24,7 @@ from models.inference.varlen import packed_attention
 # Longest row of the check. A CPU would take seconds over long ones; any sliding window must still be shorter.
 _CHECK_LENGTH = {"cuda": 512, "cpu": 32}
 # How far packed logits may be from the stock ones, relative to their norm. Rows that see each other are off by more.
-_TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def refusal(network: TextClassifier, max_length: int) -> str | None:
         except Exception as exc:  # whatever an architecture or a device trips over: its stock forward pass works
             return f"{architecture} fails: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
         error = float((packed - stock).norm() / stock.norm().clamp(min=1e-12))
-    if not error <= _TOLERANCE[next(network.parameters()).dtype]:  # NaN is refused, too
+    if not error <= TOLERANCE[next(network.parameters()).dtype]:  # NaN is refused, too
         return f"logits of {architecture} were {error:.1e} off those of its stock forward pass"
     return None
 

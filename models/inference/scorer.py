@@ -14,17 +14,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.hub import Models, by_run
+from models.inference import fp8
 from models.inference.device import PRECISIONS, failures_told, resolve_device, resolve_precision, synchronise
-from models.inference.forward import TokenBudget, run_networks
+from models.inference.forward import TokenBudget, pinned, run_networks
 from models.inference.members import (
     Features,
     Group,
@@ -86,6 +88,7 @@ class ShardStats:
         padding: Tokens of these that were padding.
         truncated: Rows longer than a tokenizer's limit.
         lost: Tokens that these rows lost.
+        faster_tokens: Of `tokens` those that a faster tokenizer than the stock one made.
         rescued: Rows of which a cut at the end would have lost an entity.
         flop: Floating-point operations of the networks.
         prepare_s: Seconds of cleaning, finding distinct texts, tokenising.
@@ -99,6 +102,7 @@ class ShardStats:
     padding: int = 0
     truncated: int = 0
     lost: int = 0
+    faster_tokens: int = 0
     rescued: int = 0
     flop: float = 0.0
     prepare_s: float = 0.0
@@ -142,12 +146,14 @@ class Scorer:
         models: One or several directories (of a run with folds, or of a checkpoint) or Hugging Face Hub ids, each a run
             named by its last part; or run name → such a directory or id, or its checkpoints, which are averaged.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``: the format of weights and activations. Softmax and the mean
-            over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with float32 on
-            the texts that `score` or `score_batches` sees first.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``fp8``: the format of weights and activations. Softmax and
+            the mean over folds are always float32. Linear models ignore it. What ``auto`` finds must first agree with
+            float32 on the texts that `score` or `score_batches` sees first.
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.
+        compile: Let torch compile the networks' layers: some seconds, which a long stream on a GPU wins back.
+        tokenizer: ``auto``: a faster one where one is installed and gives the same ids; or ``stock``.
 
     Raises:
         ModelError: A checkpoint that cannot be used, classes that disagree, a device or precision that is not there.
@@ -162,6 +168,8 @@ class Scorer:
         classes: Sequence[str] | None = None,
         token_budget: int | None = None,
         max_length: int | None = None,
+        compile: bool = False,
+        tokenizer: Literal["auto", "stock"] = "auto",
     ) -> None:
         sources = by_run(models)
         if not sources or not all(sources.values()):
@@ -173,18 +181,25 @@ class Scorer:
         self.runs = tuple(sources)
         self.task = members[0].spec.task
         check_classes(members, self.classes, self.task)
-        self.groups = group_members(members)
+        self.groups = group_members(members, stock_tokenizer=tokenizer == "stock")
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
         self.gate_due = precision == "auto" and self.precision != "fp32" and self.flop_per_token > 0
         self._members = members
         self._folds = {run: len(folds) for run, folds in sources.items()}
+        self._compile = compile
         self._place(PRECISIONS[self.precision])
 
     @property
     def flop_per_token(self) -> float:
         """Floating-point operations of all networks for one token; 0 for linear models alone."""
         return sum(group.flop_per_token for group in self.groups if isinstance(group, NetworkGroup))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the models run; more may come once texts were seen."""
+        networks = [group for group in self.groups if isinstance(group, NetworkGroup)]
+        return [*slow_tokenizers(self._members), *(note for group in networks for note in group.notes)]
 
     def set_precision(self, name: str) -> None:
         """Change the format; scoring after this is as if it had been asked for at first.
@@ -199,6 +214,21 @@ class Scorer:
                     group.reload()
         self.precision = name
         self._place(PRECISIONS[name])
+
+    @property
+    def compiled(self) -> bool:
+        """Whether any network's layers are compiled."""
+        return any(isinstance(group, NetworkGroup) and group.compiled for group in self.groups)
+
+    def set_compiled(self, wanted: bool) -> None:
+        """Compile the networks' layers, in this precision and any that follows, or go back to the eager ones.
+
+        What cannot be compiled, or computes something else then, stays as it is: see `notes`.
+        """
+        self._compile = wanted
+        for group in self.groups:
+            if isinstance(group, NetworkGroup):
+                group.set_compiled(wanted and self.task != "token")
 
     def score(self, texts: Iterable[Text] | pl.Series, *, logits: bool = False) -> Scores:
         """Score N texts. None counts as empty text; pairs are given as tuples, or as `models.text.pairs` joins them.
@@ -238,6 +268,8 @@ class Scorer:
         self._check_pairs(series)
         distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
         features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
+        if self.device.type == "cuda":  # here, so that the device need not wait for it
+            features = [pinned(part) if isinstance(part, Tokens) else part for part in features]
         return Prepared(len(series), distinct, features, time.perf_counter() - began)
 
     def infer(
@@ -309,10 +341,12 @@ class Scorer:
             return _sum_by_run(group.runs, outputs)
         assert isinstance(features, Tokens)
         logits, batches = run_networks(
-            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed
-        )
+            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed,
+            graphs=group.graphs,
+        )  # fmt: skip
         computed = sum(batch.n_tokens for batch in batches)
         stats.tokens += features.ids.size
+        stats.faster_tokens += features.ids.size if features.faster else 0
         stats.computed_tokens += computed * len(group.networks)
         stats.padding += (computed - features.ids.size) * len(group.networks)
         stats.truncated += features.n_truncated
@@ -386,13 +420,20 @@ class Scorer:
         return [max(c, least) / total for c in cost]
 
     def _place(self, dtype: torch.dtype) -> None:
-        self.notes = slow_tokenizers(self._members)  # what a user should know of how the models run
         for group in self.groups:
             if isinstance(group, NetworkGroup):
+                rest = fp8.REST if dtype == fp8.DTYPE else dtype
                 for network in group.networks:
-                    network.to(self.device, dtype)
-                note = group.choose_packing(self.device, dtype)
-                self.notes += [] if note is None else [note]
+                    network.to(self.device, rest)
+                group.set_compiled(False)
+                group.choose_packing(self.device, rest)
+                group.choose_graphs(self.device, self.budget.tokens)
+                if dtype == fp8.DTYPE:
+                    for network in group.networks:
+                        assert isinstance(network, TextClassifier)
+                        fp8.convert(network)
+        if self._compile:
+            self.set_compiled(True)
 
 
 def _distinct(texts: pl.Series) -> DistinctTexts:

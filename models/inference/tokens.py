@@ -35,6 +35,7 @@ class Tokens:
         types: (sum of lengths,) int8: which text of a pair a token belongs to, or which entity
             (`models.text.entities`); None for plain texts.
         n_rescued: Rows of which a cut at the end would have lost an entity.
+        faster: Whether the faster tokenizer made them (`models.inference.faster_tokens`).
     """
 
     ids: NDArray[np.int32]
@@ -44,6 +45,7 @@ class Tokens:
     pad_id: int = 0
     types: NDArray[np.int8] | None = None
     n_rescued: int = 0
+    faster: bool = False
 
     @property
     def lengths(self) -> NDArray[np.int64]:

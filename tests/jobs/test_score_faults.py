@@ -15,7 +15,8 @@ from jobs.score import ScoreOptions
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
 from models.classifier import TextClassifier
-from models.inference import forward
+from models.errors import ModelError
+from models.inference import faster_tokens, forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from tests.conftest import VOCABULARY
@@ -130,3 +131,40 @@ def test_a_tokenizer_without_a_fast_version_is_told(tmp_path, model):
     done = score.run(options(model), watch)
     assert watch.notes == ["run 'tiny' has no fast tokenizer: its texts are tokenised in Python, many times slower"]
     assert done.totals["rows"] == 20
+
+
+def test_a_faster_tokenizer_that_proves_wrong_stops_the_job_and_stock_begins_anew(tmp_path, model, monkeypatch):
+    def wrong(tokenizer):
+        def encode(texts):
+            rows = [row[:1] + row[2:] if "w16" in text else row for text, row in zip(texts, ids(texts), strict=True)]
+            return np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)])
+
+        def ids(texts):
+            return tokenizer(texts, truncation=False)["input_ids"]
+
+        return encode
+
+    monkeypatch.setattr(faster_tokens, "_nanotoken", wrong)
+    expected = Scorer(model, precision="fp32", device="cpu", tokenizer="stock").score(TEXTS).probabilities
+    # As it is with a long table: only the first texts are compared, and few of the others.
+    monkeypatch.setattr(faster_tokens, "_AT_FIRST", 2)
+    monkeypatch.setattr(faster_tokens, "_ALWAYS", 2)
+    monkeypatch.setattr(faster_tokens, "_LONGEST", 2)
+    with pytest.raises(ModelError, match="reads 'w15 w16' otherwise than the stock one") as caught:
+        score.run(options(model), Notes())
+    assert "--tokenizer stock" in caught.value.details["next"]
+    assert committed(tmp_path) == 3
+    done = score.run(options(model, tokenizer="stock"), Notes())
+    assert (done.resumed_rows, done.totals["faster_tokens"]) == (0, 0)
+    found = pl.read_parquet("out.parquet").select(pl.col("^prob_.*$")).to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_who_read_the_texts_stands_in_the_result_and_a_refusal_is_told(model, monkeypatch):
+    monkeypatch.setattr(faster_tokens, "_nanotoken", lambda tokenizer: lambda texts: 1 / 0)
+    watch = Notes()
+    done = score.run(options(model), watch)
+    assert done.totals["faster_tokens"] == 0
+    assert watch.notes == [
+        f"{Path(model).resolve()}: the stock tokenizer reads all texts: the faster tokenizer failed: division by zero"
+    ]

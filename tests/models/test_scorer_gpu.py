@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
+from transformers import MPNetConfig
 
-from models.inference import packed, varlen
+from models.inference import compiled, fp8, packed, varlen
+from models.inference.device import has_fp8
+from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
-from tests.models.test_packed import CONFIGS, classifier
+from tests.models.test_compiled_layers import DEBERTA
+from tests.models.test_packed import CONFIGS, SHAPE, classifier
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,3 +71,95 @@ def test_the_kernel_attends_as_its_stand_in_on_the_cpu_does():
         expected = varlen.KERNELS["cpu"](*(part.float() for part in parts), starts, 500, 0.2, reach)
         found = varlen.KERNELS["cuda"](*(part.cuda() for part in parts), starts.cuda(), 500, 0.2, reach)
         torch.testing.assert_close(found.cpu().float(), expected, atol=2e-2, rtol=2e-2)
+
+
+ALL = {**CONFIGS, "deberta-v2": DEBERTA, "mpnet": MPNetConfig(max_position_embeddings=66, pad_token_id=1, **SHAPE)}
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_every_architecture_is_traced_with_few_graphs(architecture, monkeypatch):
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # all but the kernels, which would take minutes
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    network = classifier(ALL[architecture]).to("cuda", torch.bfloat16)
+    packs = packed.refusal(network, 64) is None
+    assert compiled.enable(network, packed=packs) is None
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert before <= 6
+    with torch.inference_mode():
+        for rows, length in ((2, 50), (40, 3), (5, 5), (1, 9), (900, 31)):
+            ids = torch.randint(5, 90, (rows, length), device="cuda")
+            found = network(ids).float()
+            with torch.compiler.set_stance("force_eager"):
+                eager = network(ids).float()
+            assert (found - eager).norm() <= packed.TOLERANCE[torch.bfloat16] * eager.norm()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before <= 1
+
+
+def test_compiled_scores_are_the_same_bits_twice_and_near_the_eager_ones(model):
+    scorer = Scorer(model, device="cuda", precision="bf16")
+    eager = scorer.score(TEXTS)["tiny"]
+    scorer.set_compiled(True)
+    assert scorer.compiled, scorer.notes
+    first = scorer.score(TEXTS)["tiny"]
+    np.testing.assert_array_equal(scorer.score(TEXTS)["tiny"], first)
+    np.testing.assert_allclose(first, eager, atol=1e-2)
+
+
+def test_a_trial_of_compiled_layers_says_what_they_gain(model):
+    trial = try_compiled(Scorer(model, device="cuda", precision="bf16"), TEXTS)
+    assert trial.gain > 0
+    assert trial.difference < 1e-2
+
+
+def test_memory_that_runs_out_under_compiled_layers_shrinks_the_batches(model):
+    """The allocator is held to what the weights take and a little more: no batch of the default size fits."""
+    scorer = Scorer(model, device="cuda", precision="bf16", compile=True)
+    expected = scorer.score(TEXTS)["tiny"]
+    texts = [f"{text} w{i}" for i in range(400) for text in TEXTS]
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (64 << 20)) / total)
+        scorer.budget.tokens = 1 << 20
+        scorer.score(texts)
+        assert scorer.budget.halvings > 0
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    np.testing.assert_allclose(scorer.score(TEXTS)["tiny"], expected, atol=1e-2)
+
+
+def test_recorded_batches_give_the_same_bits(save_model, tmp_path):
+    folder = save_model(tmp_path / "tiny", 3)
+    texts = [f"{text} w{i}" for i in range(40) for text in TEXTS]
+    scorer = Scorer(folder, device="cuda", precision="bf16", token_budget=2048)
+    group = scorer.groups[0]
+    recorded, group.graphs = group.graphs, None
+    assert recorded is not None
+    plain = scorer.score(texts)["tiny"]
+    group.graphs = recorded
+    for _ in range(4):
+        np.testing.assert_array_equal(scorer.score(texts)["tiny"], plain)
+    assert recorded.shapes, "nothing was recorded: a capture failed, or gave other bits"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory, save_model):
+    return save_model(tmp_path_factory.mktemp("models") / "wide", 0, hidden_size=512, intermediate_size=1024)
+
+
+@pytest.mark.skipif(not (torch.cuda.is_available() and has_fp8(torch.device("cuda"))), reason="needs fp8 hardware")
+def test_eight_bits_on_the_gpu_are_those_of_the_cpu(wide):
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(512, 1024)
+    inputs = torch.randn(300, 512).bfloat16()
+    on_cpu = fp8.Fp8Linear(linear)(inputs).float()
+    on_gpu = fp8.Fp8Linear(linear.cuda())(inputs.cuda()).float().cpu()
+    assert (on_gpu - on_cpu).norm() <= 1e-2 * on_cpu.norm()
+    scorer = Scorer(wide, device="cuda", precision="fp32")
+    report = try_precision(scorer, "fp8", TEXTS, GateBounds(1.0, 1.0))
+    assert 1e-5 < report.difference < 0.2
+    eager = scorer.score(TEXTS).probabilities
+    scorer.set_compiled(True)
+    assert scorer.compiled, scorer.notes
+    np.testing.assert_allclose(scorer.score(TEXTS).probabilities, eager, atol=2e-2)

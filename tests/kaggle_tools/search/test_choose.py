@@ -1,11 +1,14 @@
 """The choice among candidates: the simplest of the best, and what the choice itself adds to the score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kaggle_tools.metrics import evaluate, find_metric
+from kaggle_tools.search import blend
 from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
-from kaggle_tools.search.candidates import CANDIDATES, Setting
+from kaggle_tools.search.candidates import CANDIDATES, Setting, study_candidate
 from kaggle_tools.search.choose import candidates_for, choose
 
 from .data import make_stack
@@ -70,3 +73,31 @@ def test_pools_of_all_models_are_not_tried_where_few_were_asked_for():
     setting = Setting(("a", "b", "c"), ("x", "y", "z"), "macro_f1", sparse=2)
     assert "bent log pool" in CANDIDATES
     assert not any("likeliest" in name or "bent" in name for name in candidates_for(setting, "auto"))
+
+
+def test_a_study_begins_at_solutions_that_are_fitted_once_for_each_fold(monkeypatch):
+    fitted = []
+
+    def counted(codes, probs, metric, *, family, **options):
+        fitted.append((family, len(codes), codes.tobytes()))
+        return fit(codes, probs, metric, family=family, **options)
+
+    fit = blend.fit
+    monkeypatch.setattr(blend, "fit", counted)
+    probs, codes = make_stack(3, 240, 3, seed=20261129)
+    setting = Setting(("a", "b", "c"), ("x", "y", "z"), "macro_f1", bags=0)
+    pools = {name: CANDIDATES[name] for name in ("linear pool", "log pool")}
+    found = choose(probs, codes, setting, candidates={"study": study_candidate(2), **pools})
+    assert len(found.table) == 3
+    assert len(fitted) == len(set(fitted)) == 2 * 6  # two families; all rows, and without each of five folds
+
+
+def test_what_is_remembered_of_rows_is_not_given_for_others():
+    probs, codes = make_stack(3, 200, 3)
+    setting = Setting(("a", "b", "c"), ("x", "y", "z"), "log_loss")
+    first, again = (CANDIDATES["log pool"].fit(setting, probs, codes, codes) for _ in range(2))
+    assert again is first
+    moved = probs.copy()
+    moved[0, 0] = np.roll(moved[0, 0], 1)
+    others = [(setting, moved, codes, codes), (replace(setting, metric="brier"), probs, codes, codes)]
+    assert all(CANDIDATES["log pool"].fit(*other) is not first for other in others)

@@ -6,10 +6,12 @@ from scipy.optimize import minimize, nnls
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate
-from kaggle_tools.search import least_squares, logloss, newton, stack
+from kaggle_tools.search import inputs, least_squares, logloss, newton, stack
+from kaggle_tools.search.threads import one_blas_thread
 
 from .data import make_label_stack, make_stack
 
@@ -265,3 +267,28 @@ def test_unusable_input_is_told():
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_derivatives_of_chunks_in_threads_are_those_of_all_rows_at_once(monkeypatch):
+    codes, probs = problem(n_rows=333)
+    checked = inputs.check_problem(codes, probs)
+    theta = np.array([0.4, 0.1, 0.3, 0.2, 0.5, -0.5])
+    found = []
+    for values in (10**6, 16 * 12):  # one chunk, and twenty-one
+        monkeypatch.setattr(logloss, "_CHUNK_VALUES", values)
+        pool = logloss._Pool(checked.codes, logloss.logs_of(checked.stack), checked.weights, np.full(4, 0.1), True)
+        found.append(pool.derivatives(theta))
+    for whole, parts in zip(*found, strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
+
+
+def test_products_of_a_search_run_in_one_thread_each_and_others_as_before():
+    def threads_of_blas():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads_of_blas()
+        inside = one_blas_thread(threads_of_blas)()
+        assert set(inside) == {1}
+        assert len(inside) == len(before) > 0
+        assert threads_of_blas() == before

@@ -1,0 +1,152 @@
+"""Recorded batches: which shapes, that nothing changes by it, and that whatever fails leaves the plain call.
+
+A stand-in records on a CPU: it keeps its own inputs and outputs, as a CUDA graph does, and calls the function anew.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from models.inference import forward, graphs
+from models.inference.graphs import Graphs
+from models.inference.scorer import Scorer
+
+TEXTS = [" ".join(f"w{(i * j) % 200}" for j in range(1, 2 + i % 6)) for i in range(60)]
+
+
+class Recorded:
+    """What a CUDA graph is: one place for the inputs, one for the outputs, the same operations between them."""
+
+    def __init__(self, forward, inputs):
+        self.forward = forward
+        self.inputs = [part.clone() for part in inputs]
+        self.outputs = [part.clone() for part in forward(*self.inputs)]
+        self.runs = 0
+
+    def run(self, inputs):
+        for own, part in zip(self.inputs, inputs, strict=True):
+            own.copy_(part)
+        for own, part in zip(self.outputs, self.forward(*self.inputs), strict=True):
+            own.copy_(part)
+        self.runs += 1
+        return self.outputs
+
+
+def double(*parts):
+    return [part * 2 for part in parts]
+
+
+def ones(*shape):
+    return [torch.ones(*shape)]
+
+
+def test_a_shape_is_recorded_the_third_time_and_run_from_then_on():
+    recorded = Graphs(Recorded)
+    for times in range(1, 6):
+        (found,) = recorded.run(double, [torch.full((2, 3), float(times))])
+        assert found.eq(2 * times).all()
+        assert recorded.shapes == ((((2, 3),),) if times > 2 else ())
+    assert next(iter(recorded._kept.values())).runs == 3  # compared once, then twice in earnest
+
+
+def test_each_shape_has_a_recording_of_its_own_and_inputs_are_copied():
+    recorded = Graphs(Recorded)
+    for _ in range(4):
+        recorded.run(double, ones(2, 3))
+        recorded.run(double, [*ones(2, 3), *ones(2, 3)])
+    assert recorded.shapes == (((2, 3),), ((2, 3), (2, 3)))
+    given = torch.full((2, 3), 7.0)
+    (found,) = recorded.run(double, [given])
+    given.fill_(0)
+    assert found.eq(14).all()
+
+
+def test_the_one_that_was_not_used_for_longest_goes_first():
+    recorded = Graphs(Recorded, at_most=2)
+    for size in (1, 2):
+        for _ in range(3):
+            recorded.run(double, ones(size))
+    recorded.run(double, ones(1))
+    for _ in range(3):
+        recorded.run(double, ones(3))
+    assert recorded.shapes == (((1,),), ((3,),))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), RuntimeError("not permitted when capturing")])
+def test_what_cannot_be_recorded_is_computed_and_never_tried_again(error):
+    tried = []
+
+    def fails(forward, inputs):
+        tried.append(inputs)
+        raise error
+
+    recorded = Graphs(fails)
+    for _ in range(6):
+        assert recorded.run(double, ones(4))[0].eq(2).all()
+    assert (len(tried), recorded.shapes) == (1, ())
+
+
+def test_a_recording_that_gives_other_bits_is_not_used():
+    class Off(Recorded):
+        def run(self, inputs):
+            return [part + 1e-6 for part in super().run(inputs)]
+
+    recorded = Graphs(Off)
+    for _ in range(5):
+        assert recorded.run(double, ones(4))[0].eq(2).all()
+    assert recorded.shapes == ()
+
+
+def test_shapes_that_come_once_are_forgotten(monkeypatch):
+    monkeypatch.setattr(graphs, "_REMEMBERED", 10)
+    recorded = Graphs(Recorded)
+    for size in range(1, 40):
+        recorded.run(double, ones(size))
+    assert len(recorded._seen) <= 11
+
+
+def test_only_small_batches_on_cuda_are_recorded():
+    cuda = torch.device("cuda")
+    assert graphs.graphs_for(torch.device("cpu"), 1e9) is None
+    assert graphs.graphs_for(cuda, 2 * 1.06e7 * 65536) is not None  # MiniLM-L6
+    assert graphs.graphs_for(cuda, 2 * 8.5e7 * 65536) is None  # BERT-base
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, save_model):
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", 0)
+
+
+def test_a_scorer_gives_the_same_bits_with_recordings_and_drops_them_with_its_networks(model, monkeypatch):
+    scorer = Scorer([model], device="cpu", precision="fp32", token_budget=24)
+    expected = [scorer.score(TEXTS[k:]).probabilities for k in range(3)]
+    group = scorer.groups[0]
+    group.graphs = Graphs(Recorded)
+    for _ in range(3):
+        for k in range(3):
+            np.testing.assert_array_equal(scorer.score(TEXTS[k:]).probabilities, expected[k])
+    assert len(group.graphs.shapes) > 2
+    recorded = group.graphs
+    scorer.set_compiled(False)
+    assert recorded.shapes == ()
+
+
+def test_memory_that_runs_out_takes_the_recordings_first(model, monkeypatch):
+    scorer = Scorer(model, device="cpu", precision="fp32", token_budget=48)
+    expected = scorer.score(TEXTS).probabilities
+    group = scorer.groups[0]
+    group.graphs = Graphs(Recorded)
+    for _ in range(3):
+        scorer.score(TEXTS)
+    assert group.graphs.shapes
+    real = forward._run
+
+    def run(networks, tokens, batches, *others):
+        if max(batch.n_tokens for batch in batches) > 24:
+            raise torch.OutOfMemoryError("no room")
+        assert group.graphs.shapes == ()
+        return real(networks, tokens, batches, *others)
+
+    monkeypatch.setattr(forward, "_run", run)
+    np.testing.assert_allclose(scorer.score(TEXTS).probabilities, expected, atol=1e-6)
+    assert scorer.budget.halvings == 1
