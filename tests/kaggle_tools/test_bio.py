@@ -58,6 +58,7 @@ def test_legal_tags_are_the_best_of_all_legal_paths(seed, lengths):
 SPANS = st.lists(st.tuples(st.sampled_from(["PER", "LOC", ""]), st.integers(1, 4)), max_size=6)
 
 
+@settings(deadline=None)
 @given(SPANS, st.sampled_from(["BIO", "BMES", "BIOES", "BILOU"]), st.booleans())
 def test_entities_of_other_schemes_are_those_that_were_written(spans, scheme, typed):
     begin, inside, end, single = {"BIO": "BIIB", "BMES": "BMES", "BIOES": "BIES", "BILOU": "BILU"}[scheme]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaggle_tools.errors import UserError
@@ -27,6 +27,7 @@ def test_each_format_gives_the_groups_of_two_texts_or_more(tmp_path, name, text)
     assert read_groups(tmp_path / name) == [["a", "b", "c"], ["d", "e"]]
 
 
+@settings(deadline=None)
 @given(GROUPS)
 def test_merged_groups_are_the_components_of_a_naive_search(groups):
     merged = merge_groups(groups)

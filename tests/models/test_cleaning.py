@@ -7,7 +7,7 @@ import unicodedata
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ModelError
@@ -94,6 +94,7 @@ def test_unknown_step_gets_a_suggestion():
     assert error.value.details["next"] == "did you mean 'mentions'?"
 
 
+@settings(deadline=None)  # OpenCC reads its dictionaries with the first text
 @given(st.lists(st.text(), max_size=5))
 def test_every_step_keeps_the_number_of_rows_and_is_stable_when_repeated(texts):
     series = pl.Series("t", texts, dtype=pl.String)
@@ -105,6 +106,7 @@ def test_every_step_keeps_the_number_of_rows_and_is_stable_when_repeated(texts):
             assert clean(once, [name]).to_list() == once.to_list()
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_a_text_is_cleaned_the_same_alone_and_among_others(texts):
     together = clean(pl.Series(texts), list(STEPS))

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ModelError
@@ -60,7 +60,11 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[sampler]\nname = "powr"', "[sampler] unknown sampler 'powr'", "did you mean 'power'?"),
         (SCRATCH + '[sampler]\nname = "power"\nq = 2', "[sampler] q is out of range", None),
         (SCRATCH + '[adversary]\nname = "fmg"', "[adversary] unknown adversary 'fmg'", "did you mean 'fgm'?"),
-        (SCRATCH + '[adversary]\nname = "fgm"\nsteps = 2', "[adversary] unknown key 'steps'", "known: epsilon"),
+        (
+            SCRATCH + '[adversary]\nname = "fgm"\nsteps = 2',
+            "[adversary] unknown key 'steps'",
+            "known: epsilon, relative",
+        ),
         (SCRATCH + '[adversary]\nname = "xyz"', "[adversary] unknown adversary", "known: none, fgm, pgd, awp"),
         (SCRATCH + '[augmentation]\nsteps = ["swop"]', "[augmentation] unknown step 'swop'", "did you mean 'swap'?"),
         (SCRATCH + '[augmentation]\ncopies = 1\nsteps = ["replace"]', "[augmentation] step 'replace' needs", None),
@@ -102,6 +106,7 @@ names = st.text(alphabet=st.characters(exclude_characters="/\\\0", exclude_categ
 )
 
 
+@settings(deadline=None)
 @given(
     name=names,
     seed=st.integers(0, 2**40),
