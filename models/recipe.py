@@ -282,5 +282,13 @@ def _check_named_parts(recipe: Recipe, place: Place) -> None:
         if part.name not in known:
             raise place.inside(key).error(f"unknown {key} '{part.name}'", next=did_you_mean(part.name, list(known)))
         check_options(known[part.name], part.options, place.inside(key))
+    loss = recipe.loss
+    if loss.alpha and (loss.class_weights != "none" or min(loss.alpha) < 0 or max(loss.alpha) == 0):
+        raise place.inside("loss").error(
+            f"alpha = {list(loss.alpha)}, class_weights = '{loss.class_weights}'",
+            expected="one of the two; of alpha no number below 0, and one above",
+        )
+    if recipe.head.name == "crf" and loss != LossOptions():
+        raise place.inside("loss").error("a CRF has a loss of its own", next="leave it out, or take head 'tags'")
     if recipe.head.name == "stock" and recipe.head.dropout_samples > 1:
         raise place.inside("head").error("dropout_samples is for heads of ours, not for 'stock'")

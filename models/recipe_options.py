@@ -181,12 +181,14 @@ class LossOptions:
     Attributes:
         name: A name in `models.losses.LOSSES`, or ``auto``: cross_entropy for one label a row, bce for several.
         class_weights: ``balanced`` weighs a class by the inverse of its share among the training rows.
+        alpha: Weights of the classes in their order, in place of `class_weights`; empty: as that says.
         group_weights: Of the label groups' losses in their sum, for multi_group; empty: each counts the same.
         options: Keyword arguments of the loss function, such as ``label_smoothing``.
     """
 
     name: str = "auto"
     class_weights: Literal["none", "balanced"] = "none"
+    alpha: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     group_weights: tuple[float, ...] = ()
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.classifier import TextClassifier
 from models.crf import NO_WORD
+from models.errors import ModelError
 from models.label_groups import group_sizes
 from models.losses import balanced_weights, make_loss
 from models.recipe import Recipe
@@ -79,9 +80,9 @@ def make_source(
         ModelError: A loss, contrast or tokenizer that does not suit the rows.
     """
     tokenised, targets = _tokenised(recipe, tokenizer, rows, task)
-    weights = None
-    if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(_class_weights(rows.labels, task, classes)).to(device)
+    weights = _class_weights(recipe, rows.labels, task, classes)
+    if weights is not None:
+        weights = weights.to(device)
     loss = make_loss(recipe.loss, task, weights, classes)
     return GradientSource(
         network=network,
@@ -130,7 +131,22 @@ def _tokenised(recipe: Recipe, tokenizer: Any, rows: FoldRows, task: str) -> tup
     return words.rows, words.targets(rows.labels)
 
 
-def _class_weights(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
+def _class_weights(recipe: Recipe, labels: NDArray[Any], task: str, classes: Sequence[str]) -> torch.Tensor | None:
+    """(C,) float32 as the recipe asks; None: all classes weigh the same."""
+    alpha = recipe.loss.alpha
+    if alpha:
+        if len(alpha) != len(classes):
+            raise ModelError(
+                f"[loss] alpha has {len(alpha)} numbers for {len(classes)} classes",
+                expected=f"a number each for {', '.join(classes[:10])}{' …' if len(classes) > 10 else ''}",
+            )
+        return torch.tensor(alpha, dtype=torch.float32)
+    if recipe.loss.class_weights == "balanced":
+        return torch.from_numpy(_balanced(labels, task, classes))
+    return None
+
+
+def _balanced(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
     """(C,) balanced within each label group, where there are groups; of tags over all words."""
     if task == "token":
         return balanced_weights(labels[labels != NO_WORD], len(classes))

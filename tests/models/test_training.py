@@ -231,6 +231,23 @@ def test_memory_that_smaller_batches_do_not_save_is_told(
     assert not (tmp_path / "f").exists()
 
 
+def test_weights_by_hand_are_the_balanced_ones_where_they_are_the_same(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    texts, labels = list(coloured[0])[:-5], coloured[1][:-5]
+    alpha = tuple(float(len(labels) / (3 * (labels == c).sum())) for c in range(3))
+    assert len(set(alpha)) > 1
+    runs = {
+        name: train(tiny_recipe, tiny_tokenizer, (texts, labels), tmp_path / name, epochs=2, loss=options)
+        for name, options in {
+            "balanced": LossOptions(class_weights="balanced"), "alpha": LossOptions(alpha=alpha),
+            "other": LossOptions(alpha=(1.0, 0.0, 0.0)),
+        }.items()
+    }  # fmt: skip
+    np.testing.assert_allclose(runs["alpha"].valid_probs, runs["balanced"].valid_probs, atol=1e-6)
+    assert not np.allclose(runs["other"].valid_probs, runs["balanced"].valid_probs, atol=1e-3)
+    with pytest.raises(ModelError, match="alpha has 2 numbers for 3 classes"):
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "x", loss=LossOptions(alpha=(1.0, 2.0)))
+
+
 @pytest.mark.parametrize("loss", ["bce", "multilabel_ce", "binary_focal", "smooth_f1", "mse"])
 def test_each_multi_label_loss_learns(tmp_path, tiny_recipe, tiny_tokenizer, coloured, loss):
     texts, codes = coloured
