@@ -2,7 +2,10 @@
 
     python -m benchmarks.ablation run ../shared/data/smp2020_virus/virus_train.csv.gz --results virus.jsonl
     python -m benchmarks.ablation run … --only fgm --only pgd --seed 1 --seed 2
+    python -m benchmarks.ablation run ../shared/data/spooky/train.csv.gz --text text --label author --encoder DIR …
     python -m benchmarks.ablation table virus.jsonl
+
+With `--encoder` the variants of base `pretrained` are trained, else those of the other bases.
 
 Equal texts are dropped first, so that none stands on both sides of a fold. The rows that `--rows` leaves over have no
 label for anybody: they are the table of pseudo-labels. Each finished training is a line of the results, and what has a
@@ -29,6 +32,7 @@ from jobs.init import run as init
 from jobs.train import TrainOptions
 from jobs.train import run as train
 from kaggle_tools.inspect import Overrides
+from kaggle_tools.metrics import evaluate
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import honest, rescale
 from models.schema import to_toml
@@ -55,6 +59,11 @@ BASES: dict[str, dict[str, Any]] = {
     "layers": {
         "encoder": {"scratch": {"layers": 2, "hidden": 64, "heads": 2, "intermediate": 128, "vocab_size": 4000}},
         "head": {"name": "mean"},
+    },
+    "pretrained": {
+        "head": {"name": "mean"},
+        "data": {"cleaning": []},
+        "training": {"epochs": 3, "learning_rate": 1e-4, "head_learning_rate": 1e-3, "schedule": "cosine"},
     },
 }
 
@@ -94,7 +103,27 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("layers", {"head": {"name": "rnn", "width": 64}}),
     "rnn_conv": ("layers", {"head": {"name": "rnn_conv", "width": 64, "filters": 64}}),
     "conv": ("layers", {"head": {"name": "conv", "filters": 64}}),
+    "words, conv": ("layers", {"head": {"name": "conv", "filters": 64}, "words": {"name": "glove", "size": 64}}),
+    "words, rnn_conv": (
+        "layers",
+        {"head": {"name": "rnn_conv", "width": 64, "filters": 64}, "words": {"name": "glove", "size": 64}},
+    ),
     "unfreeze": ("layers", {"training": {"unfreeze": 0.3}}),
+    "pretrained": ("pretrained", {}),
+    "pretrained, fgm, ε = 1": ("pretrained", {"adversary": {"name": "fgm", "epsilon": 1.0}}),
+    "pretrained, layer_decay .8": ("pretrained", {"training": {"layer_decay": 0.8}}),
+    "pretrained, fgm, ε = 0.3": ("pretrained", {"adversary": {"name": "fgm", "epsilon": 0.3}}),
+    "pretrained, unfreeze .3": ("pretrained", {"training": {"unfreeze": 0.3}}),
+    "pretrained, layer_decay .95": ("pretrained", {"training": {"layer_decay": 0.95}}),
+    "pretrained, cls": ("pretrained", {"head": {"name": "cls"}}),
+    "pretrained, weighted_layers": ("pretrained", {"head": {"name": "weighted_layers"}}),
+    "pretrained, lstm_gru": ("pretrained", {"head": {"name": "lstm_gru", "width": 128}}),
+    "pretrained, reinit_layers 1": ("pretrained", {"encoder": {"reinit_layers": 1}}),
+    "pretrained, r_drop": ("pretrained", {"training": {"r_drop": 1.0}}),
+    "pretrained, awp": (
+        "pretrained",
+        {"adversary": {"name": "awp", "rate": 1e-2, "epsilon": 1e-3, "start_epoch": 2}},
+    ),
 }
 
 
@@ -108,6 +137,7 @@ def main() -> None:
     of_run.add_argument("--text", default="content")
     of_run.add_argument("--label", default="label")
     of_run.add_argument("--rows", type=int, default=4000)
+    of_run.add_argument("--encoder", type=Path, help="directory of a pretrained encoder")
     of_run.add_argument("--seed", type=int, action="append", help="again for more; default 1, 2, 3")
     of_run.add_argument("--only", action="append", choices=VARIANTS, help="again for more; default: all")
     commands.add_parser("table").add_argument("results", type=Path)
@@ -116,12 +146,14 @@ def main() -> None:
         print_table(read_lines(asked.results))
         return
     data, results = asked.data.resolve(), asked.results.resolve()
+    encoder = None if asked.encoder is None else asked.encoder.resolve()
+    wanted = [name for name, (base, _) in VARIANTS.items() if (base == "pretrained") == (encoder is not None)]
     with tempfile.TemporaryDirectory() as folder:
         prepare(data, Path(folder), asked.text, asked.label, asked.rows)
         os.chdir(folder)
         for seed in asked.seed or [1, 2, 3]:
-            for variant in asked.only or VARIANTS:
-                measure(Path(folder), variant, seed, results)
+            for variant in asked.only or wanted:
+                measure(Path(folder), variant, seed, results, encoder)
 
 
 def prepare(data: Path, root: Path, text: str, label: str, n_rows: int) -> None:
@@ -135,17 +167,17 @@ def prepare(data: Path, root: Path, text: str, label: str, n_rows: int) -> None:
     init(InitOptions(root / "train.csv", None, None, overrides, root=root))
 
 
-def measure(root: Path, variant: str, seed: int, results: Path) -> None:
+def measure(root: Path, variant: str, seed: int, results: Path, encoder: Path | None) -> None:
     """Train one variant with one seed, unless it has its line; add the line."""
     done = {(line["variant"], line["seed"]) for line in read_lines(results)}
     if (variant, seed) in done:
         return
     base, overlay = VARIANTS[variant]
     if "pseudo_labels" in overlay:  # the teacher is the base with the same seed
-        teacher = {"run": _train(root, base, seed, base, {})}
+        teacher = {"run": _train(root, base, seed, base, {}, encoder)}
         overlay = merged(overlay, {"pseudo_labels": teacher})
     began = time.process_time()
-    run = root / "runs" / _train(root, variant, seed, base, overlay)
+    run = root / "runs" / _train(root, variant, seed, base, overlay, encoder)
     seconds = time.process_time() - began
     oof = Predictions.load(run / "oof.parquet")
     rescaled = rescale_honestly(oof)
@@ -156,6 +188,7 @@ def measure(root: Path, variant: str, seed: int, results: Path) -> None:
         "seconds": round(seconds, 1),
         "macro_f1": rescaled.comparison.theirs,
         "rescaled": rescaled.honest,
+        "log_loss": evaluate("log_loss", oof.label_codes, oof.probs),
         "n_pseudo": n_pseudo,
         "truth": _digits(oof.label_codes),
         "predicted": _digits(oof.probs.argmax(1)),
@@ -178,10 +211,12 @@ def rescale_honestly(oof: Predictions) -> honest.Honest:
     return honest.evaluate(fit, oof.probs[None], oof.label_codes, "macro_f1", folds=oof.folds, n_bootstraps=1)
 
 
-def _train(root: Path, variant: str, seed: int, base: str, overlay: dict[str, Any]) -> str:
+def _train(root: Path, variant: str, seed: int, base: str, overlay: dict[str, Any], encoder: Path | None) -> str:
     """Name of the run, which is trained unless it lies there."""
     name = f"{''.join(c for c in variant if c.isalnum())}-{seed}"
     raw = tomllib.loads(RECIPE.read_text())
+    if encoder is not None:
+        raw["encoder"] = {"path": str(encoder)}
     for table in (SMALL, BASES[base], overlay):
         raw = merged(raw, table)
     recipe = root / f"{name}.toml"
@@ -213,8 +248,11 @@ def print_table(lines: list[Line], n_bootstraps: int = 2000) -> None:
     n = len(lines[0]["truth"])
     times = rng.multinomial(n, np.full(n, 1 / n), n_bootstraps).astype(np.float32)  # (B, N) how often a row is drawn
     runs = {(line["variant"], line["seed"]): line for line in lines}
-    print("| variant | seeds | macro-F1 | gain over the base | rescaled | gain over the base, both rescaled | CPU |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| variant | seeds | macro-F1 | gain over the base | rescaled | gain over the base, both rescaled | log loss "
+        "| CPU |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for variant in sorted(VARIANTS, key=lambda name: list(BASES).index(VARIANTS[name][0])):
         base = VARIANTS[variant][0]
         pairs = [
@@ -227,6 +265,7 @@ def print_table(lines: list[Line], n_bootstraps: int = 2000) -> None:
                 gains = np.stack([_f1s(run, key, times) - _f1s(other, key, times) for run, other in pairs])  # (S, B)
                 gain = float(np.mean([run[score] - other[score] for run, other in pairs]))
                 cells.append("" if variant == base else _interval(gain, gains, rng))
+            cells.append(_spread([run["log_loss"] for run, _ in pairs]))
             print("| " + " | ".join([*cells, f"{np.mean([run['seconds'] for run, _ in pairs]):.0f} s"]) + " |")
     for base in BASES:
         own = [run for (name, _), run in runs.items() if name == base]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaggle_tools.bio import count_illegal, entities
+from kaggle_tools.bio import count_illegal, entities, to_bio
 from kaggle_tools.conll import read_conll, to_table
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
@@ -47,6 +47,7 @@ class ConllResult:
         longest: Words of the longest sentence.
         entities: Entity type → how many.
         n_illegal: Illegal tags, which are kept as they are; training repairs or rejects them.
+        n_rewritten: Tags of other schemes (BMES, BIOES, BILOU, or without type) that became BIO tags.
     """
 
     output: Path
@@ -55,13 +56,15 @@ class ConllResult:
     longest: int
     entities: Mapping[str, int]
     n_illegal: int
+    n_rewritten: int = 0
 
 
 def run(options: ConllOptions) -> ConllResult:
     """Read, join, write.
 
     Raises:
-        UserError: A file that cannot be read, files with and without tags, an output that exists. Nothing is written.
+        UserError: A file that cannot be read, files with and without tags, a tag that is none, an output that exists.
+            Nothing is written.
     """
     if options.output.suffix not in (".csv", ".parquet"):
         raise UserError(f"cannot write '{options.output.suffix}' files", expected=".csv or .parquet")
@@ -74,12 +77,19 @@ def run(options: ConllOptions) -> ConllResult:
     ]
     if len({sentence.tags is None for sentence in sentences}) > 1:
         raise UserError("some files have tags and some have none", next="convert them one by one")
+    before = [sentence.tags or () for sentence in sentences]
+    tags = to_bio(before)
+    if sentences[0].tags is not None:
+        sentences = [replace(one, tags=tuple(own)) for one, own in zip(sentences, tags, strict=True)]
     table = to_table(sentences, prefix=f"{options.files[0].name.split('.')[0]}-")
     with write_atomically(options.output) as temporary:
         table.write_csv(temporary) if options.output.suffix == ".csv" else table.write_parquet(temporary)
-    tags = [sentence.tags or () for sentence in sentences]
-    kinds = Counter(kind for row in tags for kind, _, _ in entities(row))
-    lengths = [len(sentence.words) for sentence in sentences]
     return ConllResult(
-        options.output, len(table), sum(lengths), max(lengths), dict(sorted(kinds.items())), count_illegal(tags)
+        output=options.output,
+        n_rows=len(table),
+        n_words=sum(len(sentence.words) for sentence in sentences),
+        longest=max(len(sentence.words) for sentence in sentences),
+        entities=dict(sorted(Counter(kind for row in tags for kind, _, _ in entities(row)).items())),
+        n_illegal=count_illegal(tags),
+        n_rewritten=sum(a != b for pair in zip(before, tags, strict=True) for a, b in zip(*pair, strict=True)),
     )

@@ -80,7 +80,7 @@ def read_corpus(
 
 def with_corpus(rows: TrainingRows, competition: Competition, recipe: Recipe) -> TrainingRows:
     """The rows with the texts of all tables, where the encoder learns from these without labels."""
-    if recipe.kind != "transformer" or not recipe.encoder.reads_all_texts:
+    if recipe.kind != "transformer" or not recipe.reads_all_texts:
         return rows
     corpus = tuple(read_corpus(competition, recipe.data.cleaning))
     return dataclasses.replace(rows, corpus=corpus, fingerprint=digest(rows.fingerprint, corpus))

@@ -144,7 +144,7 @@ def check_devices() -> Iterator[Finding]:
         "devices", "ok", "torch", f"{torch.__version__}, built for {build}, {torch.get_num_threads()} threads"
     )
     flags = machine.processor().bf16_flags
-    detail = f"fast ({', '.join(flags)})" if flags else "slow (no AMX, no AVX-512 BF16): scoring stays at fp32"
+    detail = f"fast ({', '.join(flags)})" if flags else "slow (neither AMX nor AVX-512 BF16): work stays at fp32"
     yield Finding("devices", "ok" if flags else "note", "bf16 on the processor", detail)
     if torch.version.cuda and not torch.cuda.is_available():
         yield Finding("devices", "note", "CUDA", "none usable", "if this machine has a GPU: does `nvidia-smi` see it?")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.pseudo_labels import PseudoRows
 from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
+from jobs.wordings import Wordings
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
 from models.recipe import Recipe
@@ -37,6 +38,7 @@ class Task:
         pseudo: Rows with pseudo-labels for a fold; they are trained on and never validated.
         on_progress: Called after each step and each validation.
         soft: What a teacher says of the rows, for `[distill]`; None: no teacher.
+        wordings: Of training rows, made elsewhere; None: there are none.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class Task:
     pseudo: Callable[[int], PseudoRows | None]
     on_progress: OnProgress | None
     soft: SoftTargets | None = None
+    wordings: Wordings | None = None
 
 
 @dataclass(frozen=True)
@@ -102,29 +105,33 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 def _transformer_trainer(task: Task) -> TrainOne:
     from models.training.fold import make_tokenizer, train_fold
     from models.vectors.make import make_vectors
+    from models.vectors.words import make_lexicon
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
     tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
     vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
+    lexicon = make_lexicon(task.recipe, task.rows.corpus, tokenizer)
 
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
         soft = task.soft
         extra, taught = task.pseudo(fold) or _no_rows(targets), None
+        worded = Wordings(train[:0], ()) if task.wordings is None else task.wordings.of(train)
+        own = np.concatenate([train, worded.rows])  # a wording is taught, and counts, as its row
         if soft is not None:
             more, probs = (extra, soft.probs[:0]) if soft.extra is None else soft.extra(fold)
-            extra, taught = more, np.concatenate([soft.probs[train], probs])
+            extra, taught = more, np.concatenate([soft.probs[own], probs])
         result = train_fold(
             task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
             task.classes,
-            [*(texts[i] for i in train), *extra.texts],
-            np.concatenate([targets[train], extra.targets]),
+            [*(texts[i] for i in train), *worded.texts, *extra.texts],
+            np.concatenate([targets[own], extra.targets]),
             [texts[i] for i in valid],
             targets[valid],
             tokenizer,
             folder=folder,
-            train_ids=[*task.rows.ids.gather(train), *extra.names],
+            train_ids=[*task.rows.ids.gather(own), *extra.names],
             fold=fold,
             on_progress=_telling_seed(task.on_progress, seed),
             metric=partial(judge, task),
@@ -132,8 +139,10 @@ def _transformer_trainer(task: Task) -> TrainOne:
             device=task.device,
             task=task.task,
             teacher_probs=taught,
-            n_labelled=None if soft is None else len(train),
+            n_labelled=None if soft is None else len(own),
+            n_before=len(extra.texts) if task.recipe.pseudo_labels.stage == "before" else 0,
             vectors=vectors,
+            lexicon=lexicon,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(

@@ -1,9 +1,11 @@
-"""Texts without labels as training rows: labelled by a run where it is sure, and never part of a validation fold.
+"""Texts without labels as training rows: labelled by a teacher where it is sure, and never part of a validation fold.
+
+A teacher is a run, or a blend of several: the mean of their probabilities, rescaled by its class weights, decides then.
 
 Two things could leak. A validation row's own text may stand in the table of texts: a text that equals one of the
 training table is left out. And a teacher that has seen a fold's validation rows tells their labels on: with source
-``fold`` each fold is taught by the teacher's checkpoint of the same fold, which has not (all runs of a workspace share
-one division into folds); source ``predictions`` is the mean over the teacher's folds, and leaks that little.
+``fold`` each fold is taught by the teacher's checkpoints of the same fold, which have not (all runs of a workspace
+share one division into folds); source ``predictions`` is the mean over the teacher's folds, and leaks that little.
 """
 
 from __future__ import annotations
@@ -12,25 +14,25 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from jobs.training_rows import TrainingRows
-from jobs.workspace import Run, Workspace
+from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.label_groups import split_probs
-from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
-from models.fold_folders import fold_and_seed
-from models.hub import fingerprint
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
 from models.text.pairs import join_texts
+
+if TYPE_CHECKING:
+    from jobs.teachers import SoftTeacher
 
 
 @dataclass(frozen=True)
@@ -50,28 +52,30 @@ class PseudoRows:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A run, and the texts that it is to label.
+    """Who labels, and the texts that it is to label.
 
     Attributes:
-        run: Complete.
+        soft: Ways to its probabilities.
         options: Source and threshold.
         task: Of the competition.
         classes: C class names.
         names: (M,) ids, or row numbers where there are none.
         raw: (M,) texts as in the table; the teacher cleans them in its own way.
         cleaned: (M,) texts as the student reads them, none twice and none of the training table.
-        predictions: `runs/<run>/predictions/<table>.parquet`, for source ``predictions``.
+        stem: Of the table's file, by which predictions are called.
+        n_folds: Of the workspace.
         device: Where the teacher's checkpoints run.
     """
 
-    run: Run
+    soft: SoftTeacher
     options: PseudoLabelOptions
     task: str
     classes: tuple[str, ...]
     names: pl.Series
     raw: pl.Series
     cleaned: pl.Series
-    predictions: Path
+    stem: str
+    n_folds: int
     device: str
 
     @property
@@ -79,8 +83,8 @@ class Teacher:
         """Of the texts and of what labels them."""
         texts = digest(self.names.to_list(), self.raw.to_list())
         if self.options.source == "fold":
-            return digest(texts, [fingerprint(path) for path in self.run.checkpoints])
-        return digest(texts, digest(self.predictions.read_bytes()))
+            return digest(texts, self.soft.fingerprint(self.n_folds))
+        return digest(texts, self._of_predictions().tobytes())
 
     def label(self, fold: int) -> PseudoRows:
         """The texts of which the teacher is sure enough, labelled for one fold.
@@ -88,43 +92,33 @@ class Teacher:
         Raises:
             UserError: There are none, or the teacher has no such checkpoint or predictions.
         """
-        probs = self._of_checkpoint(fold) if self.options.source == "fold" else self._of_predictions()
+        if self.options.source == "fold":
+            probs = self.soft.of_fold(fold, self.raw, self.classes, self.device)
+        else:
+            probs = self._of_predictions()
         targets, confidence = decide(probs, self.task, self.classes)
         sure = np.flatnonzero(confidence >= self.options.threshold)
         if not sure.size:
             raise UserError(
-                f"run '{self.run.name}' is sure of none of {len(self.raw):,} texts",
+                f"'{self.soft.name}' is sure of none of {len(self.raw):,} texts",
                 found=f"confidence of {confidence.max():.3f} at most",
                 expected=f"{self.options.threshold} for some: threshold under [pseudo_labels]",
             )
         names = tuple(f"pseudo {name}" for name in self.names.gather(sure))
         return PseudoRows(names, tuple(self.cleaned.gather(sure)), targets[sure])
 
-    def _of_checkpoint(self, fold: int) -> NDArray[np.float32]:
-        from models.inference.scorer import Scorer
-
-        sources = [str(path) for path in self.run.checkpoints if fold_and_seed(path)[0] == fold]
-        if not sources:
-            raise UserError(
-                f"run '{self.run.name}' has no checkpoint of fold {fold}",
-                where=self.run.folder,
-                next='an imported run teaches with source = "predictions" under [pseudo_labels]',
-            )
-        scorer = Scorer({self.run.name: sources}, classes=self.classes, device=self.device, backend="torch")
-        return scorer.score(self.raw)[self.run.name]
-
     def _of_predictions(self) -> NDArray[np.float32]:
-        found = Predictions.load(self.predictions)
+        found = self.soft.load(self.stem)
         wanted = pl.DataFrame({"id": self.names}).with_row_index("row")
         known = wanted.join(pl.DataFrame({"id": found.ids, "at": np.arange(len(found))}), on="id", how="left")
         at = known.sort("row")["at"]
         if at.null_count():
             raise UserError(
-                f"{at.null_count():,} of {len(at):,} texts have no prediction", where=self.predictions,
+                f"'{self.soft.name}' has no prediction of {at.null_count():,} of {len(at):,} texts",
                 first=", ".join(self.names.filter(at.is_null()).head(5)), next="score the table with `cli score`",
             )  # fmt: skip
-        probs: NDArray[np.float32] = found.probs[at.to_numpy()]
-        return probs
+        columns = [found.classes.index(name) for name in self.classes]
+        return np.ascontiguousarray(found.probs[at.to_numpy()][:, columns])
 
 
 def decide(
@@ -161,23 +155,30 @@ def find_teacher(
     options = recipe.pseudo_labels
     if options.run is None:
         return None
-    if options.run == recipe.name:
-        raise UserError(f"run '{recipe.name}' cannot be its own teacher", next="give this run another --name")
     path = competition.path(options.table or competition.test)
     if path is None:
         raise UserError("no table of texts to label", next='name one: table = "unlabelled.csv" under [pseudo_labels]')
-    run = workspace.run(options.run)
+    from jobs.teachers import find_soft_teacher  # imports the search, which other runs do without
+
+    soft = find_soft_teacher(workspace, competition, options.run, recipe.name, deciding=True)
+    if not soft.runs:
+        raise UserError(
+            f"'{soft.name}' is a file: it labels training rows alone",
+            next="make it a run: `cli import NAME --test FILE`",
+        )
     new = new_texts(path, competition, recipe, rows)
     stem = path.name.split(".")[0]
-    if options.source == "predictions" and not run.predictions(stem).is_file():
-        raise UserError(
-            f"no predictions of run '{run.name}' for {stem}",
-            where=run.predictions(stem),
-            next='score the competition\'s test table with `cli score`, or set source = "fold" under [pseudo_labels]',
-        )
+    for run in soft.runs if options.source == "predictions" else ():
+        if not run.predictions(stem).is_file():
+            raise UserError(
+                f"no predictions of run '{run.name}' for {stem}",
+                where=run.predictions(stem),
+                next='score the competition\'s test table with `cli score`, or set source = "fold" under '
+                "[pseudo_labels]",
+            )
     return Teacher(
-        run, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"],
-        run.predictions(stem), device,
+        soft, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"], stem,
+        recipe.folds.n, device,
     )  # fmt: skip
 
 

@@ -97,7 +97,9 @@ class RunFolder:
         return piece if piece is not None and self._fits(piece) else None
 
     def finish_fold(self, fold: int, piece: Answers, seed: int | None = None) -> None:
-        """Write a fold's predictions beside its checkpoint: from now on it is finished."""
+        """Write recipe and predictions beside a fold's checkpoint: from now on it is finished, and travels as it is."""
+        with write_atomically(self.fold(fold, seed) / RECIPE_FILE) as temporary:
+            temporary.write_text(self.recipe, encoding="utf-8")
         piece.save(self.fold(fold, seed) / OOF_FILE)
 
     def join(self, pieces: Sequence[Answers], ids: pl.Series) -> Answers:

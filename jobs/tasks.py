@@ -32,6 +32,7 @@ def refuse_for_tags(recipe: Recipe) -> None:
     asked = {
         "[data] cleaning": bool(recipe.data.cleaning),
         "[augmentation] copies": recipe.augmentation.copies > 0,
+        "[augmentation] table": recipe.augmentation.table is not None,
         "[pseudo_labels] run": recipe.pseudo_labels.run is not None,
     }
     for name, given in asked.items():

@@ -1,7 +1,7 @@
 """Who may teach a student: a run, a recipe in `blends/` or a predictions file, and how its probabilities are had.
 
-A blend teaches without its class weights and thresholds, which make decisions of probabilities; the student's own are
-found by `cli rescale`.
+A blend teaches probabilities without its class weights and thresholds, which make decisions of them; the student's own
+are found by `cli rescale`. Where decisions are what is taught, as pseudo-labels, it teaches with them.
 """
 
 from __future__ import annotations
@@ -71,12 +71,15 @@ class SoftTeacher:
         if not found:
             raise UserError(
                 f"run '{run.name}' has no checkpoint of fold {fold}", where=run.folder,
-                next='an imported run or a file teaches with source = "oof" under [distill]',
+                next='an imported run or a file teaches with source = "oof" under [distill], or "predictions" under '
+                "[pseudo_labels]",
             )  # fmt: skip
         return found
 
 
-def find_soft_teacher(workspace: Workspace, competition: Competition, name: str, student: str) -> SoftTeacher:
+def find_soft_teacher(
+    workspace: Workspace, competition: Competition, name: str, student: str, *, deciding: bool = False
+) -> SoftTeacher:
     """The teacher of this name.
 
     Args:
@@ -84,6 +87,7 @@ def find_soft_teacher(workspace: Workspace, competition: Competition, name: str,
         competition: Its folder is where paths of files begin.
         name: Of a run, of a recipe in `blends/` or how that begins, or a file.
         student: Name of the run that is to learn.
+        deciding: A blend's class weights and thresholds are applied.
 
     Raises:
         UserError: No such teacher, or one that is the student or holds it.
@@ -96,10 +100,10 @@ def find_soft_teacher(workspace: Workspace, competition: Competition, name: str,
     path = competition.path(name)
     if name.endswith(".parquet") and path is not None and path.is_file():
         return SoftTeacher(name, lambda part: _of_file(path, part))
-    return _blend(workspace, name, student, sorted(runs))
+    return _blend(workspace, name, student, sorted(runs), deciding)
 
 
-def _blend(workspace: Workspace, name: str, student: str, runs: list[str]) -> SoftTeacher:
+def _blend(workspace: Workspace, name: str, student: str, runs: list[str], deciding: bool) -> SoftTeacher:
     known = [path.stem for path in sorted((workspace.root / FOLDER).glob("*.json"))]
     if name != "latest" and not any(stem.startswith(name) for stem in known) and not Path(name).is_file():
         raise UserError(
@@ -116,13 +120,13 @@ def _blend(workspace: Workspace, name: str, student: str, runs: list[str]) -> So
             next="give this run another --name",
         )
     members = [workspace.run(model) for model in recipe.models]
-    plain = recipe.without_adjustment()
+    used = recipe if deciding else recipe.without_adjustment()
     return SoftTeacher(
         name,
-        lambda part: apply(plain, {run.name: _of_run(run, part) for run in members}),
+        lambda part: apply(used, {run.name: _of_run(run, part) for run in members}),
         tuple(members),
-        lambda probs: apply_stack(plain, probs),
-        mixed_by=repr((plain.kind, plain.models, sorted(plain.parameters.items()))),
+        lambda probs: apply_stack(used, probs),
+        mixed_by=repr((used.kind, used.models, sorted(used.parameters.items()))),
     )
 
 

@@ -27,7 +27,8 @@ from jobs.run_folder import Answers, RunFolder
 from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
 from jobs.soft_targets import SoftTargets, with_soft_targets
 from jobs.tasks import refuse_for_tags
-from jobs.training_rows import TrainingRows, read_training_rows
+from jobs.training_rows import TrainingRows, read_training_rows, without_copies
+from jobs.wordings import read_wordings, with_wordings
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -123,6 +124,8 @@ class TrainResult:
         seconds: Wall time of this call.
         groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
         n_repaired: For token tasks illegal tags of the training table that were repaired.
+        n_dropped: Rows that were left out, since their labels are missing or no classes.
+        n_copies: Rows whose text another row before them has, where the recipe trains on each text once.
         seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
         flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
             `jobs.distill`. None: no such teacher.
@@ -139,6 +142,8 @@ class TrainResult:
     seconds: float
     groups: Mapping[str, float] = field(default_factory=dict)
     n_repaired: int = 0
+    n_dropped: int = 0
+    n_copies: int = 0
     seeds: SeedSpread | None = None
     flattered_by: str | None = None
 
@@ -162,6 +167,8 @@ def run(options: TrainOptions) -> TrainResult:
     rows = with_teacher(rows, teacher)
     soft = _soft_targets(workspace, competition, recipe, rows, options.device)
     rows = with_soft_targets(rows, soft)
+    wordings = read_wordings(competition, recipe, rows)
+    rows = with_wordings(rows, wordings)
     folder = RunFolder(
         run=Run(recipe.name, workspace.runs_folder / recipe.name),
         recipe=recipe.to_toml(),
@@ -186,10 +193,12 @@ def run(options: TrainOptions) -> TrainResult:
                 labeller(teacher),
                 options.on_progress,
                 soft,
+                wordings,
             )
             train_one = fold_trainer(task)
             for fold, seed in todo:
-                _train_fold(fold, seed, rows, folder, competition, train_one)
+                once = recipe.data.duplicates == "once"
+                _train_fold(fold, seed, rows, folder, competition, train_one, once=once)
         return _conclude(recipe, competition, rows, folder, todo, began)
 
 
@@ -282,9 +291,14 @@ def _train_fold(
     folder: RunFolder,
     competition: Competition,
     train_one: TrainOne,
+    *,
+    once: bool,
 ) -> None:
+    """Train a fold and keep its predictions; with `once` on each text once."""
     began = time.perf_counter()
     inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
+    if once:
+        outside = without_copies(rows.texts, outside, inside)
     if not len(inside) or not len(outside):
         raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
     trained = train_one(fold, seed, outside, inside, folder.fold(fold, seed))
@@ -338,6 +352,8 @@ def _conclude(
         n_rows=len(rows),
         n_null_texts=rows.n_null_texts,
         n_repaired=rows.n_repaired,
+        n_dropped=rows.n_dropped,
+        n_copies=len(rows) - rows.texts.n_unique() if recipe.data.duplicates == "once" else 0,
         seconds=time.perf_counter() - began,
         groups=groups,
         seeds=seeds,
@@ -393,5 +409,6 @@ def _about(
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
         "n_repaired_tags": rows.n_repaired,
+        "n_dropped": rows.n_dropped,
         "seconds": sum(summary.seconds for summary in summaries),
     }

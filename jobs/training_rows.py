@@ -21,6 +21,7 @@ from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import encode_labels
 from kaggle_tools.tables import read_table, sniff_format
 from kaggle_tools.tag_rows import encode_tags, kinds_of_entities, read_tags
+from kaggle_tools.valid_labels import has_valid_labels
 from models.recipe import Recipe
 from models.text.cleaning import clean
 from models.text.entities import find_fault
@@ -46,6 +47,7 @@ class TrainingRows:
         n_null_texts: Texts that were null and count as empty.
         fingerprint: Of everything above and of what it is trained and judged by.
         n_repaired: Illegal tags of the whole table that became legal.
+        n_dropped: Rows of the whole table that were left out for their labels.
         corpus: Cleaned texts of all tables, each once, where the recipe learns from them without labels; else empty.
     """
 
@@ -58,6 +60,7 @@ class TrainingRows:
     n_null_texts: int
     fingerprint: str
     n_repaired: int = 0
+    n_dropped: int = 0
     corpus: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,7 +76,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         UserError: The competition names no training table or label column; the table cannot be read; an id occurs
             twice; a label is not a class; folds cannot be made, or other runs use other ones.
     """
-    table = _read(competition, recipe)
+    table, n_dropped = _read(competition, recipe)
     ids, labels = table["id"], table["label"]
     if competition.id_column is not None:
         ids = ids.alias(competition.id_column)
@@ -103,12 +106,23 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         all_texts=all_texts,
         n_null_texts=n_null,
         n_repaired=n_repaired,
+        n_dropped=n_dropped,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 
 
-def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
-    """Columns ``id``, ``text``, ``is_null`` (of the text), ``label`` and, where folds need it, ``group``."""
+def without_copies(texts: pl.Series, train: NDArray[np.int64], valid: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the rows to train on the first of each text, and none whose text stands among the rows to validate on."""
+    own = texts.gather(train)
+    kept = own.is_first_distinct() & ~own.is_in(texts.gather(valid).implode())
+    return np.asarray(train[kept.to_numpy()])
+
+
+def _read(competition: Competition, recipe: Recipe) -> tuple[pl.DataFrame, int]:
+    """The table, and how many rows were left out for their labels.
+
+    Columns ``id``, ``text``, ``is_null`` (of the text), ``label`` and, where folds need it, ``group``.
+    """
     path = competition.path(competition.train)
     if path is None or not competition.label_columns:
         what = "training table" if path is None else "label column"
@@ -117,18 +131,19 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
             where=competition.root,
             next="write it with `cli init --train … --force`",
         )
-    columns = {"text": competition.text_column, **{f"label:{name}": name for name in competition.label_columns}}
-    if competition.pair_column is not None:
-        columns["pair"] = competition.pair_column
-    if competition.id_column is not None:
-        columns["id"] = competition.id_column
-    if recipe.folds.group_column is not None:
-        columns["group"] = recipe.folds.group_column
+    columns = _columns(competition, recipe)
     fmt = sniff_format(path, encoding=competition.encoding, encoding_errors=competition.encoding_errors)
     table = read_table(path, columns=list(dict.fromkeys(columns.values())), fmt=fmt, id_column=competition.id_column)
     if table.is_empty():
         raise UserError("the training table has no rows", where=path)
+    n_rows, valid = len(table), None
+    if recipe.data.invalid_labels == "drop":
+        valid = has_valid_labels(table, competition)
     table = table.select(pl.col(name).alias(key) for key, name in columns.items())
+    if competition.id_column is None:
+        table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
+    if valid is not None:
+        table = _of_valid_labels(table, valid, competition)
     texts = [key for key in ("text", "pair") if key in columns]
     table = table.with_columns(is_null=pl.any_horizontal(pl.col(texts).is_null()))
     if competition.pair_column is not None:
@@ -136,9 +151,29 @@ def _read(competition: Competition, recipe: Recipe) -> pl.DataFrame:
     table = _with_labels(table, competition)
     if competition.task in ("multi_label", "token"):
         table = table.with_columns(pl.col("label").fill_null(""))
-    if competition.id_column is None:
-        table = table.with_columns(id=pl.int_range(pl.len()).cast(pl.String))
-    return table
+    return table, n_rows - len(table)
+
+
+def _columns(competition: Competition, recipe: Recipe) -> dict[str, str]:
+    """What the columns that are needed are for, and what the table calls them."""
+    columns = {"text": competition.text_column, **{f"label:{name}": name for name in competition.label_columns}}
+    if competition.pair_column is not None:
+        columns["pair"] = competition.pair_column
+    if competition.id_column is not None:
+        columns["id"] = competition.id_column
+    if recipe.folds.group_column is not None:
+        columns["group"] = recipe.folds.group_column
+    return columns
+
+
+def _of_valid_labels(table: pl.DataFrame, valid: pl.Series, competition: Competition) -> pl.DataFrame:
+    if not valid.any():
+        raise UserError(
+            f"none of {len(table):,} rows has a label that is a class",
+            where=f"{competition.train}, column '{', '.join(competition.label_columns)}'",
+            next="look at the classes in competition.toml",
+        )
+    return table.filter(valid)
 
 
 def _check_entities(recipe: Recipe, ids: pl.Series, texts: pl.Series) -> None:
@@ -194,7 +229,9 @@ def _naming(competition: Competition) -> Iterator[None]:
         yield
     except UserError as exc:
         exc.details["where"] = f"{competition.train}, column '{', '.join(competition.label_columns)}'"
-        exc.details.setdefault("next", "mend the table, or the classes in competition.toml")
+        exc.details.setdefault(
+            "next", 'mend the table, or the classes in competition.toml; or invalid_labels = "drop" under [data]'
+        )
         raise
 
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 
 OUTSIDE = "O"
+UNTYPED = "word"  # the type that tags without one get: words of a text, as in word segmentation
+# First letters of tags in other schemes (BMES, BIOES, BILOU): what begins an entity, and what goes on with it.
+_BEGIN, _INSIDE = "BSU", "IMEL"
 _NEVER = -1e9  # finite, so that a row always has a best path
 
 
@@ -32,6 +35,21 @@ def check_tags(tags: Sequence[str]) -> None:
             raise UserError(f"{tag!r} is not a BIO tag", expected="O, B-<type> or I-<type>")
     if OUTSIDE not in tags:
         raise UserError("the tags lack 'O', which words outside entities have", found=", ".join(tags[:10]))
+
+
+def to_bio(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows of BMES, BIOES or BILOU tags, with types or without, as BIO tags; BIO tags with types stay as they are.
+
+    Raises:
+        UserError: A tag of none of these schemes.
+    """
+    known: dict[str, str] = {}
+    for tag in dict.fromkeys(tag for row in rows for tag in row):
+        letter, dash, kind = tag[:1], tag[1:2], tag[2:]
+        if tag != OUTSIDE and (letter not in _BEGIN + _INSIDE or letter == "" or (len(tag) > 1 and dash != "-")):
+            raise UserError(f"{tag!r} is no tag", expected="O, and B, I, M, E, S, L or U with -<type> or without")
+        known[tag] = tag if tag == OUTSIDE else f"{'B' if letter in _BEGIN else 'I'}-{kind or UNTYPED}"
+    return [[known[tag] for tag in row] for row in rows]
 
 
 def is_illegal(before: str, tag: str) -> bool:

@@ -181,7 +181,7 @@ def _label_codes(settings: FoldSettings, labels: pl.Series) -> NDArray[np.int64]
         label, count = counts.row(0)
         raise UserError(
             f"class '{label}' has {count} rows, fewer than the {settings.n} folds that each need one",
-            also=f"{counts.height - 1:,} more such classes" if counts.height > 1 else "no other class",
+            also="no other class" if counts.height == 1 else f"{counts.height - 1:,} more with too few",
             next='ask for fewer folds, leave the class out, or set kind = "random" under [folds]',
         )
     return _codes(labels)

@@ -3,7 +3,8 @@
 A directory without `kaggle_jobs.json` (any Hugging Face classifier) is as welcome: what the file would say is then
 concluded from `config.json` and the tokenizer. `kind` tells how to load the rest:
 
-    transformer   config.json, model.safetensors, tokenizer.json (and head.safetensors for a head of ours)
+    transformer   config.json, model.safetensors, tokenizer.json (and head.safetensors for a head of ours,
+                  words.safetensors for vectors of words)
     linear        linear.json (vectorizers), linear.safetensors (idf, weights)
 """
 
@@ -38,6 +39,7 @@ class CheckpointSpec:
         score: The fold's validation metric, where known.
         form: Name in `models.text.forms.FORMS`: how a row's text reaches the network.
         pair: Whether rows are pairs of texts; None where that is not known.
+        words: Whether the head reads vectors of words beside those of tokens.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class CheckpointSpec:
     score: float | None = None
     form: Form = "joined"
     pair: bool | None = None
+    words: bool = False
 
     def save(self, folder: Path) -> None:
         """Write `kaggle_jobs.json` into a checkpoint directory."""

@@ -4,7 +4,7 @@
     logits = loaded.network(input_ids)                     # (B, C)
 
 With head ``stock`` the directory loads in stock transformers; other heads keep their weights beside the encoder's, in
-`head.safetensors`. Knows nothing of training and of batches.
+`head.safetensors`, and vectors of words in `words.safetensors`. Knows nothing of training and of batches.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ from models.pretrained import load_body, load_config, load_tokenizer, model_fold
 from models.recipe import Recipe, ScratchOptions
 from models.scratch import scratch_config
 from models.text.forms import ENTITY_FORMS
+from models.trim import trim_embeddings
+from models.words import WordVectors
 
 HEAD_FILE = "head.safetensors"
+WORDS_FILE = "words.safetensors"
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
@@ -54,12 +57,14 @@ class TextClassifier(nn.Module):
         body: A transformers model: with its classification head if `head` is None, else the bare encoder.
         head: A module as `models.heads` describes.
         form: Of the rows (`models.text.forms`): what token types tell, and to whom.
+        words: Vectors of words that stand beside the tokens' own for a head of ours; None: none do.
     """
 
-    def __init__(self, body: Any, head: Any = None, form: str = "joined") -> None:
+    def __init__(self, body: Any, head: Any = None, form: str = "joined", words: WordVectors | None = None) -> None:
         super().__init__()
         self.body = body
         self.head = head
+        self.words = words
         self.form = form
         self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
         self.fixed: frozenset[str] = frozenset()  # names of weights that never train, with LoRA
@@ -110,7 +115,15 @@ class TextClassifier(nn.Module):
         shown: dict[str, Any] = {"targets": targets} if self.takes_targets else {}
         if getattr(self.head, "reads_segments", False):
             shown["segments"] = token_type_ids
-        return self.head((*earlier, output.last_hidden_state), attention_mask, **shown)  # type: ignore[no-any-return]
+        hidden = self.beside_words((*earlier, output.last_hidden_state), input_ids, attention_mask)
+        return self.head(hidden, attention_mask, **shown)  # type: ignore[no-any-return]
+
+    def beside_words(self, hidden: tuple[Tensor, ...], input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Hidden states (B, T, D) as the head reads them: (B, T, D + W) where there are vectors of words."""
+        if self.words is None:
+            return hidden
+        vectors = self.words(input_ids, mask)
+        return tuple(torch.cat([layer, vectors.to(layer.dtype)], dim=-1) for layer in hidden)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Vectors of B pairs' texts, in form ``apart``: (2B, D) float32, the first texts first; see `forward`."""
@@ -178,12 +191,15 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
         _refuse_regression(config, folder)
     elif len(spec.classes) != config.num_labels:
         raise ModelError(f"{len(spec.classes)} classes, but config.json has {config.num_labels} labels", where=folder)
+    head, words = None, None
     if spec is None or spec.head == "stock":
-        body, head = load_body(AutoModelForSequenceClassification, folder, config, new_head=False), None
+        body = load_body(AutoModelForSequenceClassification, folder, config, new_head=False)
     else:
-        body, head = load_body(AutoModel, folder, config, new_head=False), _load_head(folder, spec, config)
+        body = load_body(AutoModel, folder, config, new_head=False)
+        words = _load_words(folder) if spec.words else None
+        head = _load_head(folder, spec, config, words)
     spec = spec or _conclude_spec(body, tokenizer)
-    return LoadedClassifier(TextClassifier(body, head, spec.form).eval(), tokenizer, spec)
+    return LoadedClassifier(TextClassifier(body, head, spec.form, words).eval(), tokenizer, spec)
 
 
 def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, spec: CheckpointSpec) -> None:
@@ -191,13 +207,16 @@ def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, sp
     with whole_folder(folder) as temporary, quiet_transformers():
         classifier.body.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        if classifier.head is not None:
-            weights = {name: weight.contiguous().cpu() for name, weight in classifier.head.state_dict().items()}
-            save_file(weights, temporary / HEAD_FILE, metadata={"format": "pt"})
+        for part, name in ((classifier.head, HEAD_FILE), (classifier.words, WORDS_FILE)):
+            if part is not None:
+                weights = {key: weight.contiguous().cpu() for key, weight in part.state_dict().items()}
+                save_file(weights, temporary / name, metadata={"format": "pt"})
         spec.save(temporary)
 
 
-def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, task: str) -> TextClassifier:
+def build_classifier(
+    recipe: Recipe, classes: Sequence[str], tokenizer: Any, task: str, words: WordVectors | None = None
+) -> TextClassifier:
     """A classifier to be trained. New weights are drawn from torch's global random state.
 
     Args:
@@ -205,6 +224,7 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
         classes: C class names.
         tokenizer: Of the encoder; for an encoder from scratch its vocabulary sets the size.
         task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
+        words: For the head to read beside the tokens; None: the recipe wants none.
 
     Raises:
         ModelError: The encoder cannot be loaded, is shorter than the recipe's max_length, or lacks what is asked for.
@@ -228,6 +248,8 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
     if recipe.data.form == "embedded" and scratch is not None:
         config.type_vocab_size = N_SEGMENTS
     body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
+    if recipe.encoder.vocabulary == "used":
+        trim_embeddings(body, load_tokenizer(str(folder)), tokenizer)
     if recipe.data.form in ENTITY_FORMS:
         make_room_for_entities(body, tokenizer, recipe.data.form)
     limit = position_limit(body)
@@ -243,10 +265,12 @@ def build_classifier(recipe: Recipe, classes: Sequence[str], tokenizer: Any, tas
             f"head '{recipe.head.name}' reads the first token, which sees no other in a {config.model_type}",
             next="use 'stock' or 'last', which read the last one, or 'mean'",
         )
-    head = _make_head(recipe.head.name, recipe.head.options, config, classes, task, recipe.head.dropout_samples)
+    head = _make_head(
+        recipe.head.name, recipe.head.options, config, classes, task, words=words, samples=recipe.head.dropout_samples
+    )
     if head is not None:
         _hand_over_pooler(body, head)
-    classifier = TextClassifier(body, head, recipe.data.form)
+    classifier = TextClassifier(body, head, recipe.data.form, words)
     reinitialise_top_layers(classifier, recipe.encoder.reinit_layers)
     if recipe.lora.rank:
         add_lora(classifier, recipe.lora)
@@ -266,7 +290,14 @@ def position_limit(body: Any) -> int | None:
 
 
 def _make_head(
-    name: str, options: dict[str, Any], config: Any, classes: Sequence[str], task: str, samples: int = 1
+    name: str,
+    options: dict[str, Any],
+    config: Any,
+    classes: Sequence[str],
+    task: str,
+    *,
+    words: WordVectors | None = None,
+    samples: int = 1,
 ) -> nn.Module | None:
     if name not in HEADS:
         raise ModelError(f"unknown head '{name}'", next=did_you_mean(name, list(HEADS)))
@@ -277,7 +308,7 @@ def _make_head(
             next=f"use one of {', '.join(of_task)}" if task == "token" else "use another head",
         )
     shape = HeadShape(
-        hidden=config.hidden_size,
+        hidden=config.hidden_size + (0 if words is None else words.width),
         layers=config.num_hidden_layers,
         classes=config.num_labels,
         dropout_samples=samples,
@@ -306,10 +337,16 @@ def _hand_over_pooler(body: Any, head: nn.Module) -> None:
             module.dense.load_state_dict(own.state_dict())
 
 
-def _load_head(folder: Path, spec: CheckpointSpec, config: Any) -> nn.Module:
+def _load_words(folder: Path) -> WordVectors:
+    if not (folder / WORDS_FILE).is_file():
+        raise ModelError(f"no {WORDS_FILE}, which the head reads", where=folder, next="copy it beside config.json")
+    return WordVectors.of_state(load_file(folder / WORDS_FILE))
+
+
+def _load_head(folder: Path, spec: CheckpointSpec, config: Any, words: WordVectors | None) -> nn.Module:
     if not (folder / HEAD_FILE).is_file():
         raise ModelError(f"no {HEAD_FILE} for head '{spec.head}'", where=folder, next="copy it beside config.json")
-    head = _make_head(spec.head, spec.head_options, config, spec.classes, spec.task)
+    head = _make_head(spec.head, spec.head_options, config, spec.classes, spec.task, words=words)
     assert head is not None  # only "stock" gives none
     head.load_state_dict(load_file(folder / HEAD_FILE))
     return head

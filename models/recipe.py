@@ -11,7 +11,9 @@ field or a parameter.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models.errors import ModelError, did_you_mean
 from models.recipe_options import (
@@ -32,6 +34,7 @@ from models.recipe_options import (
     SamplerOptions,
     ScratchOptions,
     TrainingOptions,
+    WordOptions,
 )
 from models.schema import Place, check_options, read_table
 from models.text.augmentation import AUGMENTATIONS
@@ -54,6 +57,7 @@ __all__ = [
     "SamplerOptions",
     "ScratchOptions",
     "TrainingOptions",
+    "WordOptions",
     "check_encoder",
     "check_recipe",
     "load_recipe",
@@ -102,9 +106,11 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         problem = "needs" if grouped else "does not use"
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     _check_seeds(recipe, place)
+    _check_pseudo_labels(recipe, place.inside("pseudo_labels"))
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_words(recipe, place.inside("words"))
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
         _check_lora(recipe, place.inside("lora"))
@@ -121,6 +127,16 @@ def _check_seeds(recipe: Recipe, place: Place) -> None:
         raise place.error("a seed stands twice in seeds", found=", ".join(map(str, recipe.seeds)))
 
 
+def _check_pseudo_labels(recipe: Recipe, place: Place) -> None:
+    options = recipe.pseudo_labels
+    if options.run is None and options != PseudoLabelOptions():
+        raise place.error("names no teacher", next='run = "a run, or a recipe in blends/"')
+    if options.stage == "before" and recipe.kind == "linear":
+        raise place.error("stage = 'before' is for transformers: a linear model is fitted once", next="stage = 'mixed'")
+    if options.epochs != PseudoLabelOptions.epochs and options.stage == "mixed":
+        raise place.error("epochs are those of stage = 'before'", next="leave them out, or set the stage")
+
+
 def check_encoder(encoder: EncoderOptions, place: Place) -> None:
     """Whether the parts of `[encoder]` fit together. Raises `ModelError`."""
     scratch = encoder.scratch
@@ -128,25 +144,39 @@ def check_encoder(encoder: EncoderOptions, place: Place) -> None:
         raise place.error("needs exactly one of 'path' and a section [encoder.scratch]")
     if scratch is not None and encoder.reinit_layers:
         raise place.error("reinit_layers is for pretrained encoders: one from scratch is new throughout")
+    if scratch is not None and encoder.vocabulary == "used":
+        raise place.error("vocabulary = 'used' is for pretrained encoders: one from scratch knows its own texts alone")
     if scratch is None and encoder.vectors.name != "none":
         raise place.inside("vectors").error(
             "for encoders from scratch: a pretrained one has its own", next="leave it out"
         )
-    if encoder.vectors.name != "none":
-        from models.vectors import VECTORS
-
-        if encoder.vectors.name not in VECTORS:
-            known = ["none", *VECTORS]
-            raise place.inside("vectors").error(
-                f"unknown vectors '{encoder.vectors.name}'", next=did_you_mean(encoder.vectors.name, known)
-            )
-        check_options(VECTORS[encoder.vectors.name], encoder.vectors.options, place.inside("vectors"))
-    elif encoder.vectors.options:
-        raise place.inside("vectors").error(
-            f"{', '.join(encoder.vectors.options)} without a name", next='name = "glove"'
-        )
+    _check_vectors(encoder.vectors.name, encoder.vectors.options, place.inside("vectors"))
     if scratch is not None and scratch.hidden % scratch.heads:
         raise place.inside("scratch").error(f"hidden = {scratch.hidden} is not a multiple of heads = {scratch.heads}")
+
+
+def _check_vectors(name: str, options: Mapping[str, Any], place: Place) -> None:
+    """Whether there are such vectors, and whether they take these options."""
+    if name == "none":
+        if options:
+            raise place.error(f"{', '.join(options)} without a name", next='name = "glove"')
+        return
+    from models.vectors import VECTORS
+
+    if name not in VECTORS:
+        raise place.error(f"unknown vectors '{name}'", next=did_you_mean(name, ["none", *VECTORS]))
+    check_options(VECTORS[name], options, place)
+
+
+def _check_words(recipe: Recipe, place: Place) -> None:
+    from models.heads import PAIR_HEADS
+
+    options = recipe.words
+    _check_vectors(options.name, options.options, place)
+    if (options.file is not None) != (options.chinese == "list"):
+        raise place.error("chinese = 'list' and file = 'FILE' go together", found=f"chinese = '{options.chinese}'")
+    if options.name != "none" and recipe.head.name in ("stock", *PAIR_HEADS):
+        raise place.error(f"head '{recipe.head.name}' reads no words", next="use another head, such as 'conv'")
 
 
 def _check_lora(recipe: Recipe, place: Place) -> None:
@@ -252,5 +282,13 @@ def _check_named_parts(recipe: Recipe, place: Place) -> None:
         if part.name not in known:
             raise place.inside(key).error(f"unknown {key} '{part.name}'", next=did_you_mean(part.name, list(known)))
         check_options(known[part.name], part.options, place.inside(key))
+    loss = recipe.loss
+    if loss.alpha and (loss.class_weights != "none" or min(loss.alpha) < 0 or max(loss.alpha) == 0):
+        raise place.inside("loss").error(
+            f"alpha = {list(loss.alpha)}, class_weights = '{loss.class_weights}'",
+            expected="one of the two; of alpha no number below 0, and one above",
+        )
+    if recipe.head.name == "crf" and loss != LossOptions():
+        raise place.inside("loss").error("a CRF has a loss of its own", next="leave it out, or take head 'tags'")
     if recipe.head.name == "stock" and recipe.head.dropout_samples > 1:
         raise place.inside("head").error("dropout_samples is for heads of ours, not for 'stock'")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from models.schema import Between, to_toml
 from models.text.forms import Form
+from models.text.segment import Chinese
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,15 @@ class EncoderOptions:
         path: Local directory (relative to the working directory) or Hub id of a pretrained encoder.
         scratch: An encoder made for this run.
         reinit_layers: With `path`: so many of the top layers get new random weights.
+        vocabulary: With `path`: ``used`` leaves out the tokens that no text of train and test uses (`models.trim`).
         vectors: With `scratch`.
     """
 
     path: str | None = None
     scratch: ScratchOptions | None = None
     reinit_layers: Annotated[int, Between(0)] = 0
+    vocabulary: Literal["full", "used"] = "full"
     vectors: VectorOptions = VectorOptions()
-
-    @property
-    def reads_all_texts(self) -> bool:
-        """Whether more is learnt from texts without labels than a vocabulary, so that those of the test table serve."""
-        found = self.scratch is not None and (self.scratch.new_words > 0 or self.scratch.topics > 0)
-        return found or self.vectors.name != "none"
 
 
 @dataclass(frozen=True)
@@ -107,6 +104,10 @@ class DataOptions:
         form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
         illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
             ``reject`` stops and tells where.
+        invalid_labels: Of a row whose label is missing or no class: ``reject`` stops and tells where, ``drop`` leaves
+            the row out, of training and validation, and counts.
+        duplicates: ``once``: of rows with one text a fold trains on the first alone, and on none whose text stands in
+            its validation rows; each still gets its out-of-fold prediction. ``keep``: on all.
     """
 
     max_length: Annotated[int, Between(4)] = 128
@@ -114,6 +115,8 @@ class DataOptions:
     limit: Annotated[int | None, Between(1)] = None
     form: Form = "joined"
     illegal_tags: Literal["repair", "reject"] = "repair"
+    invalid_labels: Literal["reject", "drop"] = "reject"
+    duplicates: Literal["keep", "once"] = "keep"
 
 
 @dataclass(frozen=True)
@@ -149,18 +152,43 @@ class HeadOptions:
 
 
 @dataclass(frozen=True)
+class WordOptions:
+    """`[words]`: vectors of the words that tokens are part of stand beside the tokens' own, for the head to read.
+
+    Attributes:
+        name: ``none``, or a name in `models.vectors.VECTORS`: how the vectors are learnt from the texts of train and
+            test, before they train on with the head.
+        size: Width of a vector.
+        most: So many words, the most frequent ones.
+        chinese: How runs of Chinese characters are cut into words: ``discovered`` in the texts themselves, by a
+            ``list``, by ``jieba`` (package rjieba), or not at all (``characters``).
+        file: Of words, for ``list``: a line a word, with its frequency where known.
+        options: Keyword arguments of the function that learns, such as ``window``.
+    """
+
+    name: str = "none"
+    size: Annotated[int, Between(1)] = 100
+    most: Annotated[int, Between(1)] = 20000
+    chinese: Chinese = "discovered"
+    file: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LossOptions:
     """`[loss]`.
 
     Attributes:
         name: A name in `models.losses.LOSSES`, or ``auto``: cross_entropy for one label a row, bce for several.
         class_weights: ``balanced`` weighs a class by the inverse of its share among the training rows.
+        alpha: Weights of the classes in their order, in place of `class_weights`; empty: as that says.
         group_weights: Of the label groups' losses in their sum, for multi_group; empty: each counts the same.
         options: Keyword arguments of the loss function, such as ``label_smoothing``.
     """
 
     name: str = "auto"
     class_weights: Literal["none", "balanced"] = "none"
+    alpha: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     group_weights: tuple[float, ...] = ()
 
@@ -221,31 +249,40 @@ class AugmentationOptions:
         copies: Of each row; 0: no augmentation.
         rate: Share of a text's words (Chinese: characters) that a step changes.
         synonyms: File of synonyms: a line a group, separated by tabs; ``replace`` needs it.
+        table: Table of other wordings of training rows, made elsewhere, such as by translating there and back: ids and
+            texts under the names that they have in the training table. Relative to competition.toml.
     """
 
     steps: tuple[str, ...] = ("delete", "swap")
     copies: Annotated[int, Between(0)] = 0
     rate: Annotated[float, Between(0.0, 1.0)] = 0.1
     synonyms: str | None = None
+    table: str | None = None
 
 
 @dataclass(frozen=True)
 class PseudoLabelOptions:
-    """`[pseudo_labels]`: texts without labels join the training rows of a fold, labelled by a run where it is sure.
+    """`[pseudo_labels]`: texts without labels join the training rows of a fold, labelled by a teacher where it is sure.
 
     Attributes:
-        run: Name of the run that labels; None: no pseudo-labels.
+        run: Name of the run that labels, or of a recipe in `blends/` or how that begins: the mean of several runs with
+            its class weights decides then. None: no pseudo-labels.
         table: Table of texts, relative to competition.toml; None: the competition's test table.
-        source: ``fold``: each fold is taught by the run's checkpoint of the same fold, which saw none of the fold's
+        source: ``fold``: each fold is taught by the runs' checkpoints of the same fold, which saw none of the fold's
             validation rows either; ``predictions``: by `runs/<run>/predictions/<table>.parquet`, the mean of all folds.
         threshold: Confidence that a text needs: its most probable class's probability, or for several labels the least
             sure of its decisions.
+        stage: ``mixed``: they are trained on among the other rows; ``before``: alone, before the labelled rows, which
+            the network is then fine-tuned on with an optimizer and a schedule that begin anew.
+        epochs: Of that stage.
     """
 
     run: str | None = None
     table: str | None = None
     source: Literal["fold", "predictions"] = "fold"
     threshold: Annotated[float, Between(0.5, 1.0)] = 0.9
+    stage: Literal["mixed", "before"] = "mixed"
+    epochs: Annotated[int, Between(1)] = 1
 
 
 @dataclass(frozen=True)
@@ -286,7 +323,7 @@ class TrainingOptions:
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
         max_grad_norm: Gradients are clipped to this norm.
         dropout: Of the encoder's hidden states and attention; None: as its configuration says.
-        precision: ``auto`` is bf16 on a CUDA device that has it, else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
         patience: Stop after so many epochs without a better score; None: never.
         gradient_checkpointing: Spend time to save memory.
@@ -321,7 +358,8 @@ class TrainingOptions:
 
 # Sections that only one kind of run has.
 TRANSFORMER_SECTIONS = (
-    "encoder", "lora", "head", "loss", "contrast", "sampler", "adversary", "augmentation", "distill", "training",
+    "encoder", "lora", "head", "words", "loss", "contrast", "sampler", "adversary", "augmentation", "distill",
+    "training",
 )  # fmt: skip
 LINEAR_SECTIONS = ("linear",)
 
@@ -335,7 +373,8 @@ class Recipe:
         kind: ``transformer``, or ``linear`` (TF-IDF and logistic regression).
         seed: Of weights, order of rows and dropout; also of the rows that a limit draws.
         seeds: Each fold is trained with each of them, and their probabilities are averaged; empty: with `seed` alone.
-        encoder, lora, head, loss, contrast, sampler, adversary, augmentation, distill, training: For ``transformer``.
+        encoder, lora, head, words, loss, contrast, sampler, adversary, augmentation, distill, training: For
+            ``transformer``.
         data, folds, pseudo_labels: For both.
         linear: Keyword arguments of `models.linear`, for ``linear``.
     """
@@ -349,6 +388,7 @@ class Recipe:
     data: DataOptions = DataOptions()
     folds: FoldOptions = FoldOptions()
     head: HeadOptions = HeadOptions()
+    words: WordOptions = WordOptions()
     loss: LossOptions = LossOptions()
     contrast: ContrastOptions = ContrastOptions()
     sampler: SamplerOptions = SamplerOptions()
@@ -358,6 +398,13 @@ class Recipe:
     distill: DistillOptions = DistillOptions()
     training: TrainingOptions = TrainingOptions()
     linear: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reads_all_texts(self) -> bool:
+        """Whether texts without labels tell more than a vocabulary from scratch: those of the test table serve, too."""
+        encoder, scratch = self.encoder, self.encoder.scratch
+        found = scratch is not None and (scratch.new_words > 0 or scratch.topics > 0)
+        return found or encoder.vocabulary == "used" or {encoder.vectors.name, self.words.name} != {"none"}
 
     def to_toml(self) -> str:
         """Every value in force, defaults included, as TOML that `load_recipe` reads back to an equal recipe."""

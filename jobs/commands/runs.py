@@ -1,4 +1,4 @@
-"""Signatures of the commands that make runs: init, lengths, pretrain, train, import, evaluate, conll."""
+"""Signatures of the commands that make runs: init, lengths, pretrain, train, import, evaluate, conll, pairs."""
 
 from __future__ import annotations
 
@@ -269,3 +269,32 @@ def conll(
 
     options = command.ConllOptions(tuple(files), output, word_position, encoding, force)
     emit(command.run(options), render_conll, as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog=examples(
+        "cli pairs questions.jsonl --output train.csv",
+        "cli pairs synonyms.tsv --pairs 5 --negatives 2 --output train.csv",
+    )
+)
+def pairs(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="A group a line: texts separated by tabs, or JSON; or .json.")
+    ],
+    output: Annotated[
+        Path, option("--output", "-o", help=".csv or .parquet: columns id, text_a, text_b, label, block.")
+    ],
+    most: Annotated[int, option("--pairs", min=1, help="Of texts that say the same, a group at most.")] = 3,
+    negatives: Annotated[int, option("--negatives", min=1, help="Pairs of different texts for each of these.")] = 1,
+    seed: Annotated[int, option("--seed", min=0, help="Of what is drawn.")] = 42,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a table of pairs of groups of texts that say the same, to compare texts by."""
+    from jobs import pairs as command
+    from jobs.show.output import emit
+    from jobs.show.pairs import render_pairs
+
+    options = command.PairsOptions(tuple(files), output, most, negatives, seed, force)
+    emit(command.run(options), render_pairs, as_json=as_json, quiet=quiet)

@@ -17,5 +17,7 @@ def render_conll(result: ConllResult, console: Console) -> None:
     if result.entities:
         shown = " · ".join(f"{kind} {n:,}" for kind, n in result.entities.items())
         console.print(f"entities: {shown}", markup=False)
+    if result.n_rewritten:
+        console.print(f"{result.n_rewritten:,} tags of another scheme became BIO tags", markup=False)
     if result.n_illegal:
         console.print(f"{result.n_illegal:,} illegal I- tags, kept as they are: training repairs them", markup=False)

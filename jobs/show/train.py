@@ -47,6 +47,10 @@ def render_train(result: TrainResult, console: Console) -> None:
     console.print(table)
     if result.n_null_texts:
         console.print(f"{result.n_null_texts:,} rows without text counted as empty text", markup=False)
+    if result.n_dropped:
+        console.print(f"{result.n_dropped:,} rows whose label is missing or no class were left out", markup=False)
+    if result.n_copies:
+        console.print(f"{result.n_copies:,} rows repeat a text; each text was trained on once", markup=False)
     if result.n_repaired:
         console.print(f"{result.n_repaired:,} illegal tags of the training table became B-", markup=False)
     if result.missing:

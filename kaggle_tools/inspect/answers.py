@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from kaggle_tools.bio import check_tags
+from kaggle_tools.bio import OUTSIDE, check_tags
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
@@ -72,13 +72,22 @@ def conclude_classes(
     return tuple(sorted(found)), f"{why}, sorted"
 
 
-def check_bio(classes: Sequence[str]) -> None:
-    """Refuse labels of a token task that are no BIO tags. Raises `UserError`."""
+def bio_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Tags of a token task; ``O`` is one of them even where every word is part of an entity, as in segmentation.
+
+    Raises:
+        UserError: They are no BIO tags.
+    """
+    tags = tuple(classes) if OUTSIDE in classes else (*classes, OUTSIDE)
     try:
-        check_tags(classes)
+        check_tags(tags)
     except UserError as exc:
-        exc.details["next"] = "a token task has words and BIO tags separated by blanks; --label names the tags"
+        exc.details["next"] = (
+            "a token task has words and BIO tags separated by blanks; --label names the tags. `cli conll` makes such a "
+            "table of CoNLL files, of BMES, BIOES and BILOU tags, too"
+        )
         raise
+    return tags
 
 
 def conclude_groups(train: File, columns: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], str]:

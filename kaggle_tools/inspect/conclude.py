@@ -242,7 +242,7 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
         why_task += ", for each pair of texts"
     classes, why_classes = answers.conclude_classes(labels, task, values, asked.classes)
     if task == "token":
-        answers.check_bio(classes)
+        classes = answers.bio_classes(classes)
     form, why_form = answers.conclude_format(
         values, classes, asked.submission_format or ("labels" if task == "token" else None)
     )

@@ -17,7 +17,7 @@ from torch.nn.functional import cosine_similarity, softplus
 from models.errors import ModelError
 from models.heads.pooled import Dropout, HeadShape, Pool, PooledHead, Pooler, first_token, max_pool, mean_pool
 
-PoolName = Literal["cls", "mean", "max", "pooler"]
+PoolName = Literal["cls", "mean", "max", "pooler", "linear"]
 
 
 def cosine(shape: HeadShape, *, pool: PoolName = "mean") -> Cosine:
@@ -98,4 +98,6 @@ def _features(hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:  # noq
 
 
 def _pool(name: PoolName, hidden: int) -> Pool:
-    return Pooler(hidden) if name == "pooler" else {"cls": first_token, "mean": mean_pool, "max": max_pool}[name]
+    if name in ("pooler", "linear"):
+        return Pooler(hidden, linear=name == "linear")
+    return {"cls": first_token, "mean": mean_pool, "max": max_pool}[name]

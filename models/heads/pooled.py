@@ -147,17 +147,19 @@ def weighted_layers(shape: HeadShape, *, dropout: Dropout = 0.1) -> PooledHead:
 
 
 class Pooler(nn.Module):
-    """tanh(W h + b) of the first token's vector of the last layer."""
+    """tanh(W h + b) of the first token's vector of the last layer; linear: W h + b."""
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, *, linear: bool = False) -> None:
         super().__init__()
+        self.linear = linear
         self.dense = nn.Linear(hidden, hidden)
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, hidden: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
         """(B, D)."""
-        return torch.tanh(self.dense(first_token(hidden, mask)))
+        pooled: Tensor = self.dense(first_token(hidden, mask))
+        return pooled if self.linear else torch.tanh(pooled)
 
 
 class Attention(nn.Module):

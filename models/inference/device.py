@@ -19,6 +19,9 @@ PRECISIONS: dict[str, torch.dtype] = {
     "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn,
 }  # fmt: skip
 
+# Where Linux tells what a CPU can do.
+_CPU_INFO = Path("/proc/cpuinfo")
+
 _FAILURES = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "NVML")
 
 
@@ -83,16 +86,19 @@ def has_fast_int8(device: torch.device) -> bool:
 
 def processor_name() -> str:
     """What the CPU calls itself, or its architecture where that is not known."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="ascii", errors="ignore").splitlines() if info.is_file() else []
+    lines = _cpu_info().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def _has_flag(*names: str) -> bool:
     """Whether the CPU, as Linux describes it, has one of these sets of instructions."""
-    info = Path("/proc/cpuinfo")
-    return info.is_file() and any(name in info.read_text(encoding="ascii", errors="ignore") for name in names)
+    described = _cpu_info()
+    return any(name in described for name in names)
+
+
+def _cpu_info() -> str:
+    return _CPU_INFO.read_text(encoding="ascii", errors="ignore") if _CPU_INFO.is_file() else ""
 
 
 def has_fp8(device: torch.device) -> bool:

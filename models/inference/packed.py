@@ -113,6 +113,7 @@ def packed_logits(network: TextClassifier, rows: PackedRows) -> Tensor:
     shown = {}
     if getattr(head, "reads_segments", False) and rows.types is not None:
         shown["segments"] = rows.side_by_side(rows.types) * rows.mask
+    hidden = network.beside_words(hidden, rows.side_by_side(rows.ids), rows.mask)
     return head(hidden, rows.mask, **shown)  # type: ignore[no-any-return]
 
 

@@ -67,7 +67,7 @@ class PretrainingOptions:
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`.
         max_grad_norm: Gradients are clipped to this norm.
-        precision: ``auto`` is bf16 on a CUDA device that has it, else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         held_out: Share of the rows that is not trained on and measures the perplexity; 2,000 rows at most.
     """
 
@@ -145,6 +145,11 @@ def check_pretraining(recipe: Pretraining, place: Place) -> None:
         )
     if recipe.encoder.reinit_layers:
         raise place.inside("encoder").error("reinit_layers would undo what pretraining gave", next="leave it out here")
+    if recipe.encoder.vocabulary == "used":
+        raise place.inside("encoder").error(
+            "vocabulary = 'used' is for runs: what is pretrained serves texts that are not known yet",
+            next="leave it out here",
+        )
     if (recipe.masking.words is not None) != (recipe.masking.chinese == "list"):
         raise masking.error(
             "chinese = 'list' and words = 'FILE' go together", found=f"chinese = '{recipe.masking.chinese}'"
@@ -160,7 +165,7 @@ def _of_run(path: Path) -> Pretraining:
     run = load_recipe(path)
     if run.kind != "transformer":
         raise ModelError(f"a {run.kind} recipe has no encoder to pretrain", where=path)
-    encoder = dataclasses.replace(run.encoder, reinit_layers=0, vectors=VectorOptions())
+    encoder = dataclasses.replace(run.encoder, reinit_layers=0, vocabulary="full", vectors=VectorOptions())
     data = TextOptions(run.data.max_length, run.data.cleaning, run.data.limit)
     rate = PretrainingOptions.learning_rate if run.encoder.scratch is None else run.training.learning_rate
     training = dataclasses.replace(PretrainingOptions(), learning_rate=rate)

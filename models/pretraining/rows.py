@@ -57,11 +57,10 @@ def make_rows(tokenizer: Any, texts: Sequence[str], max_length: int, segment: Se
     check_tokenizer(tokenizer, whole_words=segment is not None)
     before, after = special_tokens(tokenizer)
     budget = max_length - len(before) - len(after)
-    special = np.zeros(len(tokenizer), bool)
-    special[[i for i in tokenizer.all_special_ids if i < len(tokenizer)]] = True
+    special = _special(tokenizer)
     ids: list[NDArray[np.int64]] = []
     words: list[NDArray[np.int64]] = []
-    for tokens, numbers in _encode(tokenizer, texts, special, segment):
+    for tokens, numbers in encode_words(tokenizer, texts, segment):
         for start, end in _windows(numbers, budget):
             inside = numbers[start:end]
             if inside.max(initial=-1) < 0:
@@ -70,6 +69,25 @@ def make_rows(tokenizer: Any, texts: Sequence[str], max_length: int, segment: Se
             words.append(np.pad(_renumbered(inside), (len(before), len(after)), constant_values=-1))
     lengths = np.array([len(row) for row in ids], np.int64)
     return MaskableRows(ids, words, lengths, np.flatnonzero(~special), tokenizer.mask_token_id, tokenizer.pad_token_id)
+
+
+def encode_words(
+    tokenizer: Any, texts: Sequence[str], segment: Segmenter | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Token ids of each text, special tokens left out, and the number of each one's word; see `make_rows`."""
+    starts, special = word_starts(tokenizer), _special(tokenizer)
+    for begin in range(0, len(texts), _CHUNK):
+        chunk = list(texts[begin : begin + _CHUNK])
+        found = tokenizer(
+            chunk, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False,
+            return_offsets_mapping=segment is not None, verbose=False,
+        )  # fmt: skip
+        for i, text in enumerate(chunk):
+            ids = np.array(found["input_ids"][i], np.int64)
+            if segment is None:
+                yield ids, np.where(special[ids], -1, np.arange(len(ids)))
+            else:
+                yield ids, number_words(ids, found["offset_mapping"][i], starts, special, chinese_words(text, segment))
 
 
 def check_tokenizer(tokenizer: Any, *, whole_words: bool) -> None:
@@ -89,23 +107,11 @@ def check_tokenizer(tokenizer: Any, *, whole_words: bool) -> None:
         )
 
 
-def _encode(
-    tokenizer: Any, texts: Sequence[str], special: NDArray[np.bool_], segment: Segmenter | None
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Token ids of each text and their words."""
-    starts = word_starts(tokenizer)
-    for begin in range(0, len(texts), _CHUNK):
-        chunk = list(texts[begin : begin + _CHUNK])
-        found = tokenizer(
-            chunk, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False,
-            return_offsets_mapping=segment is not None, verbose=False,
-        )  # fmt: skip
-        for i, text in enumerate(chunk):
-            ids = np.array(found["input_ids"][i], np.int64)
-            if segment is None:
-                yield ids, np.where(special[ids], -1, np.arange(len(ids)))
-            else:
-                yield ids, number_words(ids, found["offset_mapping"][i], starts, special, chinese_words(text, segment))
+def _special(tokenizer: Any) -> NDArray[np.bool_]:
+    """(V,) tokens that belong to no word."""
+    special = np.zeros(len(tokenizer), bool)
+    special[[i for i in tokenizer.all_special_ids if i < len(tokenizer)]] = True
+    return special
 
 
 def _windows(words: NDArray[np.int64], budget: int) -> Iterator[tuple[int, int]]:

@@ -111,7 +111,7 @@ def pretrain(
                 share=recipe.masking.share,
                 seed=recipe.seed,
                 device=where,
-                bf16=wants_bf16(recipe.training.precision, where),
+                bf16=wants_bf16(recipe.training.precision, where, body.config),
                 micro=MicroBatch(recipe.training.batch_size),
                 state_file=state_file(folder),
                 fingerprint=fingerprint,

@@ -8,6 +8,7 @@ Order is the reader's business: steps run as listed. Adding one is adding a func
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import polars as pl
 
@@ -87,6 +88,27 @@ def html_unescape(text: pl.Expr) -> pl.Expr:
     return text.str.replace_many(list(_ENTITIES), list(_ENTITIES.values()))
 
 
+def simplify(text: pl.Expr) -> pl.Expr:
+    """Traditional Chinese becomes simplified, by OpenCC's phrases and characters.
+
+    Of one character (薴 → 苧 → 苎) the simplified form is itself a traditional one, so that all is converted twice:
+    cleaning what is clean changes nothing.
+
+    Raises:
+        ModelError: OpenCC is not installed.
+    """
+    convert = _opencc()
+    return text.map_batches(
+        lambda texts: pl.Series(texts.name, [None if one is None else convert(one) for one in texts], dtype=pl.String),
+        return_dtype=pl.String,
+    )
+
+
+def drop_latin(text: pl.Expr) -> pl.Expr:
+    """Remove ASCII letters and punctuation, as some do with Chinese posts; digits stay."""
+    return text.str.replace_all(r"[A-Za-z!-/:-@\[-`{-~]+", "")
+
+
 def lowercase(text: pl.Expr) -> pl.Expr:
     """Lower case of every script that has one."""
     return text.str.to_lowercase()
@@ -108,6 +130,8 @@ STEPS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
         urls,
         drop_boilerplate,
         html_unescape,
+        simplify,
+        drop_latin,
         lowercase,
         empty_placeholder,
     )
@@ -150,3 +174,16 @@ def _cleaned(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     for step in steps:
         text = STEPS[step](text)
     return pl.DataFrame({"text": texts.cast(pl.String)}).select(text.alias(texts.name)).to_series()
+
+
+@cache
+def _opencc() -> Callable[[str], str]:
+    try:
+        from opencc import OpenCC
+    except ImportError as exc:
+        raise ModelError(
+            "cleaning step 'simplify' needs the package opencc, which is not installed",
+            next="pip install 'kaggle-jobs[chinese]'",
+        ) from exc
+    convert: Callable[[str], str] = OpenCC("t2s").convert
+    return lambda text: convert(convert(text))

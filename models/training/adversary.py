@@ -28,14 +28,19 @@ def none(network: TextClassifier, backward: Backward) -> None:
     """No adversary."""
 
 
-def fgm(network: TextClassifier, backward: Backward, *, epsilon: Positive = 1.0) -> None:
-    """Word embeddings moved by ε·g/‖g‖ (Miyato et al. 2017)."""
+def fgm(network: TextClassifier, backward: Backward, *, epsilon: Positive = 1.0, relative: bool = False) -> None:
+    """Word embeddings moved by ε·g/‖g‖ (Miyato et al. 2017).
+
+    With `relative` ε is a share of a token's mean norm: one and the same ε is then as strong for embeddings from
+    scratch, whose norm is small at first, as for pretrained ones.
+    """
     embeddings = _word_embeddings(network)
     direction = _direction(embeddings.grad)
     if direction is None:
         return
+    unit = _unit(embeddings, relative)
     with restored([embeddings]):
-        _move(embeddings, epsilon * direction)
+        _move(embeddings, epsilon * unit * direction)
         backward()
 
 
@@ -46,14 +51,17 @@ def pgd(
     epsilon: Positive = 1.0,
     step: Positive = 0.3,
     steps: Annotated[int, Between(1)] = 3,
+    relative: bool = False,
 ) -> None:
     """Word embeddings moved in several steps, never further than ε from where they were (Madry et al. 2018).
 
-    Each step follows the gradient at the point that the last one reached; only that of the last point is added.
+    Each step follows the gradient at the point that the last one reached; only that of the last point is added. With
+    `relative` both lengths are shares of a token's mean norm, see `fgm`.
     """
     embeddings = _word_embeddings(network)
     if _direction(embeddings.grad) is None:
         return
+    unit = _unit(embeddings, relative)
     trained = [p for p in network.parameters() if p.requires_grad]
     clean = [None if p.grad is None else p.grad.clone() for p in trained]
     try:
@@ -62,8 +70,8 @@ def pgd(
                 direction = _direction(embeddings.grad)
                 if direction is None:
                     break
-                _move(embeddings, step * direction)
-                _project(embeddings, origin, epsilon)
+                _move(embeddings, step * unit * direction)
+                _project(embeddings, origin, epsilon * unit)
                 for parameter in trained:
                     parameter.grad = None
                 backward()
@@ -106,6 +114,11 @@ def restored(parameters: Sequence[Parameter]) -> Iterator[list[Tensor]]:
 def _word_embeddings(network: TextClassifier) -> Parameter:
     weight: Parameter = network.body.get_input_embeddings().weight
     return weight
+
+
+def _unit(embeddings: Parameter, relative: bool) -> float:
+    """What lengths are measured in: the mean norm of a token's embedding, or 1."""
+    return float(embeddings.detach().norm(dim=1).mean()) if relative else 1.0
 
 
 def _direction(gradient: Tensor | None) -> Tensor | None:

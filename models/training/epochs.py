@@ -26,7 +26,7 @@ from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
 from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
-from models.training.step import Adversary, GradientSource, NoNumber, autocast, put_gradient
+from models.training.step import Adversary, GradientSource, NoNumber, autocast, memory_told, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
 Tagger = Callable[[], tuple[Tagged, float]]
@@ -128,13 +128,7 @@ def train_epochs(loop: Loop) -> Trained:
         ModelError: Out of memory; layer-wise options with an encoder that has no layers of its own.
     """
     options, network = loop.options, loop.source.network
-    n_steps = options.epochs * loop.n_batches
-    optimizer = make_optimizer(network, options)
-    tools = _Tools(
-        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
-        Thaw(network, n_steps, options.unfreeze),
-        Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
-    )  # fmt: skip
+    tools = _make_tools(loop)
     history: list[Epoch] = []
     best = _Best()
     try:
@@ -157,6 +151,19 @@ def train_epochs(loop: Loop) -> Trained:
     return _soup(loop, tools.pot, tuple(history), best.epoch)
 
 
+def train_before(loop: Loop) -> None:
+    """Run all epochs of a stage that comes before `train_epochs`: nothing is validated, the last weights stay.
+
+    Raises:
+        Diverged: The loss or a gradient is no number.
+        ModelError: As `train_epochs`.
+    """
+    tools = _make_tools(loop)
+    for epoch in range(1, loop.options.epochs + 1):
+        _train_epoch(loop, epoch, tools)
+    tools.ema.put()
+
+
 @dataclass(frozen=True)
 class _Tools:
     optimizer: Any
@@ -164,6 +171,18 @@ class _Tools:
     ema: Ema
     thaw: Thaw
     pot: Pot
+
+
+def _make_tools(loop: Loop) -> _Tools:
+    """An optimizer that has seen nothing, and what goes with it."""
+    options, network = loop.options, loop.source.network
+    n_steps = options.epochs * loop.n_batches
+    optimizer = make_optimizer(network, options)
+    return _Tools(
+        optimizer, make_schedule(optimizer, options, n_steps), Ema(network, options.ema, network.fixed),
+        Thaw(network, n_steps, options.unfreeze),
+        Pot(parse_soup(options.soup).size if options.soup else 0, options.keep),
+    )  # fmt: skip
 
 
 def _run_epoch(loop: Loop, epoch: int, tools: _Tools, best: _Best) -> Epoch:
@@ -223,7 +242,8 @@ def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
                 raise NoNumber("gradient is no number", batch)
         except NoNumber as exc:
             raise _diverged(loop, exc, step, epoch) from exc
-        tools.optimizer.step()
+        with memory_told("the optimizer's state"):
+            tools.optimizer.step()
         tools.schedule.step()
         tools.ema.update()
         total += value * len(batch)

@@ -6,9 +6,9 @@ and how progress is shown.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,33 +19,31 @@ from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
-from models.crf import NO_WORD
 from models.decoder import give_padding
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
-from models.label_groups import group_sizes
 from models.lora import merge_lora
-from models.losses import balanced_weights, make_loss
 from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
-from models.tagging import align_words, tag_loss
-from models.text.augmentation import augment, read_synonyms
+from models.tagging import align_words
 from models.text.entities import add_marks, without_marks
 from models.text.forms import ENTITY_FORMS
 from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
-from models.training.batches import Rows, tokenise
-from models.training.contrast import make_contrast
-from models.training.distill import Teaching
-from models.training.epochs import Diverged, Loop, Metric, train_epochs
+from models.training.batches import tokenise
+from models.training.epochs import Diverged, Loop, Metric, train_before, train_epochs
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
-from models.training.step import Adversary, GradientSource, MicroBatch, wants_bf16
+from models.training.sources import FoldRows, augmented, make_source, marked
+from models.training.step import Adversary, memory_told
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
+from models.trim import trim_tokenizer
 from models.vectors.make import place_vectors
+from models.vectors.words import Lexicon
+from models.words import WordVectors
 
 
 def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
@@ -59,16 +57,18 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
         texts: Cleaned texts of all training rows.
 
     Raises:
-        ModelError: The encoder has no tokenizer.
+        ModelError: The encoder has no tokenizer, or one that cannot be trimmed as the recipe asks.
     """
     entities = recipe.data.form in ENTITY_FORMS
+    bare = [without_marks(text) for text in texts] if entities else texts
+    sides = [side for text in bare for side in split_text(text)]
     if recipe.encoder.scratch is not None:
-        bare = [without_marks(text) for text in texts] if entities else texts
-        sides = [side for text in bare for side in split_text(text)]
         tokenizer: Any = train_tokenizer(sides, recipe.encoder.scratch, recipe.data.max_length)
     else:
         tokenizer = load_tokenizer(str(recipe.encoder.path))
         give_padding(tokenizer, load_config(local_folder(str(recipe.encoder.path))))
+        if recipe.encoder.vocabulary == "used":
+            tokenizer = trim_tokenizer(tokenizer, sides)
     if entities:
         add_marks(tokenizer)
     return tokenizer
@@ -93,7 +93,9 @@ def train_fold(
     task: str | None = None,
     teacher_probs: NDArray[np.float32] | None = None,
     n_labelled: int | None = None,
+    n_before: int = 0,
     vectors: NDArray[np.float32] | None = None,
+    lexicon: Lexicon | None = None,
 ) -> FoldResult:
     """Train a classifier on some rows, validate it on others after each epoch, and save the epoch that is kept.
 
@@ -121,7 +123,10 @@ def train_fold(
             taught; None: no teacher.
         n_labelled: The labels of so many of the first training rows count; the others' are known to samplers alone.
             None: all. For use with a teacher.
+        n_before: So many of the last training rows are trained on before the others, and alone, for as many epochs as
+            `[pseudo_labels]` says.
         vectors: (V, D) as `make_vectors` gives them: where the embeddings begin; None: at random.
+        lexicon: As `make_lexicon` gives it; None: the recipe wants no words.
 
     Raises:
         Diverged: The loss, a gradient or an output is no number. The best epoch before that, if any, is saved.
@@ -133,18 +138,21 @@ def train_fold(
     names = tuple(train_ids) if train_ids is not None else tuple(f"row {i}" for i in range(len(train_texts)))
     pair = len(train_texts) > 0 and SEPARATOR in train_texts[0]
     labelled = np.arange(len(train_texts)) < (len(train_texts) if n_labelled is None else n_labelled)
-    rows = _augmented(recipe, _TrainingRows(list(train_texts), train_labels, names, labelled, teacher_probs))
+    every = FoldRows(list(train_texts), train_labels, names, labelled, teacher_probs)
+    n_first = len(train_texts) - n_before
+    rows = augmented(recipe, every.part(slice(n_first)))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        network = build_classifier(recipe, classes, tokenizer, task)
-        place_vectors(network.body, vectors)
-        if recipe.contrast.generate:
-            embeddings = network.body.get_input_embeddings()
-            network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
-        network.to(where)
+        with memory_told("the network itself"):
+            network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
+            place_vectors(network.body, vectors)
+            if recipe.contrast.generate:
+                embeddings = network.body.get_input_embeddings()
+                network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
+            network.to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
-        source = _source(recipe, network, tokenizer, rows, task, tuple(classes), where)
+        source = make_source(recipe, network, tokenizer, rows, task, tuple(classes), where)
         tag = None
         if task == "token":
             words = align_words(tokenizer, valid_texts, recipe.data.max_length)
@@ -152,7 +160,7 @@ def train_fold(
         loop = Loop(
             options=recipe.training,
             source=source,
-            weights=SAMPLERS[recipe.sampler.name](_marked(rows.labels, task, classes), **recipe.sampler.options),
+            weights=_row_weights(recipe, rows, task, classes),
             row_names=rows.names,
             valid=tokenise(tokenizer, [] if tag else valid_texts, recipe.data.max_length, recipe.data.form),
             valid_labels=valid_labels,
@@ -165,16 +173,27 @@ def train_fold(
             sign=1.0 if greater_is_better else -1.0,
             tag=tag,
         )
+        if n_before:
+            before = every.part(slice(n_first, None))
+            stage = dataclasses.replace(
+                loop,
+                options=dataclasses.replace(recipe.training, epochs=recipe.pseudo_labels.epochs),
+                source=make_source(recipe, network, tokenizer, before, task, tuple(classes), where),
+                weights=_row_weights(recipe, before, task, classes),
+                row_names=before.names,
+                generator=np.random.default_rng([recipe.seed, 2]),
+            )
+            train_before(stage)
         try:
             trained = train_epochs(loop)
         except Diverged as exc:
             merge_lora(network)
             if exc.kept:
-                save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, exc.score, pair))
+                save_checkpoint(folder, network, tokenizer, _spec(recipe, network, classes, task, exc.score, pair))
                 exc.details["kept"] = f"epoch {exc.kept}, in {folder}"
             raise
     merge_lora(network)
-    save_checkpoint(folder, network, tokenizer, _spec(recipe, classes, task, trained.score, pair))
+    save_checkpoint(folder, network, tokenizer, _spec(recipe, network, classes, task, trained.score, pair))
     seconds = time.perf_counter() - began
     micro = loop.source.micro
     return FoldResult(
@@ -182,100 +201,15 @@ def train_fold(
     )
 
 
-@dataclass(frozen=True)
-class _TrainingRows:
-    texts: list[str]
-    labels: NDArray[Any]
-    names: tuple[str, ...]
-    labelled: NDArray[np.bool_]
-    teacher_probs: NDArray[np.float32] | None
-
-
-def _augmented(recipe: Recipe, rows: _TrainingRows) -> _TrainingRows:
-    """The rows and their changed copies."""
-    options = recipe.augmentation
-    if not options.copies:
-        return rows
-    generator = np.random.default_rng([recipe.seed, 1])  # apart from that of batches
-    synonyms = read_synonyms(Path(options.synonyms)) if options.synonyms is not None else None
-    texts = list(rows.texts)
-    for _ in range(options.copies):
-        texts += augment(rows.texts, options.steps, rate=options.rate, generator=generator, synonyms=synonyms)
-    times = 1 + options.copies
-    probs = None if rows.teacher_probs is None else np.concatenate([rows.teacher_probs] * times)
-    labels, labelled = (np.concatenate([part] * times) for part in (rows.labels, rows.labelled))
-    return _TrainingRows(texts, labels, rows.names * times, labelled, probs)
-
-
-def _source(
-    recipe: Recipe,
-    network: TextClassifier,
-    tokenizer: Any,
-    rows: _TrainingRows,
-    task: str,
-    classes: tuple[str, ...],
-    device: torch.device,
-) -> GradientSource:
-    tokenised, targets = _tokenised(recipe, tokenizer, rows, task)
-    weights = None
-    if recipe.loss.class_weights == "balanced":
-        weights = torch.from_numpy(_class_weights(rows.labels, task, classes)).to(device)
-    loss = make_loss(recipe.loss, task, weights, classes)
-    return GradientSource(
-        network=network,
-        rows=tokenised,
-        targets=torch.from_numpy(targets).to(device),
-        loss=tag_loss(network, loss) if task == "token" else loss,
-        task=task,
-        classes=classes,
-        device=device,
-        bf16=wants_bf16(recipe.training.precision, device),
-        r_drop=recipe.training.r_drop,
-        micro=MicroBatch(
-            min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
-        ),
-        contrast=make_contrast(
-            recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
-        ),
-        teaching=_teaching(recipe, rows, task, classes, device),
-    )
-
-
-def _teaching(
-    recipe: Recipe, rows: _TrainingRows, task: str, classes: tuple[str, ...], device: torch.device
-) -> Teaching | None:
-    if rows.teacher_probs is None:
+def _word_vectors(lexicon: Lexicon | None, tokenizer: Any) -> WordVectors | None:
+    if lexicon is None:
         return None
-    probs, labelled = (torch.from_numpy(part).to(device) for part in (rows.teacher_probs, rows.labelled))
-    return Teaching(recipe.distill, task, classes, probs, labelled)
+    return WordVectors.of(lexicon.spellings, torch.from_numpy(lexicon.vectors), len(tokenizer))
 
 
-def _tokenised(recipe: Recipe, tokenizer: Any, rows: _TrainingRows, task: str) -> tuple[Rows, NDArray[Any]]:
-    """Token ids, and what the loss compares with."""
-    if task != "token":
-        return tokenise(tokenizer, rows.texts, recipe.data.max_length, recipe.data.form), rows.labels
-    words = align_words(tokenizer, rows.texts, recipe.data.max_length)
-    return words.rows, words.targets(rows.labels)
-
-
-def _class_weights(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
-    """(C,) balanced within each label group, where there are groups; of tags over all words."""
-    if task == "token":
-        return balanced_weights(labels[labels != NO_WORD], len(classes))
-    if task != "multi_group":
-        return balanced_weights(labels, len(classes))
-    sizes = group_sizes(classes)
-    return np.concatenate([balanced_weights(column, size) for column, size in zip(labels.T, sizes, strict=True)])
-
-
-def _marked(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[Any]:
-    """Labels as samplers read them: of groups and tags (N, C) of 0 and 1, so that a row's rarest class counts."""
-    if task == "token":
-        return np.stack([(labels == tag).any(axis=1) for tag in range(len(classes))], axis=1).astype(np.float32)
-    if task != "multi_group":
-        return labels
-    marks = [column[:, None] == np.arange(n) for column, n in zip(labels.T, group_sizes(classes), strict=True)]
-    return np.concatenate(marks, axis=1).astype(np.float32)
+def _row_weights(recipe: Recipe, rows: FoldRows, task: str, classes: Sequence[str]) -> NDArray[np.float64] | None:
+    """(N,) by which an epoch draws the rows; None: each once."""
+    return SAMPLERS[recipe.sampler.name](marked(rows.labels, task, classes), **recipe.sampler.options)
 
 
 def _adversary(recipe: Recipe) -> Adversary | None:
@@ -283,7 +217,9 @@ def _adversary(recipe: Recipe) -> Adversary | None:
     return None if options.name == "none" else partial(ADVERSARIES[options.name], **options.options)
 
 
-def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None, pair: bool) -> CheckpointSpec:
+def _spec(
+    recipe: Recipe, network: TextClassifier, classes: Sequence[str], task: str, score: float | None, pair: bool
+) -> CheckpointSpec:
     return CheckpointSpec(
         kind="transformer",
         classes=tuple(classes),
@@ -295,6 +231,7 @@ def _spec(recipe: Recipe, classes: Sequence[str], task: str, score: float | None
         score=score,
         form=recipe.data.form,
         pair=pair,
+        words=network.words is not None,
     )
 
 

@@ -7,11 +7,16 @@ import polars as pl
 import pytest
 
 from jobs import score
+from jobs.init import InitOptions
+from jobs.init import run as init
 from jobs.lengths import LengthsOptions
 from jobs.lengths import run as measure
+from jobs.pairs import PairsOptions
+from jobs.pairs import run as pair_up
 from jobs.resolve import InputOptions
 from jobs.train import TrainOptions, run
 from kaggle_tools.errors import UserError
+from kaggle_tools.inspect import Overrides
 from kaggle_tools.predictions import Predictions
 from models.inference.scorer import Scorer
 from tests.jobs.test_score import Notes
@@ -192,3 +197,21 @@ def test_texts_without_marks_are_refused_with_their_ids(here):
     with pytest.raises(UserError, match="1 of 32 texts do not mark two entities") as caught:
         train(here, force=True)
     assert caught.value.details["first"] == "r0 (no <e1>)"
+
+
+def test_groups_become_pairs_that_train_with_no_text_in_two_folds(here):
+    groups = [[f"the {animal} {i}", f"a {animal} {i}", f"{i} {animal}s"] for animal in ANIMALS for i in range(12)]
+    (here / "groups.jsonl").write_text("\n".join(map(json.dumps, [*groups, groups[0][:2]])))
+    made = pair_up(PairsOptions((here / "groups.jsonl",), here / "train.csv", pairs=2))
+    assert (made.n_groups, made.n_merged, made.n_texts) == (48, 1, 144)
+    assert (made.n_alike, made.n_different, made.n_blocks) == (96, 96, 3)
+    with pytest.raises(UserError, match="the output exists"):
+        pair_up(PairsOptions((here / "groups.jsonl",), here / "train.csv"))
+    init(InitOptions(here / "train.csv", None, None, Overrides(metric="accuracy"), root=here))
+    by_block = APART.replace("n = 2", 'n = 2\nkind = "group"\ngroup_column = "block"')
+    (here / "recipe.toml").write_text(by_block.replace("weight = 1.0", "weight = 1.0\nalone = true\ngenerate = 0.5"))
+    result = run(TrainOptions(recipe=here / "recipe.toml", device="cpu"))
+    oof, table = Predictions.load(result.run.oof), pl.read_csv(here / "train.csv")
+    assert oof.ids.to_list() == table["id"].to_list()
+    texts = [set(table.filter(pl.Series(oof.folds == fold))["text_a", "text_b"].unpivot()["value"]) for fold in (0, 1)]
+    assert not texts[0] & texts[1]

@@ -8,7 +8,11 @@ from jobs import fold_trainers
 from jobs.pseudo_labels import decide
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.search.recipe import Recipe, save
+from models.classifier import load_classifier
+from models.errors import ModelError
 from models.inference.scorer import Scorer
+from models.training import epochs
 from tests.jobs.test_train import CLASSES, LINEAR, TINY, VERBS, Place, table
 
 TEACHER = LINEAR.replace("C = 5.0", "C = 50.0")
@@ -92,6 +96,81 @@ def test_the_mean_predictions_of_a_run_can_teach_as_well(place, seen):
         assert rows.targets.tolist() == [i % 3 for i in range(20, 30)]
 
 
+@pytest.mark.parametrize("source", ["fold", "predictions"])
+def test_a_blend_decides_by_the_rescaled_average_of_its_runs(place, seen, source):
+    place.recipe("second", LINEAR.replace("C = 5.0", "C = 0.5"))
+    place.train("second")
+    weights = np.array([0.2, 1.0, 4.0])
+    parameters = {"weights": (0.5, 0.5), "class_weights": tuple(weights)}
+    (place.root / "blends").mkdir()
+    recipe = Recipe("linear_pool", "single_label", CLASSES, ("teacher", "second"), "macro_f1", parameters)
+    save(recipe, place.root / "blends" / "both-1.json")
+    more = pl.read_csv(place.root / "more.csv")
+    draw = np.random.default_rng(0)
+    given = {name: draw.dirichlet(np.ones(3), 39).astype(np.float32) for name in ("teacher", "second")}
+    for name, probs in given.items():
+        place.file(f"{name}/predictions").mkdir()
+        Predictions(more["id"], CLASSES, probs).save(place.file(f"{name}/predictions/more.parquet"))
+    blended = PSEUDO.replace('"teacher"', '"both"') + f'source = "{source}"\n'
+    place.recipe("student", LINEAR + blended)
+    place.train("student")
+    for fold, rows in seen.items():
+        if source == "fold":
+            for name in given:
+                checkpoint = str(place.file(f"{name}/fold{fold}"))
+                given[name] = Scorer({"t": [checkpoint]}, classes=CLASSES, device="cpu").score(more["text"])["t"]
+        mixed = weights * (given["teacher"] + given["second"]) / 2
+        mixed = mixed[:30] / mixed[:30].sum(1, keepdims=True)
+        sure = np.flatnonzero(mixed.max(1) >= 0.6)
+        assert 0 < len(sure) < 30
+        assert rows.names == tuple(f"pseudo u{i}" for i in sure)
+        assert rows.targets.tolist() == mixed[sure].argmax(1).tolist()
+    place.recipe("second", LINEAR.replace("C = 5.0", "C = 0.9"))
+    place.train("second", force=True)
+    if source == "fold":
+        with pytest.raises(UserError, match="exists with other settings"):
+            place.train("student")
+
+
+def test_a_stage_before_trains_on_pseudo_labels_alone_and_then_on_none_of_them(place, monkeypatch):
+    steps, put = [], epochs.put_gradient
+
+    def spied(source, batch, adversary):
+        steps.append((source, [source.rows.ids[row].tolist() for row in batch]))
+        return put(source, batch, adversary)
+
+    monkeypatch.setattr(epochs, "put_gradient", spied)
+    place.recipe("network", TINY + PSEUDO + 'stage = "before"\nepochs = 3\n')
+    result = place.train("network", folds=(0,))
+    n_before = 3 * -(-result.folds[0].n_pseudo // 8)
+    before, after = steps[:n_before], steps[n_before:]
+    assert (len({id(source) for source, _ in before}), len({id(source) for source, _ in after})) == (1, 1)
+    drawn = [row for _, rows in before for row in rows]
+    assert len(drawn) == 3 * result.folds[0].n_pseudo
+    again = load_classifier(place.file("network/fold0")).tokenizer.convert_tokens_to_ids("again")
+    assert all(again in row for row in drawn)  # as all texts of the other table and none of the training table have it
+    assert not any(again in row for _, rows in after for row in rows)
+    assert sum(len(rows) for _, rows in after) == 2 * 24
+    assert len(result.folds[0].history) == 2
+    place.recipe("plain", TINY)
+    plain = place.train("plain", folds=(0,))
+    assert plain.folds[0].history[0]["train_loss"] != result.folds[0].history[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LINEAR + PSEUDO + 'stage = "before"\n', "is for transformers"),
+        (TINY + PSEUDO + "epochs = 2\n", "are those of stage = 'before'"),
+        (TINY + "[pseudo_labels]\nthreshold = 0.8\n", "names no teacher"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(place, text, message):
+    place.recipe("student", text)
+    with pytest.raises(ModelError, match=message):
+        place.train("student")
+
+
 def test_a_resumed_run_gives_the_same_and_another_teacher_is_noticed(place):
     place.train("student")
     whole = place.file("student/oof.parquet").read_bytes()
@@ -113,7 +192,7 @@ def test_a_resumed_run_gives_the_same_and_another_teacher_is_noticed(place):
     [
         (("0.6", "0.99999"), "sure of none of 30 texts"),
         (('"teacher"', '"student"'), "cannot be its own teacher"),
-        (('"teacher"', '"techer"'), "no complete run 'techer'"),
+        (('"teacher"', '"techer"'), "no teacher 'techer'"),
         (('table = "more.csv"\n', ""), "no table of texts"),
         (("more.csv", "train.csv"), "stands in the training table"),
     ],

@@ -200,3 +200,23 @@ def test_a_crf_is_refused_where_rows_have_one_class(tmp_path):
     (tmp_path / "crf.toml").write_text(RECIPE.format(head="crf"))
     with pytest.raises(ModelError, match="head 'crf' is not for single_label tasks"):
         train(TrainOptions(tmp_path / "crf.toml", device="cpu", start=tmp_path))
+
+
+def test_words_are_segmented_by_their_bmes_tags(tmp_path):
+    draw = np.random.default_rng(5)
+    words = ("天气", "很", "好", "图书馆", "我")
+    lines = []
+    for _ in range(40):
+        for word in draw.choice(words, 5):
+            tags = "S" if len(word) == 1 else "B" + "M" * (len(word) - 2) + "E"
+            lines += [f"{character} {tag}" for character, tag in zip(str(word), tags, strict=True)]
+        lines.append("")
+    (tmp_path / "train.conll").write_text("\n".join(lines), encoding="utf-8")
+    made = conll(ConllOptions((tmp_path / "train.conll",), tmp_path / "train.csv"))
+    assert made.entities == {"word": 200}
+    assert made.n_rewritten == made.n_words > 200
+    overrides = Overrides(task="token", label_column="tags")
+    init(InitOptions(tmp_path / "train.csv", None, None, overrides, root=tmp_path))
+    assert Competition.find(tmp_path).classes == ("B-word", "I-word", "O")
+    (tmp_path / "crf.toml").write_text(RECIPE.format(head="crf"))
+    assert (train(TrainOptions(tmp_path / "crf.toml", device="cpu", start=tmp_path)).score or 0) > 0.9

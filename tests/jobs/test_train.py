@@ -1,6 +1,7 @@
 """`jobs.train`: k folds, resumed at fold boundaries; everything about the training table that is refused."""
 
 import dataclasses
+import importlib
 import json
 import shutil
 
@@ -138,6 +139,7 @@ def test_a_run_has_everything_that_the_contract_names(place, recipe):
         spec = CheckpointSpec.load(path)
         assert (spec.classes, spec.score) == (CLASSES, pytest.approx(fold.score))
         assert spec.cleaning == (("lowercase", "strip") if recipe == "tiny" else ())
+        assert (path / "recipe.toml").read_bytes() == (found.folder / "recipe.toml").read_bytes()
 
 
 def test_each_row_is_predicted_by_the_fold_that_did_not_see_it(place):
@@ -343,6 +345,54 @@ def test_rows_without_ids_are_numbered(place):
     place.train("linear")
     oof = Predictions.load(place.file("linear/oof.parquet"))
     assert oof.ids.to_list() == [str(i) for i in range(36)]
+
+
+def test_rows_of_invalid_labels_are_dropped_on_request_and_counted(place):
+    rows = table().with_columns(label=pl.Series(["cat", None, "10", *table()["label"][3:]]))
+    place.write(rows)
+    with pytest.raises(UserError, match="2 labels are not among the classes"):
+        place.train("linear")
+    place.recipe("linear", LINEAR + '[data]\ninvalid_labels = "drop"\n')
+    result = place.train("linear")
+    assert (result.n_rows, result.n_dropped) == (34, 2)
+    assert Predictions.load(result.run.oof).ids.to_list() == [f"r{i}" for i in range(36) if i not in (1, 2)]
+    place.write(rows.with_columns(label=pl.lit("?")))
+    with pytest.raises(UserError, match="none of 36 rows has a label that is a class"):
+        place.train("linear")
+
+
+def test_rows_without_ids_keep_their_numbers_where_others_are_dropped(place):
+    place.write(table().with_columns(label=pl.Series(["?", *table()["label"][1:]])))
+    place.competition(id_column=None)
+    place.recipe("linear", LINEAR + '[data]\ninvalid_labels = "drop"\n')
+    assert Predictions.load(place.train("linear").run.oof).ids.to_list() == [str(i) for i in range(1, 36)]
+
+
+def test_each_text_is_trained_on_once_and_none_of_a_validation_row(place, monkeypatch):
+    rows = table()
+    place.write(rows.with_columns(text=pl.Series([f" The {CLASSES[i % 3]} {i // 6}" for i in range(36)])))
+    seen = {}
+    fold_module = importlib.import_module("models.training.fold")
+    make = fold_module.train_fold
+
+    def spied(*arguments, **options):
+        seen[options["fold"]] = (options["train_ids"], arguments[2], arguments[4])
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(fold_module, "train_fold", spied)
+    place.recipe("once", TINY.replace("[folds]", 'duplicates = "once"\n[folds]'))
+    result = place.train("once")
+    texts = [f"the {CLASSES[i % 3]} {i // 6}" for i in range(36)]  # cleaned
+    assert result.n_copies == 36 - len(set(texts)) == 18
+    folds = Predictions.load(result.run.oof).folds
+    for fold, (train_ids, trained, validated) in seen.items():
+        expected = {}
+        for i, text in enumerate(texts):
+            if folds[i] != fold and text not in validated:
+                expected.setdefault(text, f"r{i}")
+        assert dict(zip(trained, train_ids, strict=True)) == expected
+        assert len(trained) == len(expected)
+    assert Predictions.load(result.run.oof).ids.to_list() == rows["id"].to_list()
 
 
 def test_null_texts_count_as_empty(place):

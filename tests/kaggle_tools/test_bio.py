@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaggle_tools.bio import check_tags, count_illegal, entities, is_illegal, legal_tags, repair, rules
+from kaggle_tools.bio import check_tags, count_illegal, entities, is_illegal, legal_tags, repair, rules, to_bio
 from kaggle_tools.conll import BLANK, read_conll, to_table
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import count_entities
@@ -53,6 +53,34 @@ def test_legal_tags_are_the_best_of_all_legal_paths(seed, lengths):
             if count_illegal([[TAGS[i] for i in path]]) == 0
         }
         assert paths[tuple(chosen[start:end].tolist())] == pytest.approx(max(paths.values()), abs=1e-5)
+
+
+SPANS = st.lists(st.tuples(st.sampled_from(["PER", "LOC", ""]), st.integers(1, 4)), max_size=6)
+
+
+@settings(deadline=None)
+@given(SPANS, st.sampled_from(["BIO", "BMES", "BIOES", "BILOU"]), st.booleans())
+def test_entities_of_other_schemes_are_those_that_were_written(spans, scheme, typed):
+    begin, inside, end, single = {"BIO": "BIIB", "BMES": "BMES", "BIOES": "BIES", "BILOU": "BILU"}[scheme]
+    tags, expected = [], []
+    for kind, n in spans:
+        if kind == "":
+            tags += ["O"] * n
+            continue
+        expected.append((kind if typed else "word", len(tags), len(tags) + n))
+        letters = [single] if n == 1 else [begin, *[inside] * (n - 2), end]
+        tags += [f"{letter}-{kind}" if typed else letter for letter in letters]
+    (found,) = to_bio([tags])
+    assert entities(found) == expected
+    assert [tag == "O" for tag in found] == [tag == "O" for tag in tags]
+    if scheme == "BIO" and typed:
+        assert found == tags
+
+
+@pytest.mark.parametrize("tag", ["X", "X-PER", "BPER", "", "b-per"])
+def test_what_is_no_tag_of_any_scheme_is_refused(tag):
+    with pytest.raises(UserError, match="is no tag"):
+        to_bio([["O", tag]])
 
 
 def test_rules_say_what_is_illegal():

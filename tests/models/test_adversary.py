@@ -78,6 +78,25 @@ def test_fgm_moves_the_word_embeddings_by_epsilon_along_the_gradient_and_adds_th
     torch.testing.assert_close(backward.gradient(), clean + backward.gradients[1])
 
 
+@pytest.mark.parametrize("adversary", [fgm, pgd])
+def test_relative_lengths_are_shares_of_the_mean_norm_of_a_token(network, adversary):
+    with torch.no_grad():
+        Recorder(network).weight().mul_(7.0)
+    norm = float(Recorder(network).weight().detach().norm(dim=1).mean())
+    options = {"step": 0.1, "steps": 4} if adversary is pgd else {}
+    absolute, relative = Recorder(network), Recorder(network)
+    for backward, changes in (
+        (absolute, {"epsilon": 0.3 * norm} | {k: v * norm if k == "step" else v for k, v in options.items()}),
+        (relative, {"epsilon": 0.3, "relative": True, **options}),
+    ):
+        network.zero_grad()
+        backward()
+        adversary(network, backward, **changes)
+    assert float((relative.embeddings[-1] - relative.embeddings[0]).norm()) == pytest.approx(0.3 * norm, rel=1e-4)
+    for expected, moved in zip(absolute.embeddings, relative.embeddings, strict=True):
+        torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_pgd_never_leaves_the_ball_and_adds_the_last_gradient_alone(network):
     backward = Recorder(network)
     backward()

@@ -12,6 +12,7 @@ from models.recipe import DataOptions, EncoderOptions, load_recipe
 from models.text.forms import ENTITY_FORMS
 from models.text.pairs import SEPARATOR
 from models.training.fold import make_tokenizer, train_fold
+from models.vectors.words import make_lexicon
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 TRANSFORMERS = [path for path in RECIPES if load_recipe(path).kind == "transformer"]
@@ -55,7 +56,7 @@ def test_the_recipe_trains_and_its_checkpoint_scores_as_it_validated(
         labels = np.where(np.arange(n_words.max()) < n_words[:, None], labels[:, None], -100)
     result = train_fold(
         recipe, classes, texts, labels, texts[::3], labels[::3], tokenizer,
-        folder=tmp_path / "fold0", device="cpu", task=task,
+        folder=tmp_path / "fold0", device="cpu", task=task, lexicon=make_lexicon(recipe, texts, tokenizer),
     )  # fmt: skip
     assert len(result.history) == 2
     scored = Scorer({"r": [str(tmp_path / "fold0")]}, device="cpu", precision="fp32").score(texts[::3])["r"]

@@ -84,6 +84,9 @@ def test_the_pooler_is_a_dense_layer_and_tanh_of_the_first_token():
     head, hidden = make("pooler"), hidden_states()
     expected = torch.tanh(hidden[-1][:, 0] @ head.pool.dense.weight.T + head.pool.dense.bias)
     torch.testing.assert_close(head.pool(hidden, None), expected)
+    linear = HEADS["cosine"](dataclasses.replace(SHAPE, classes=2), pool="linear")
+    expected = hidden[-1][:, 0] @ linear.pool.dense.weight.T + linear.pool.dense.bias
+    torch.testing.assert_close(linear.embed(hidden, None), expected)
     both = make("cls_pooler")
     pooled = both.pool(hidden, None)
     torch.testing.assert_close(pooled[:, :16], torch.cat([hidden[-2][:, 0], hidden[-1][:, 0]], 1))

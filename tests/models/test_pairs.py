@@ -152,6 +152,7 @@ APART = [
     ("cosine", {"pool": "cls"}, ContrastOptions(weight=1.0, alone=True)),
     ("siamese", {"pool": "pooler"}, ContrastOptions(weight=0.5)),
     ("siamese", {"pool": "max"}, ContrastOptions()),
+    ("cosine", {"pool": "linear"}, ContrastOptions(weight=0.5)),
 ]
 
 

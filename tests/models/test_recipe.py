@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ModelError
@@ -60,13 +60,20 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[sampler]\nname = "powr"', "[sampler] unknown sampler 'powr'", "did you mean 'power'?"),
         (SCRATCH + '[sampler]\nname = "power"\nq = 2', "[sampler] q is out of range", None),
         (SCRATCH + '[adversary]\nname = "fmg"', "[adversary] unknown adversary 'fmg'", "did you mean 'fgm'?"),
-        (SCRATCH + '[adversary]\nname = "fgm"\nsteps = 2', "[adversary] unknown key 'steps'", "known: epsilon"),
+        (
+            SCRATCH + '[adversary]\nname = "fgm"\nsteps = 2',
+            "[adversary] unknown key 'steps'",
+            "known: epsilon, relative",
+        ),
         (SCRATCH + '[adversary]\nname = "xyz"', "[adversary] unknown adversary", "known: none, fgm, pgd, awp"),
         (SCRATCH + '[augmentation]\nsteps = ["swop"]', "[augmentation] unknown step 'swop'", "did you mean 'swap'?"),
         (SCRATCH + '[augmentation]\ncopies = 1\nsteps = ["replace"]', "[augmentation] step 'replace' needs", None),
         (SCRATCH + "[augmentation]\ncopies = 1\nsteps = []", "[augmentation] copies without steps", None),
         (SCRATCH + '[pseudo_labels]\nsource = "folds"', "[pseudo_labels] source cannot be", "did you mean 'fold'?"),
         (SCRATCH + "[head]\ndropout_samples = 2", "[head] dropout_samples is for heads of ours", None),
+        (SCRATCH + "[loss]\nalpha = [1.0, -1.0]", "[loss] alpha = [1.0, -1.0], class_weights = 'none'", None),
+        (SCRATCH + '[loss]\nalpha = [1.0]\nclass_weights = "balanced"', "[loss] alpha = [1.0]", None),
+        (SCRATCH + '[head]\nname = "crf"\n[loss]\nname = "focal"', "[loss] a CRF has a loss of its own", None),
         ("[encoder]\nreinit_layers = 1\n" + SCRATCH, "[encoder] reinit_layers is for pretrained", None),
         ('kind = "linear"\n[augmentation]\ncopies = 1', "[augmentation] has no meaning in a linear", None),
         (SCRATCH + "hidden = 10\nheads = 3", "[encoder.scratch] hidden = 10 is not a multiple", None),
@@ -102,6 +109,7 @@ names = st.text(alphabet=st.characters(exclude_characters="/\\\0", exclude_categ
 )
 
 
+@settings(deadline=None)
 @given(
     name=names,
     seed=st.integers(0, 2**40),

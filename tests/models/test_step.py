@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig
 
 from models.classifier import TextClassifier, build_classifier
 from models.errors import ModelError
@@ -12,7 +13,7 @@ from models.losses import make_loss, symmetric_kl
 from models.recipe import HeadOptions, LossOptions
 from models.training.batches import tokenise
 from models.training.ema import Ema
-from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient
+from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient, wants_bf16
 
 CLASSES = ("red", "green", "blue")
 BATCH = np.arange(11)
@@ -38,6 +39,26 @@ def source(tiny_recipe, tiny_tokenizer, coloured):
         r_drop=0.0,
         micro=MicroBatch(64),
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "layers", "hidden", "expected"),
+    [
+        ("cpu", "fpu avx2 avx512_bf16", 6, 384, True),  # AMD's, which has no tiles
+        ("cpu", "fpu amx_bf16 amx_tile", 6, 256, True),
+        ("cpu", "fpu avx2 avx512f", 6, 384, False),
+        ("cpu", "fpu amx_bf16", 2, 128, False),  # too narrow to pay
+        ("cpu", "fpu amx_bf16", 0, 384, False),  # embeddings alone
+    ],
+)
+def test_auto_precision_is_bf16_where_hardware_has_it_and_it_pays(
+    tmp_path, monkeypatch, device, flags, layers, hidden, expected
+):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr("models.inference.device._CPU_INFO", tmp_path / "cpuinfo")
+    config = BertConfig(num_hidden_layers=layers, hidden_size=hidden)
+    assert wants_bf16("auto", torch.device(device), config) is expected
+    assert wants_bf16("fp32", torch.device(device), config) is False
 
 
 def gradients(network):

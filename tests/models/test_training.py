@@ -218,6 +218,36 @@ def test_memory_that_runs_out_is_told_in_the_result(tmp_path, tiny_recipe, tiny_
     assert (result.micro_batch_size, result.halvings) == (2, 2)
 
 
+@pytest.mark.parametrize(("place", "what"), [("to", "the network itself"), ("step", "the optimizer's state")])
+def test_memory_that_smaller_batches_do_not_save_is_told(
+    tmp_path, tiny_recipe, tiny_tokenizer, coloured, monkeypatch, place, what
+):
+    def fail(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW if place == "step" else TextClassifier, place, fail)
+    with pytest.raises(ModelError, match=f"out of memory for {what}"):
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "f", epochs=1)
+    assert not (tmp_path / "f").exists()
+
+
+def test_weights_by_hand_are_the_balanced_ones_where_they_are_the_same(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    texts, labels = list(coloured[0])[:-5], coloured[1][:-5]
+    alpha = tuple(float(len(labels) / (3 * (labels == c).sum())) for c in range(3))
+    assert len(set(alpha)) > 1
+    runs = {
+        name: train(tiny_recipe, tiny_tokenizer, (texts, labels), tmp_path / name, epochs=2, loss=options)
+        for name, options in {
+            "balanced": LossOptions(class_weights="balanced"), "alpha": LossOptions(alpha=alpha),
+            "other": LossOptions(alpha=(1.0, 0.0, 0.0)),
+        }.items()
+    }  # fmt: skip
+    np.testing.assert_allclose(runs["alpha"].valid_probs, runs["balanced"].valid_probs, atol=1e-6)
+    assert not np.allclose(runs["other"].valid_probs, runs["balanced"].valid_probs, atol=1e-3)
+    with pytest.raises(ModelError, match="alpha has 2 numbers for 3 classes"):
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "x", loss=LossOptions(alpha=(1.0, 2.0)))
+
+
 @pytest.mark.parametrize("loss", ["bce", "multilabel_ce", "binary_focal", "smooth_f1", "mse"])
 def test_each_multi_label_loss_learns(tmp_path, tiny_recipe, tiny_tokenizer, coloured, loss):
     texts, codes = coloured
