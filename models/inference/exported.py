@@ -108,6 +108,8 @@ def _unfit(network: TextClassifier) -> str | None:
     architecture = network.body.config.model_type
     if network.form == "apart":
         return "it reads two texts apart"
+    if network.words is not None:  # as many rounds as a text has tokens: a trace knows those of its example
+        return "it looks words up"
     if architecture not in ARCHITECTURES:
         return f"not known for {architecture}"
     return None

@@ -16,6 +16,7 @@ from models.inference import openvino_runtime as runtime
 from models.inference.exported import NotExported, export
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
+from models.words import WordVectors
 from tests.conftest import process_environment
 from tests.models.test_packed import CONFIGS, SHAPE, classifier
 
@@ -91,7 +92,7 @@ def test_a_head_of_ours_with_all_layers_is_exported(source):
     assert isinstance(export(network, source, 64, "fp32"), exported.ExportedNetwork)
 
 
-def test_decoders_and_pairs_read_apart_are_not_tried(source):
+def test_decoders_pairs_read_apart_and_word_vectors_are_not_tried(source):
     config = GPT2Config(vocab_size=90, n_embd=32, n_layer=1, n_head=2, num_labels=3, pad_token_id=0)
     gpt = TextClassifier(AutoModelForSequenceClassification.from_config(config)).eval()
     with pytest.raises(NotExported, match="not known for gpt2"):
@@ -99,6 +100,11 @@ def test_decoders_and_pairs_read_apart_are_not_tried(source):
     pair = HEADS["cosine"](HeadShape(hidden=32, layers=3, classes=2))
     with pytest.raises(NotExported, match="two texts apart"):
         export(TextClassifier(AutoModel.from_config(CONFIGS["bert"]), pair, "apart"), source, 64, "fp32")
+    worded = TextClassifier(
+        AutoModel.from_config(CONFIGS["bert"]), pair, words=WordVectors.of([(5,)], torch.ones(1, 2), 9)
+    )
+    with pytest.raises(NotExported, match="looks words up"):
+        export(worded, source, 64, "fp32")
 
 
 def test_a_batch_gives_the_same_bytes_whatever_was_computed_before_it_and_by_whom(model):
