@@ -21,6 +21,8 @@ from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, 
 
 WINDOW = 3.0  # of log-weight: most gains are near, and a window spares the sort of rows that are decided
 EVERYWHERE = np.inf
+_NEAR_END = 0.9  # of the reach: a climb that comes so far would have gone on
+_NEAR_SWEEPS = 4  # of a climb on contested rows; those after it find almost nothing before the reach moves along
 _BLOCK = 512  # rows whose state stays in the first-level cache
 
 
@@ -61,8 +63,7 @@ class ClassLines:
         self._classes = np.empty((2, n), np.int32)  # best and second best of each row
         self._scores = np.empty((2, n), np.float32)
         self._confusion = np.empty((n_classes, n_classes))
-        self._gaps = np.empty(n, np.float32)
-        self._flipped = np.empty(n + 1, np.int32)
+        self._flipped, self._flips_at = np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
         self._rank()
 
     def climb(
@@ -81,14 +82,20 @@ class ClassLines:
         while self.sweep(range(len(self.biases)), EVERYWHERE):
             self.climb(rng, directions=directions)
 
-    def climb_near(self, rng: np.random.Generator, *, reach: float, max_rounds: int = 5) -> None:
-        """Climb on the contested rows, then sweep over all, until that finds nothing more; for many rows."""
-        for _ in range(max_rounds):
-            near = self._contested(reach)
-            near.climb(rng, window=reach)
+    def climb_near(self, rng: np.random.Generator, *, reach: float, max_rounds: int = 8) -> None:
+        """Climb on the contested rows, then sweep over all, until that finds nothing more; for many rows.
+
+        A climb that was stopped by the reach goes on from there first: a sweep costs as much as several climbs.
+        """
+        for left in reversed(range(max_rounds)):
+            near = self.near(reach)
+            near.climb(rng, window=reach, max_sweeps=_NEAR_SWEEPS)
+            is_stopped = np.abs(near.biases - self.biases).max() > _NEAR_END * reach
             self.biases[:] = near.biases
             self.n_lines += near.n_lines
             self._rank()
+            if is_stopped and left:
+                continue
             if not self.sweep(rng.permutation(len(self.biases)), WINDOW):
                 return
 
@@ -115,19 +122,24 @@ class ClassLines:
             self._rank()
         return self.value > value_before
 
-    def _contested(self, reach: float) -> ClassLines:
+    def near(self, reach: float, weights: Floats | None = None, form: CountForm | None = None) -> ClassLines:
         """The same ascent on the rows that can change while every log-weight stays within `reach` of where it is.
 
         A row goes over when one class gains on another: twice the reach at most.
+
+        Args:
+            reach: Of the new ascent.
+            weights: (N,) other row weights, such as those of a bootstrap; rows of weight zero are left out.
+            form: The metric for these weights.
         """
-        near = self._scores[0] - self._scores[1] <= 2.0 * reach
-        away = np.flatnonzero(~near)
+        weights, form = self._weights if weights is None else weights, form or self._form
+        is_near, counts = self._scores[0] - self._scores[1] <= 2.0 * reach, weights > 0
+        away, rows = np.flatnonzero(~is_near & counts), np.flatnonzero(is_near & counts)
         n_classes = len(self.biases)
         cells = self._codes[away] * n_classes + self._classes[0, away]
-        settled = np.bincount(cells, self._weights[away], minlength=n_classes**2).reshape(n_classes, n_classes)
-        rows = np.flatnonzero(near)
+        settled = np.bincount(cells, weights[away], minlength=n_classes**2).reshape(n_classes, n_classes)
         return ClassLines(
-            self._logs.take(rows, axis=1), self.biases, self._codes[rows], self._weights[rows], self._form,
+            self._logs.take(rows, axis=1), self.biases, self._codes[rows], weights[rows], form,
             settled=self._settled + settled, reach=reach,
         )  # fmt: skip
 
@@ -136,7 +148,7 @@ class ClassLines:
         hi = min(window, max(0.0, self._highest[c] - self.biases[c]))
         confusion = self._confusion.copy()
         at, change, mass = _flips(
-            self._logs[c], self.biases[c], c, self._classes, self._scores, self._gaps, self._flipped, self._codes,
+            self._logs[c], self.biases[c], c, self._classes, self._scores, self._flipped, self._flips_at, self._codes,
             self._weights, lo, hi, confusion,
         )  # fmt: skip
         value, step, _ = best_step(Events(at, change, mass), confusion, self._form, lo, hi)
@@ -195,8 +207,8 @@ def _flips(
     c: int,
     classes: Ints,
     scores: Singles,
-    gaps: Singles,
     flipped: Ints,
+    flips_at: Singles,
     codes: Ints,
     weights: Floats,
     lo: float,
@@ -205,17 +217,21 @@ def _flips(
 ) -> tuple[Singles, Ints, Floats]:
     """Events of class c within [lo, hi], which holds 0; `confusion` becomes the one at `lo`.
 
-    (N,) `gaps` and (N + 1,) `flipped` are overwritten. A row of class c has a negative gap: none lies beyond `hi`.
+    (N + 1,) `flipped` and `flips_at` are overwritten. A row of class c has a negative gap: none lies beyond `hi`.
     """
     n_rows = len(column)
     own_bias, low, high = np.float32(bias), np.float32(lo), np.float32(hi)
     first, second, top, next_top = classes[0], classes[1], scores[0], scores[1]
-    for r in range(n_rows):
-        gaps[r] = (next_top[r] if first[r] == c else top[r]) - (column[r] + own_bias)
+    gaps = np.empty(_BLOCK, np.float32)
     n_events = 0
-    for r in range(n_rows):  # without a branch, which would be mispredicted
-        flipped[n_events] = r
-        n_events += low <= gaps[r] <= high
+    for start in range(0, n_rows, _BLOCK):
+        size = min(_BLOCK, n_rows - start)
+        for r in range(size):
+            row = start + r
+            gaps[r] = (next_top[row] if first[row] == c else top[row]) - (column[row] + own_bias)
+        for r in range(size):  # without a branch, which would be mispredicted
+            flipped[n_events], flips_at[n_events] = start + r, gaps[r]
+            n_events += low <= gaps[r] <= high
     at = np.empty(n_events, np.float32)
     change = np.empty(n_events, np.int32)
     mass = np.empty(n_events, np.float64)
@@ -226,7 +242,7 @@ def _flips(
             before = second[r]
             confusion[codes[r], c] -= weights[r]
             confusion[codes[r], before] += weights[r]
-        at[event], change[event], mass[event] = gaps[r], pack(codes[r], before, c), weights[r]
+        at[event], change[event], mass[event] = flips_at[event], pack(codes[r], before, c), weights[r]
     return at, change, mass
 
 

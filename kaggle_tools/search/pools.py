@@ -65,7 +65,7 @@ def predict(stack: Singles, family: Family, weights: Floats, class_weights: Floa
     for rows, scores in _scores(stack, family, weights, class_weights):
         best, chosen = scores[0].copy(), np.zeros(scores.shape[1], np.intp)
         for c in range(1, len(scores)):  # along rows: numpy's argmax would go from class to class
-            chosen[scores[c] > best] = c
+            np.copyto(chosen, c, where=scores[c] > best)
             np.maximum(best, scores[c], out=best)
         predicted[rows] = chosen
     return predicted

@@ -171,17 +171,20 @@ def _bag(
 ) -> tuple[Floats, int]:
     """Mean over bootstraps of the log-weights, and the lines searched; each ascent begins at those of all rows."""
     seeds = rng.integers(2**63, size=bags)
+    n = len(problem.codes)
+    of_all = ClassLines(logs, start, problem.codes, problem.weights, form) if n > 2 * COARSE else None
 
     def fit_bag(number: int) -> tuple[Floats, int]:
         own = np.random.default_rng(seeds[number])
-        rows, weights = bootstrap(own, problem.weights, BAG)
-        codes = problem.codes[rows]
-        bag_form = count_form(form.name, codes, len(start), weights)
-        lines = ClassLines(np.ascontiguousarray(logs[:, rows]), start, codes, weights, bag_form)
-        if len(rows) > COARSE:
-            lines.climb_near(own, reach=_NEAR, max_rounds=1)
-        else:
+        drawn = np.bincount(own.integers(n, size=min(n, BAG)), minlength=n) * problem.weights
+        bag_form = count_form(form.name, problem.codes, len(start), drawn)
+        if of_all is None:
+            rows = np.flatnonzero(drawn)
+            lines = ClassLines(logs.take(rows, axis=1), start, problem.codes[rows], drawn[rows], bag_form)
             lines.climb(own, max_sweeps=5)
+        else:
+            lines = of_all.near(_NEAR, drawn, bag_form)
+            lines.climb(own, window=_NEAR, max_sweeps=5)
         return centred(lines.biases), lines.n_lines
 
     found = list(in_threads(fit_bag, range(bags)))
