@@ -27,7 +27,7 @@ from kaggle_tools.search.inputs import Problem, check_problem
 from kaggle_tools.search.lines import Floats, Singles
 from kaggle_tools.search.pools import Family, confusions, pooled, predict, replay
 from kaggle_tools.search.rescale import centred
-from kaggle_tools.search.threads import one_blas_thread
+from kaggle_tools.search.threads import in_threads, one_blas_thread
 
 FAMILIES = ("linear", "log")
 
@@ -189,7 +189,11 @@ def _single_scores(problem: Problem, options: Options) -> tuple[float, ...]:
     """The metric of each model alone, its probabilities as they are."""
     m, c, _ = problem.shape
     if options.metric not in KINDS:
-        return tuple(evaluate(options.metric, problem.codes, one.T, weights=problem.weights) for one in problem.stack)
+
+        def score(probs: Singles) -> float:
+            return evaluate(options.metric, problem.codes, probs.T, weights=problem.weights)
+
+        return tuple(in_threads(score, problem.stack))
     alone = np.repeat(np.eye(m)[:, :, None], c, axis=2)
     counts = confusions(problem.stack, alone, np.zeros((m, c)), "linear", problem.codes, problem.weights)
     form = count_form(options.metric, problem.codes, c, problem.weights)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.search.class_lines import WINDOW, ClassLines
+from kaggle_tools.search.class_lines import ClassLines
 from kaggle_tools.search.counts import CountForm, count_form
 from kaggle_tools.search.lines import TIE, Floats, Ints, Line, Singles, best_step, envelopes
 from kaggle_tools.search.pools import Family, confusions, mix
 
+_OF_CLASSES = 12.0  # log-weight of a class that is looked at for a window over all weights of models
 _MODELS = 3  # that a random direction moves: more cost more, and gain no more
 _FARTHEST = 50.0  # that a bias may be from their mean: it decides every row, and its exponential is a number
 _TINY = np.float32(1e-30)  # stands for scores that are not positive, where a logarithm is taken
@@ -107,7 +108,7 @@ class BlendLines:
     def climb_once(self, rng: np.random.Generator, *, window: float, directions: int) -> None:
         """One round: class weights, every model, random directions."""
         if self._rows.class_weights:
-            self._climb_class_weights(rng)
+            self._climb_class_weights(rng, _OF_CLASSES * window)
         n_classes = len(self.biases)
         for m in rng.permutation(len(self.weights)):
             self._try_model(m, np.ones(n_classes), window)
@@ -165,11 +166,11 @@ class BlendLines:
             if not rows.signed:
                 np.maximum(self.weights, 0.0, out=self.weights)
 
-    def _climb_class_weights(self, rng: np.random.Generator) -> None:
+    def _climb_class_weights(self, rng: np.random.Generator, window: float) -> None:
         rows = self._rows
         logs = self._base if rows.family == "log" else np.log(np.maximum(self._base, _TINY))
         lines = ClassLines(logs, self.biases, rows.codes, rows.weights, rows.form)
-        lines.sweep(rng.permutation(len(self.biases)), WINDOW)
+        lines.sweep(rng.permutation(len(self.biases)), window)
         self.n_lines += lines.n_lines
         reached = self._count(self._base, lines.biases)
         if reached > self.value:

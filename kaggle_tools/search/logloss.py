@@ -150,35 +150,43 @@ def linear_pool(problem: Problem) -> Convex:
 def _mixture(of_truth: Floats, share: Floats, x: Floats, enough: float) -> tuple[Floats, float, int]:
     """Newton steps from `x` until the gap is small enough: shares, gap, number of steps."""
     gap, n_steps = np.inf, 0
+    mixed = x @ of_truth
+    loss = -share @ np.log(mixed)
     while n_steps < _MAX_ITERATIONS:
-        ratios = of_truth / (x @ of_truth)
-        weighted = ratios * share
-        reward = weighted.sum(axis=1)
+        reward, hessian = _derivatives(of_truth, share, mixed)
         gap = float(reward.max() - 1.0)
         if gap <= enough:
             break
-        hessian = weighted @ ratios.T
         # Around x the objective is ½ d'Hd + (1 − reward)'d, that is ½ z'Hz − (Hx + reward − 1)'z for z = x + d ≥ 0.
         target = nonnegative_quadratic(hessian, hessian @ x + reward - 1.0)
-        lower = _descend_to(target, x, of_truth, share)
-        if lower is None:
-            break
-        x, n_steps = lower, n_steps + 1
+        step = 1.0
+        while step > 1e-6:  # as far towards it as the loss keeps falling, on the simplex again
+            tried = x + step * (target - x)
+            if tried.sum() > 0:
+                tried = tried / tried.sum()
+                tried_mixed = np.maximum(tried @ of_truth, SMALLEST)
+                tried_loss = -share @ np.log(tried_mixed)
+                if tried_loss <= loss:
+                    break
+            step *= 0.5
+        else:
+            break  # rounding hides every gain
+        x, mixed, loss, n_steps = tried, tried_mixed, tried_loss, n_steps + 1
     return x, gap, n_steps
 
 
-def _descend_to(target: Floats, x: Floats, of_truth: Floats, share: Floats) -> Floats | None:
-    """As far towards `target` as the loss keeps falling, on the simplex again; None where rounding hides every gain."""
-    loss = -share @ np.log(x @ of_truth)
-    step = 1.0
-    while step > 1e-6:
-        tried = x + step * (target - x)
-        if tried.sum() > 0:
-            tried = tried / tried.sum()
-            if -share @ np.log(np.maximum(tried @ of_truth, SMALLEST)) <= loss:
-                return np.asarray(tried)
-        step *= 0.5
-    return None
+def _derivatives(of_truth: Floats, share: Floats, mixed: Floats) -> tuple[Floats, Floats]:
+    """(M,) and (M, M): means of the models' ratios to the mixture, and of their products; rows that fit the cache."""
+    m, n = of_truth.shape
+    reward, hessian = np.zeros(m), np.zeros((m, m))
+    chunk = max(16, _CHUNK_VALUES // (2 * m))
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
+        ratios = of_truth[:, rows] / mixed[rows]
+        weighted = ratios * share[rows]
+        reward += weighted.sum(axis=1)
+        hessian += weighted @ ratios.T
+    return reward, hessian
 
 
 def log_pool(
