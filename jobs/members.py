@@ -16,6 +16,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
 from kaggle_tools.search import members as joined
+from kaggle_tools.search.threads import in_threads
 from kaggle_tools.submissions import build_submission
 
 
@@ -69,7 +70,8 @@ def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool
         UserError: As `load_checked`; a run that says the same of every row; ids, classes, labels or folds that differ
             between runs; labels missing; classes without a row.
     """
-    oof = {run.name: load_checked(run.oof, normalise=normalise) for run in runs}
+    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise), runs)
+    oof = {run.name: one for run, one in zip(runs, loaded, strict=True)}
     for name, one in oof.items():
         if len(one) > 1 and (one.probs == one.probs[0]).all():
             raise UserError(

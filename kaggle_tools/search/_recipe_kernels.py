@@ -12,26 +12,49 @@ from numpy.typing import NDArray
 
 from kaggle_tools.compiled import compiled
 from kaggle_tools.search._portable import portable_exp, portable_log
+from kaggle_tools.search.threads import in_threads
 
 PLAIN, LOG, LOGIT, POWER, SOFT_LOG = range(5)
 
+_TWO_THREADS = 1_000_000  # values from which on a second one is worth its start
 _BLOCK = 1024  # rows whose sums stay in the cache while the models go by
 
 
-@compiled
 def pool(
     stack: NDArray[np.float32], weights: NDArray[np.float64], transform: int, floor: float, power: float
 ) -> NDArray[np.float64]:
     """Σ_m weights[m, c] · transform(stack[m, n, c]): (M, N, C) and (M, C) to (N, C)."""
-    n_models, n_rows, n_classes = stack.shape
-    total = np.zeros((n_rows, n_classes))
-    for start in range(0, n_rows, _BLOCK):
+    n_rows = stack.shape[1]
+    total = np.zeros(stack.shape[1:])
+
+    def of_rows(ends: tuple[int, int]) -> None:
+        _pool(stack, weights, transform, floor, power, *ends, total)
+
+    if stack.size < _TWO_THREADS:
+        of_rows((0, n_rows))
+    else:
+        in_threads(of_rows, [(0, n_rows // 2), (n_rows // 2, n_rows)])
+    return total
+
+
+@compiled
+def _pool(
+    stack: NDArray[np.float32],
+    weights: NDArray[np.float64],
+    transform: int,
+    floor: float,
+    power: float,
+    begin: int,
+    end: int,
+    total: NDArray[np.float64],
+) -> None:
+    n_models, _, n_classes = stack.shape
+    for start in range(begin, end, _BLOCK):
         for m in range(n_models):
-            for n in range(start, min(start + _BLOCK, n_rows)):
+            for n in range(start, min(start + _BLOCK, end)):
                 for c in range(n_classes):
                     if weights[m, c] != 0.0:
                         total[n, c] += weights[m, c] * _transformed(stack[m, n, c], transform, floor, power)
-    return total
 
 
 @compiled

@@ -10,9 +10,7 @@ Every block of bootstraps has its own random stream: the result depends on the s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import poisson
 
 from kaggle_tools.compiled import compiled
+from kaggle_tools.search.threads import in_threads
 
 _BLOCK = 500  # bootstraps whose sums stay in the cache together
 _MARGIN = 2.5  # standard deviations between the Poisson numbers' mean sum and N
@@ -77,8 +76,7 @@ def bootstrap(cells: Cells, reduce: Callable[[Floats], Floats], n_bootstraps: in
             sums[:, b] = _draw_one(cells, random)
         return reduce(sums)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return np.concatenate(list(pool.map(block, range(0, total, _BLOCK))))
+    return np.concatenate(in_threads(block, range(0, total, _BLOCK)))
 
 
 def _draw_one(cells: Cells, random: np.random.Generator) -> Floats:

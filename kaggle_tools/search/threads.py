@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -17,9 +18,35 @@ P = ParamSpec("P")
 
 
 def in_threads(function: Callable[[T], U], items: Iterable[T]) -> list[U]:
-    """Results in order; no result depends on another, so none depends on the number of threads."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
+    """Results in order; no result depends on another, so none depends on the number of threads.
+
+    May be called within `function`. Where one item fails, the others that have begun are waited for.
+    """
+    given = list(items)
+    if len(given) < 2:
+        return [function(item) for item in given]
+    futures = [_pool(getattr(_here, "depth", 0)).submit(function, item) for item in given]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
+
+
+_here = threading.local()
+
+
+@cache
+def _pool(depth: int) -> ThreadPoolExecutor:
+    """Threads for calls that many calls deep: they never wait for their own. Starting them anew takes as long as much
+    of their work."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), initializer=lambda: setattr(_here, "depth", depth + 1))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not forked
 
 
 def one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:

@@ -12,7 +12,6 @@ the best few outcomes of a round are kept, and how many rounds there are is deci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +26,7 @@ from kaggle_tools.search.honest import stratified_folds, verdict
 from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds, check_stack
 from kaggle_tools.search.recipe.data import Recipe
 from kaggle_tools.search.recipe.rounds import RULES, Round
+from kaggle_tools.search.threads import in_threads
 
 Floats = NDArray[np.float64]
 
@@ -232,22 +232,21 @@ def _grow(
     max_rounds: int,
 ) -> _Path:
     """Grow on all rows and on those outside each fold, side by side, round by round until there is reason to stop."""
-    with ThreadPoolExecutor(2) as pool:
-        growths = [begin(stack, labels, ground, plan) for ground in grounds]
-        unseen: list[NDArray[np.int64]] = []
-        honest: list[float] = []
-        for number in range(max_rounds + 1):
-            before = growths
-            if number:
-                growths = list(pool.map(add_round, before, grounds, [plan] * len(grounds)))
-                if growths[0] is before[0]:
-                    why = f"no vote after round {number - 1} scores better than the best of those before"
-                    return _Path(before[0], number - 1, tuple(unseen), tuple(honest), why)
-            unseen.append(_unseen_labels(growths[1:], grounds[1:], labels))
-            honest.append(plan.score(confusion(problem.codes, unseen[-1], stack.shape[2])))
-            if number > 1 and (why := _reason_to_stop(problem, before[0], honest, unseen)):
+    growths = [begin(stack, labels, ground, plan) for ground in grounds]
+    unseen: list[NDArray[np.int64]] = []
+    honest: list[float] = []
+    for number in range(max_rounds + 1):
+        before = growths
+        if number:
+            growths = in_threads(lambda pair: add_round(*pair, plan), zip(before, grounds, strict=True))
+            if growths[0] is before[0]:
+                why = f"no vote after round {number - 1} scores better than the best of those before"
                 return _Path(before[0], number - 1, tuple(unseen), tuple(honest), why)
-        return _Path(growths[0], max_rounds, tuple(unseen), tuple(honest), f"{max_rounds} rounds were asked for")
+        unseen.append(_unseen_labels(growths[1:], grounds[1:], labels))
+        honest.append(plan.score(confusion(problem.codes, unseen[-1], stack.shape[2])))
+        if number > 1 and (why := _reason_to_stop(problem, before[0], honest, unseen)):
+            return _Path(before[0], number - 1, tuple(unseen), tuple(honest), why)
+    return _Path(growths[0], max_rounds, tuple(unseen), tuple(honest), f"{max_rounds} rounds were asked for")
 
 
 def _unseen_labels(parts: list[Growth], grounds: list[Ground], labels: NDArray[np.int16]) -> NDArray[np.int64]:
