@@ -33,7 +33,7 @@ def test_a_function_is_known_to_be_compiled_after_its_first_call_and_garbage_is_
 
 def test_a_little_search_compiles_what_a_search_needs_late():
     compile_ahead.search_a_little()
-    late = (_vote_kernels._count_votes, _vote_kernels.most_probable, _recipe_kernels.pool, _resample._draw_poisson)
+    late = (_vote_kernels._count_votes, _vote_kernels.most_probable, _recipe_kernels._pool, _resample._draw_poisson)
     assert all(is_compiled(kernel) and kernel.signatures for kernel in late)
 
 
