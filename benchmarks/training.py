@@ -30,6 +30,9 @@ from models.recipe import DataOptions, EncoderOptions, HeadOptions, Recipe, Scra
 from models.scratch import train_tokenizer
 from models.training.fold import train_fold
 
+# (V, C) float32 probabilities of the held-out rows in some order, and their (V,) classes.
+Predicted = tuple[NDArray[np.float32], NDArray[np.int64]]
+
 # layers, width, heads
 SHAPES = {"mini": (2, 128, 2), "small": (4, 256, 4), "base": (12, 768, 12)}
 UNIFORM = 32  # tokens a row of the uniform set
@@ -141,7 +144,6 @@ def measure(name: str, rows: Set, tokenizer: Any, asked: argparse.Namespace, fol
     """All rounds of one set."""
     clock = time.perf_counter if asked.device == "cuda" else time.process_time
     figures: dict[str, list[tuple[float, float, float]]] = {contestant: [] for contestant in CONTESTANTS}
-    truth = rows.codes[rows.n_train :]
     for seed in range(asked.rounds + 1):  # the first warms up
         for contestant, train in CONTESTANTS.items():
             bf16 = asked.precision == "bf16"
@@ -149,7 +151,7 @@ def measure(name: str, rows: Set, tokenizer: Any, asked: argparse.Namespace, fol
                 folder / "model", rows, tokenizer, asked.epochs, 32, 1e-3, asked.device, bf16, seed, folder / "out"
             )
             began = clock()
-            probs = train(job)
+            probs, truth = train(job)
             speed = rows.n_train * asked.epochs / (clock() - began)
             if seed:
                 scores = (evaluate("accuracy", truth, probs), evaluate("log_loss", truth, probs))
@@ -162,7 +164,7 @@ def measure(name: str, rows: Set, tokenizer: Any, asked: argparse.Namespace, fol
         print(f"| {name} | {contestant} | " + " | ".join(cells) + " |", flush=True)
 
 
-def train_ours(job: Job) -> NDArray[np.float32]:
+def train_ours(job: Job) -> Predicted:
     """(V, C) probabilities of the held-out rows, as `cli train` gets them."""
     recipe = Recipe(
         name="ours",
@@ -184,10 +186,10 @@ def train_ours(job: Job) -> NDArray[np.float32]:
         folder=job.folder, device=job.device,
     )  # fmt: skip
     assert isinstance(found.valid_probs, np.ndarray)
-    return found.valid_probs
+    return found.valid_probs, codes[n:]
 
 
-def train_theirs(job: Job, sampling: str = "random") -> NDArray[np.float32]:
+def train_theirs(job: Job, sampling: str = "random") -> Predicted:
     """The same with `Trainer`, as its documentation shows, evaluation of each epoch included as ours has it."""
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -215,7 +217,8 @@ def train_theirs(job: Job, sampling: str = "random") -> NDArray[np.float32]:
     last = {}
 
     def keep(evaluation: Any) -> dict[str, float]:
-        last["logits"] = evaluation.predictions
+        # Grouped, the held-out rows come by length, too: their labels come with them.
+        last["logits"], last["codes"] = evaluation.predictions, evaluation.label_ids
         return {}
 
     trainer = Trainer(
@@ -229,15 +232,15 @@ def train_theirs(job: Job, sampling: str = "random") -> NDArray[np.float32]:
     )
     trainer.train()
     trainer.save_model()
-    return torch.from_numpy(last["logits"]).float().softmax(-1).numpy()
+    return torch.from_numpy(last["logits"]).float().softmax(-1).numpy(), last["codes"]
 
 
-def train_theirs_grouped(job: Job) -> NDArray[np.float32]:
+def train_theirs_grouped(job: Job) -> Predicted:
     """`Trainer` with its batches of like length."""
     return train_theirs(job, "group_by_length")
 
 
-CONTESTANTS: dict[str, Callable[[Job], NDArray[np.float32]]] = {
+CONTESTANTS: dict[str, Callable[[Job], Predicted]] = {
     "ours": train_ours,
     "Trainer": train_theirs,
     "Trainer, grouped by length": train_theirs_grouped,
