@@ -22,7 +22,8 @@ from kaggle_tools.errors import UserError
 
 ALIKE, DIFFERENT = "1", "0"
 COLUMNS = ("id", "text_a", "text_b", "label", "block")
-BLOCK = 16  # groups: enough to draw from, few enough that even small files have more blocks than folds
+BLOCK = 16  # groups: enough to draw from
+LEAST_BLOCKS = 10  # of small files, so that folds can be made of them; then a block has fewer groups, but two
 _EXPECTED = 'a group a line: texts separated by tabs, or JSON such as ["…", "…"] or {"text": "…", "synonyms": ["…"]}'
 
 
@@ -80,7 +81,7 @@ def to_pairs(groups: Sequence[Sequence[str]], *, most: int, negatives: int, seed
         raise UserError("a single group of texts: nothing is different from it", expected="two groups at least")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(groups))
-    n_blocks = max(1, len(groups) // BLOCK)
+    n_blocks = max(len(groups) // BLOCK, min(LEAST_BLOCKS, len(groups) // 2))
     blocks = [[groups[i] for i in part] for part in np.array_split(order, n_blocks)]
     rows: list[tuple[str, str, str, str]] = []
     for number, block in enumerate(blocks):

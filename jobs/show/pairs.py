@@ -18,6 +18,7 @@ def render_pairs(result: PairsResult, console: Console) -> None:
     if result.n_merged:
         console.print(f"{result.n_merged:,} groups shared a text with another and joined it", markup=False)
     console.print(
-        f'{result.n_blocks:,} blocks; no text in two folds: kind = "group", group_column = "block" under [folds]',
+        f"{result.n_blocks:,} block{'' if result.n_blocks == 1 else 's'}; no text in two folds: "
+        'kind = "group", group_column = "block" under [folds]',
         markup=False,
     )

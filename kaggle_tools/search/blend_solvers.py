@@ -118,7 +118,9 @@ def _bagged(rows: Rows, best: Place, options: Options, rng: np.random.Generator)
 
     def fit_bag(number: int) -> Place:
         own = np.random.default_rng(seeds[number])
-        return climb_from(rows.take(*bootstrap(own, rows.weights, SAMPLE)), replace(best, n_lines=0), own)
+        drawn = bootstrap(own, rows.weights, SAMPLE)
+        kept = np.flatnonzero(drawn)
+        return climb_from(rows.take(kept, drawn[kept]), replace(best, n_lines=0), own)
 
     places = in_threads(fit_bag, range(options.bags))
     # One factor for all exponents and biases changes no argmax, nor does one for all weights of the linear family.

@@ -85,7 +85,7 @@ class ClassLines:
     def climb_near(self, rng: np.random.Generator, *, reach: float, max_rounds: int = 8) -> None:
         """Climb on the contested rows, then sweep over all, until that finds nothing more; for many rows.
 
-        A climb that was stopped by the reach goes on from there first: a sweep costs as much as several climbs.
+        A climb that was stopped by the reach goes on from there first: a sweep costs as much as a climb and finds less.
         """
         for left in reversed(range(max_rounds)):
             near = self.near(reach)

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from kaggle_tools.metrics import confusion
 from kaggle_tools.search.certificate import Certificate, certify
@@ -176,7 +176,7 @@ def _bag(
 
     def fit_bag(number: int) -> tuple[Floats, int]:
         own = np.random.default_rng(seeds[number])
-        drawn = np.bincount(own.integers(n, size=min(n, BAG)), minlength=n) * problem.weights
+        drawn = bootstrap(own, problem.weights, BAG)
         bag_form = count_form(form.name, problem.codes, len(start), drawn)
         if of_all is None:
             rows = np.flatnonzero(drawn)
@@ -191,12 +191,10 @@ def _bag(
     return np.mean([biases for biases, _ in found], axis=0), sum(n_lines for _, n_lines in found)
 
 
-def bootstrap(rng: np.random.Generator, weights: Floats, size: int) -> tuple[NDArray[np.intp], Floats]:
-    """At most `size` rows drawn with replacement, each once, and their weights times how often they were drawn."""
+def bootstrap(rng: np.random.Generator, weights: Floats, size: int) -> Floats:
+    """(N,) row weights times how often each row is drawn, of at most `size` draws with replacement."""
     n = len(weights)
-    drawn = np.bincount(rng.integers(n, size=min(n, size)), minlength=n)
-    rows = np.flatnonzero((drawn > 0) & (weights > 0))
-    return rows, drawn[rows] * weights[rows]
+    return np.asarray(np.bincount(rng.integers(n, size=min(n, size)), minlength=n) * weights)
 
 
 def centred(biases: Floats) -> Floats:

@@ -40,8 +40,10 @@ _here = threading.local()
 
 @cache
 def _pool(depth: int) -> ThreadPoolExecutor:
-    """Threads for calls that many calls deep: they never wait for their own. Starting them anew takes as long as much
-    of their work."""
+    """Threads for calls made `depth` calls deep, kept since starting them takes longer than much of their work.
+
+    A thread waits only for those of the next depth, so that no depth can hold itself up.
+    """
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), initializer=lambda: setattr(_here, "depth", depth + 1))
 
 

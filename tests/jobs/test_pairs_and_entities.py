@@ -204,7 +204,7 @@ def test_groups_become_pairs_that_train_with_no_text_in_two_folds(here):
     (here / "groups.jsonl").write_text("\n".join(map(json.dumps, [*groups, groups[0][:2]])))
     made = pair_up(PairsOptions((here / "groups.jsonl",), here / "train.csv", pairs=2))
     assert (made.n_groups, made.n_merged, made.n_texts) == (48, 1, 144)
-    assert (made.n_alike, made.n_different, made.n_blocks) == (96, 96, 3)
+    assert (made.n_alike, made.n_different, made.n_blocks) == (96, 96, 10)
     with pytest.raises(UserError, match="the output exists"):
         pair_up(PairsOptions((here / "groups.jsonl",), here / "train.csv"))
     init(InitOptions(here / "train.csv", None, None, Overrides(metric="accuracy"), root=here))

@@ -52,10 +52,18 @@ def test_pairs_of_one_group_are_alike_and_of_two_groups_different():
         assert first != second
         assert (a == b) == (label == "1")
         assert block_of.setdefault(a, block) == block == block_of.setdefault(b, block)
-    assert len(set(block_of.values())) == 4
+    assert len(set(block_of.values())) == 10
     assert table["id"].n_unique() == len(table)
     assert table.equals(to_pairs(groups, most=2, negatives=3, seed=1))
     assert not table.equals(to_pairs(groups, most=2, negatives=3, seed=2))
+
+
+@pytest.mark.parametrize(("n_groups", "n_blocks"), [(2, 1), (3, 1), (9, 4), (40, 10), (159, 10), (320, 20)])
+def test_small_files_have_blocks_enough_for_folds_and_none_has_a_single_group(n_groups, n_blocks):
+    table = to_pairs([[f"{i}a", f"{i}b"] for i in range(n_groups)], most=1, negatives=1, seed=0)
+    groups_of = table.filter(label="1").group_by("block").len()
+    assert groups_of.height == n_blocks
+    assert groups_of["len"].min() >= 2
 
 
 @pytest.mark.parametrize(
