@@ -1,4 +1,4 @@
-"""Linear layers in eight bits against float32, by torch's emulation on a CPU, and by the rules of the CUDA kernel."""
+"""Linear layers in eight bits against float32, by the stand-in on a CPU, and by the rules of the CUDA kernel."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,125 @@
+"""Whole shards through a CUDA device that is only pretended: which operators are called, on what, and in what formats.
+
+Tensors have shapes, formats and a device, and no numbers, so that anything that would wait for the device to look at one
+fails; so does a tensor that was left on the CPU. No GPU is needed, nor a CUDA build of torch.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from transformers import BertConfig
+
+from models.inference import forward, fp8
+from models.inference.forward import TokenBudget, run_networks
+from models.inference.tokens import Tokens
+from tests.models.test_packed import CONFIGS, classifier
+
+CUDA = torch.device("cuda", 0)
+LENGTHS = np.random.default_rng(0).integers(3, 60, 400)
+ALIKE = np.repeat([7, 31], 80)  # fill batches of one length each, and leave rows over
+
+
+class WithoutDriver(TorchFunctionMode):
+    """Indexing and attention by the operators behind them: to choose one, torch would ask the device itself."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is nn.functional.scaled_dot_product_attention:
+            return self._attend(*args, **kwargs)
+        if func is Tensor.__getitem__:
+            return self._index(*args)
+        if func is Tensor.__setitem__:
+            target, places, values = args
+            return torch.ops.aten.index_put_(target, [places], values)
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        return efficient(query, key, value, attn_mask, False, dropout_p, is_causal, scale=scale)[0]
+
+    @staticmethod
+    def _index(part, index):
+        dim, places = 0, []
+        index = index if isinstance(index, tuple) else (index,)
+        for at in index:
+            if at is ...:
+                dim += part.ndim - sum(other is not None and other is not ... for other in index)
+                continue
+            if isinstance(at, int):
+                part = torch.ops.aten.select(part, dim, at)
+                continue
+            if at is None:
+                part = torch.ops.aten.unsqueeze(part, dim)
+            elif isinstance(at, slice):
+                part = torch.ops.aten.slice(part, dim, at.start, at.stop, at.step or 1)
+            else:
+                assert isinstance(at, Tensor), at
+                places = [*places, *[None] * (dim - len(places)), at]
+            dim += 1
+        return torch.ops.aten.index(part, places) if places else part
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Without a driver there is no pinned memory, either."""
+    monkeypatch.setattr(forward, "_send", lambda array, device: torch.from_numpy(array).to(device))
+    with FakeTensorMode(allow_non_fake_inputs=True), WithoutDriver():
+        yield
+
+
+def on_cuda(network, dtype):
+    """Parameters without numbers in place of the real ones; only within a FakeTensorMode."""
+    for module in network.modules():
+        for kept in (module._parameters, module._buffers):
+            for name, part in kept.items():
+                if part is not None:
+                    own = torch.empty(part.shape, device=CUDA, dtype=dtype if part.is_floating_point() else part.dtype)
+                    kept[name] = nn.Parameter(own, requires_grad=False) if isinstance(part, nn.Parameter) else own
+    return network
+
+
+def run(network, lengths=LENGTHS):
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.random.default_rng(0).integers(5, 90, offsets[-1]).astype(np.int32)
+    budget = TokenBudget(1024, 256)
+    return run_networks([network], Tokens(ids, offsets, 0, 0), CUDA, budget, lambda _: None, packed=True)
+
+
+@pytest.fixture(params=CONFIGS)
+def network(request):
+    """Made before anything is pretended."""
+    return classifier(CONFIGS[request.param])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_shard_of_packed_rows_waits_for_nothing(network, pretended, dtype):
+    (logits,), batches = run(on_cuda(network, dtype))
+    assert (logits.device, logits.shape, logits.dtype) == (CUDA, (400, 3), torch.float32)
+    assert any(batch.packed_tokens for batch in batches)
+    assert not any(batch.padded for batch in batches)
+
+
+def test_neither_do_batches_of_one_length(network, pretended):
+    (logits,), batches = run(on_cuda(network, torch.bfloat16), ALIKE)
+    assert (logits.device, logits.shape) == (CUDA, (160, 3))
+    assert any(not batch.packed_tokens for batch in batches)
+
+
+@pytest.fixture
+def wide():
+    return classifier(BertConfig(hidden_size=512, num_hidden_layers=2, num_attention_heads=8, num_labels=3))
+
+
+def test_eight_bits_go_into_products_that_take_their_layout(wide, pretended):
+    on_cuda(wide, fp8.REST)
+    assert fp8.convert(wide) == 12
+    (logits,), _ = run(wide)
+    assert (logits.device, logits.shape) == (CUDA, (400, 3))
+
+
+def test_looking_at_a_number_would_have_been_noticed(pretended):
+    with pytest.raises(Exception, match="aten._local_scalar_dense"):
+        torch.ones(3, device=CUDA).sum().item()
