@@ -1,7 +1,7 @@
 """Whole shards through a CUDA device that is only pretended: which operators are called, on what, and in what formats.
 
-Tensors have shapes, formats and a device, and no numbers, so that anything that would wait for the device to look at one
-fails; so does a tensor that was left on the CPU. No GPU is needed, nor a CUDA build of torch.
+Tensors have shapes, formats and a device, and no numbers, so that anything that would wait for the device to look at
+one fails; so does a tensor that was left on the CPU. No GPU is needed, nor a CUDA build of torch.
 """
 
 import numpy as np
@@ -121,5 +121,5 @@ def test_eight_bits_go_into_products_that_take_their_layout(wide, pretended):
 
 
 def test_looking_at_a_number_would_have_been_noticed(pretended):
-    with pytest.raises(Exception, match="aten._local_scalar_dense"):
+    with pytest.raises(Exception, match=r"aten\._local_scalar_dense"):
         torch.ones(3, device=CUDA).sum().item()
