@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from benchmarks.score import make_models
 OUT = Path(os.environ["OUT"]) if "OUT" in os.environ else None
 ROWS = {"BERT-base": 100_000, "BERT-large": 30_000, "MiniLM-L6": 400_000, "DeBERTa-v3-base": 30_000}
 ROUNDS = 3
+COMPILED, APART = ", compiled", ", compiled, GELU apart"
 _BEGAN = time.perf_counter()
 
 
@@ -128,17 +130,18 @@ def ways(shape: str, folder: str, lengths: np.ndarray, device: str, rates: dict[
     """A line for each way to run a network on the same tokens."""
     import torch
 
+    from models.inference import fused
     from models.inference.device import peak_memory
     from models.inference.scorer import Scorer
 
     reference = None
-    plan = [("bf16", False), ("bf16", True), ("fp8", True)] if device != "cpu" else [("fp32", False), ("fp32", True)]
-    for precision, compiled in plan:
+    plan = [("bf16", ""), ("bf16", APART), ("bf16", COMPILED), ("fp8", COMPILED)]
+    for precision, layers in plan if device != "cpu" else [("fp32", ""), ("fp32", COMPILED)]:
         scorer = Scorer(folder, device=device, precision=precision)
         prepared = prepared_of(scorer, lengths)
         began = time.perf_counter()
-        if compiled:
-            scorer.set_compiled(True)
+        with patch.object(fused, "wants_fusing", fused.wants_fusing if layers != APART else lambda _: False):
+            scorer.set_compiled(bool(layers))
         spent = time.perf_counter() - began
         graphs = scorer.groups[0].graphs
         for recorded in (False, True) if graphs is not None else (False,):
@@ -151,7 +154,7 @@ def ways(shape: str, folder: str, lengths: np.ndarray, device: str, rates: dict[
             probs = scored.probs[scorer.runs[0]]
             reference = probs if reference is None else reference
             flop = scored.stats.flop / seconds
-            how = f"{precision}{', compiled' if compiled else ''}{', recorded' if recorded else ''}"
+            how = f"{precision}{layers}{', recorded' if recorded else ''}"
             off = np.abs(probs - reference).max()
             say(
                 f"| {shape} | {how} | {len(lengths) / seconds:,.0f} | {lengths.sum() / seconds / 1e6:.2f} | "

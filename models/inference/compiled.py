@@ -4,8 +4,9 @@
     disable(network)
 
 One layer is compiled, for all of its kind, for any number of rows and tokens: seconds instead of minutes, and no
-compiling later. Rows side by side, the flat sequence of packed rows and padded rows are a variant each. What is
-compiled must give what the eager layers give, or it is refused. Nothing is measured here: see `models.inference.gain`.
+compiling later. Rows side by side, the flat sequence of packed rows and padded rows are a variant each. In bfloat16 on
+CUDA the product before a GELU applies it (`models.inference.fused`). What is compiled must give what the eager layers
+give, or it is refused. Nothing is measured here: see `models.inference.gain`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from models.classifier import TextClassifier
+from models.inference import fused
 from models.inference.packed import TOLERANCE, PackedRows, pack, packed_logits
 from models.inference.varlen import ATTENTION
 
@@ -52,6 +54,8 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
         with torch.inference_mode(), _quiet(), torch._dynamo.config.patch(recompile_limit=_VARIANTS):
             examples = list(_examples(network, packed=packed))
             eager = [_logits(network, example) for example in examples]
+            if fused.wants_fusing(network):
+                fused.fuse(network)
             run = torch.compile(_run, dynamic=True, backend=BACKEND, **_options())
             for module in modules:
                 _install(module, network, run)
@@ -69,6 +73,7 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
 
 def disable(network: TextClassifier) -> None:
     """Let the eager layers compute again."""
+    fused.undo(network)
     for module in regions(network):
         vars(module).pop("forward", None)
 

@@ -6,7 +6,7 @@ import torch
 import torch._dynamo
 from transformers import MPNetConfig
 
-from models.inference import compiled, fp8, packed, varlen
+from models.inference import compiled, fp8, fused, packed, varlen
 from models.inference.device import has_fp8
 from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
@@ -163,3 +163,13 @@ def test_eight_bits_on_the_gpu_are_those_of_the_cpu(wide):
     scorer.set_compiled(True)
     assert scorer.compiled, scorer.notes
     np.testing.assert_allclose(scorer.score(TEXTS).probabilities, eager, atol=2e-2)
+
+
+def test_gelu_in_the_products_epilogue_is_within_the_formats_own_rounding(wide):
+    exact = Scorer(wide, device="cuda", precision="fp32").score(TEXTS).probabilities
+    scorer = Scorer(wide, device="cuda", precision="bf16")
+    rounding = np.abs(scorer.score(TEXTS).probabilities - exact).max()
+    scorer.set_compiled(True)
+    assert scorer.compiled, scorer.notes
+    assert any(isinstance(module, fused.GeluLinear) for module in scorer.groups[0].networks[0].modules())
+    assert np.abs(scorer.score(TEXTS).probabilities - exact).max() < 2 * rounding + 1e-3
