@@ -28,7 +28,6 @@ from jobs.runner.plan import ShardTask
 from jobs.runner.planner import Job
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import ShardReader
-from models.inference.batching import plan_batches
 from models.inference.members import Features, Group, NetworkGroup
 from models.inference.scorer import Scored, Scorer
 from models.inference.tokens import Tokens
@@ -177,10 +176,10 @@ class _Bench:
 
     def _infer(self, sample: pl.Series, lengths: NDArray[np.int64], group: Group) -> tuple[Cost, Cost, Scored]:
         """What the networks take for a shard, at first and once they know its shapes; scores of what was tried."""
-        budget = self.scorer.budget
-        packed = isinstance(group, NetworkGroup) and group.packed
-        plan = plan_batches(lengths, budget.tokens, budget.pass_cost, packed=packed)
-        batches = [batch.rows for batch in plan]
+        how = {"pads": True, "packed": False}
+        if isinstance(group, NetworkGroup):
+            how = {"pads": group.pads, "packed": group.packed}
+        batches = [batch.rows for batch in self.scorer.budget.batches(lengths, **how)]
         repeats = 1 if len(self.job.plan.tasks) == 1 else 2
         self._run(sample, lengths, batches[-1:])  # pools of threads and memory
         probe = batches[:: max(1, len(batches) // _PROBE_BATCHES)]  # the longest among them: memory peaks there

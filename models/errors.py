@@ -24,10 +24,20 @@ class ModelError(Exception):
         self.exit_code = exit_code
         self.details = {key: str(value) for key, value in details.items()}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Kinds of this error take other arguments; from another process they come as they were.
+        return _as_it_was, (type(self), self.args, vars(self))
+
     def __str__(self) -> str:
         width = max((len(key) for key in self.details), default=0) + 1
         lines = [f"  {key + ':':<{width}} {value}" for key, value in self.details.items()]
         return "\n".join([self.summary, *lines])
+
+
+def _as_it_was(kind: type[ModelError], args: tuple[object, ...], state: dict[str, object]) -> ModelError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:

@@ -25,6 +25,7 @@ from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_pre
 from models.inference.gate import GateBounds, GateReport
 from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
+from models.memory import release
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,7 @@ def _make_room(scorer: Scorer) -> None:
         return
     for group in scorer.groups:
         if isinstance(group, NetworkGroup):
+            group.graphs = None
             for network in group.networks:
                 network.to("cpu")
-    torch.cuda.empty_cache()
+    release(scorer.device)

@@ -4,16 +4,17 @@
     prepared = overlapped(shards, tokenise)     # while shard 2 is tokenised
     scored   = overlapped(prepared, infer)      # and shard 1 is on the device
 
-An exception in any stage reaches the consumer; a consumer that stops early stops every stage before it.
+An exception in any stage reaches the consumer; a consumer that stops early stops every stage before it, though that
+may wait for an item that never comes.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -51,49 +52,82 @@ class _End:
     pass
 
 
-def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) -> Generator[Out, None, None]:
-    """Yield ``work(item)`` for each item of `source`, in order, computed ahead in another thread.
+def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) -> Stage[Out]:
+    """Gives ``work(item)`` for each item of `source`, in order, computed ahead in another thread.
 
     Args:
-        source: Items, often another `overlapped` stage.
+        source: Items, often another stage.
         work: What this stage does.
         depth: Results that may wait for the consumer; what bounds memory.
     """
-    results: queue.Queue[Out | _Failure | _End] = queue.Queue(depth)
-    stopped = threading.Event()
+    return Stage(source, work, depth)
 
-    def put(item: Out | _Failure | _End) -> bool:
-        while not stopped.is_set():
+
+class Stage(Generic[Out]):
+    """What `overlapped` gives: an iterator that any thread may end."""
+
+    def __init__(self, source: Iterable[Any], work: Callable[[Any], Out], depth: int) -> None:
+        self._source = source
+        self._results: queue.Queue[Out | _Failure | _End] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._fill, args=(work,), daemon=True, name=getattr(work, "__name__", "stage")
+        )
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Out]:
+        return self
+
+    def __next__(self) -> Out:
+        result = self._get()
+        if isinstance(result, _End):
+            self.close()
+            raise StopIteration
+        if isinstance(result, _Failure):
+            self.close()
+            raise result.error
+        return result
+
+    def stop(self) -> None:
+        """Tell this stage and all before it to end, from any thread, whatever they wait for; waits for none of them."""
+        self._stopped.set()
+        if isinstance(self._source, Feed):
+            self._source.end()
+        elif isinstance(self._source, Stage):
+            self._source.stop()
+
+    def close(self) -> None:
+        """`stop`, and wait until their threads have ended."""
+        self.stop()
+        self._thread.join()
+
+    def _fill(self, work: Callable[[Any], Out]) -> None:
+        items = iter(self._source)
+        try:
+            for item in items:
+                if not self._put(work(item)):
+                    break
+        except BaseException as error:  # handed to the consumer, whatever it is
+            self._put(_Failure(error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+            self._put(_End())
+
+    def _put(self, item: Out | _Failure | _End) -> bool:
+        while not self._stopped.is_set():
             try:
-                results.put(item, timeout=_POLL_S)
+                self._results.put(item, timeout=_POLL_S)
                 return True
             except queue.Full:
                 continue
         return False
 
-    def fill() -> None:
-        items = iter(source)
-        try:
-            for item in items:
-                if not put(work(item)):
-                    break
-        except BaseException as error:  # handed to the consumer, whatever it is
-            put(_Failure(error))
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
-            put(_End())
-
-    thread = threading.Thread(target=fill, daemon=True, name=getattr(work, "__name__", "stage"))
-    thread.start()
-    try:
-        while not isinstance(result := results.get(), _End):
-            if isinstance(result, _Failure):
-                raise result.error
-            yield result
-    finally:
-        stopped.set()
-        if isinstance(source, Feed):
-            source.end()  # its thread would wait for the next item for ever
-        thread.join()
+    def _get(self) -> Out | _Failure | _End:
+        while True:
+            try:
+                return self._results.get(timeout=_POLL_S)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return _End()

@@ -144,7 +144,8 @@ class _Recorded:
                 lines.append(f"{full}{{{label}}} {values[name]}")
             else:
                 lines += [
-                    f'{full}{{{label},stage="{_escape(stage)}"}} {spent:.3f}' for stage, spent in self._seconds.items()
+                    f'{full}{{{label},stage="{_escape(stage)}"}} {spent:.3f}'
+                    for stage, spent in dict(self._seconds).items()  # another thread adds
                 ]
         return "\n".join(lines) + "\n"
 

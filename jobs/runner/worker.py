@@ -8,6 +8,7 @@ A part is committed by a rename, and any worker makes the same one: it does no h
 
 from __future__ import annotations
 
+import pickle
 import platform
 import threading
 import time
@@ -198,7 +199,16 @@ class ShardWorker:
             return
         except Exception as exc:
             exc.add_note("in a worker:\n" + traceback.format_exc())  # the traceback itself does not travel
-            self._tell(Failed(self._unfinished[0] if self._unfinished else None, exc))
+            self._tell_failure(self._unfinished[0] if self._unfinished else None, exc)
+
+    def _tell_failure(self, index: int | None, exc: Exception) -> None:
+        """Also of what cannot be sent to another process: without a word nobody would know of the failure."""
+        try:
+            self._tell(Failed(index, exc))
+        except (TypeError, AttributeError, pickle.PicklingError):
+            told = RuntimeError(f"{type(exc).__name__}: {exc}")
+            told.__notes__ = exc.__notes__
+            self._tell(Failed(index, told))
 
     def _tick(self, rows: float) -> None:
         if self._stopping.is_set():

@@ -51,7 +51,8 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
     if not modules:
         return f"{network.body.config.model_type} has no layers that could be compiled"
     try:
-        with torch.inference_mode(), _quiet(), torch._dynamo.config.patch(recompile_limit=_VARIANTS):
+        _allow_variants()
+        with torch.inference_mode(), _quiet():
             examples = list(_examples(network, packed=packed))
             eager = [_logits(network, example) for example in examples]
             if fused.wants_fusing(network):
@@ -69,6 +70,12 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
         disable(network)
         return f"logits of the compiled layers were {error:.1e} off those of the eager ones"
     return None
+
+
+def _allow_variants() -> None:
+    """All layers of all networks share one function; beyond torch's limit for one, eager layers would take over."""
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, _VARIANTS)
 
 
 def disable(network: TextClassifier) -> None:
@@ -122,11 +129,21 @@ def _logits(network: TextClassifier, example: _Example) -> Tensor:
 
 
 def _examples(network: TextClassifier, *, packed: bool) -> Iterator[_Example]:
-    """Random tokens in each layout that batches may have: side by side, and what is left, packed or padded."""
+    """Random tokens in each layout that batches may have: side by side, and what is left, packed or padded.
+
+    Rows that are longer than an attention window are masked within: a layout of their own.
+    """
+    config: Any = network.body.config
+    window = getattr(config, "sliding_window", None)
+    longest = getattr(config, "max_position_embeddings", _LENGTH) - 4
+    for length in (_LENGTH,) if window is None else (min(_LENGTH, window - 1), 2 * window + 3):
+        yield from _examples_of(network, min(length, longest), packed=packed)
+
+
+def _examples_of(network: TextClassifier, length: int, *, packed: bool) -> Iterator[_Example]:
     config: Any = network.body.config
     device = next(network.parameters()).device
     random = torch.Generator().manual_seed(0)
-    length = min(_LENGTH, getattr(config, "max_position_embeddings", _LENGTH) - 4)
     ids = torch.randint(config.vocab_size, (_ROWS, length), generator=random)
     types = None
     if network.form == "apart":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -197,6 +198,14 @@ def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float
             synchronise(device)
             best = min(best, time.perf_counter() - began)
     return 2.0 * n**3 / best
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """This device is the one that CUDA takes where none is named: for pinned memory, streams, generated kernels.
+
+    It belongs to the thread, and is the first of the machine until it is told otherwise.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def synchronise(device: torch.device) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from models.errors import ModelError
@@ -15,12 +16,7 @@ from models.inference.device import DEFAULTS
 from models.inference.graphs import Graphs
 from models.inference.packed import pack, packed_logits
 from models.inference.tokens import Tokens
-
-_OUT_OF_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
+from models.memory import until_it_fits
 
 
 @dataclass
@@ -37,6 +33,17 @@ class TokenBudget:
         default = DEFAULTS[device.type]
         return cls(tokens or default.token_budget, default.pass_cost)
 
+    def batches(self, lengths: NDArray[np.int64], *, pads: bool, packed: bool) -> list[Batch]:
+        """Rows of these (N,) lengths as batches.
+
+        Args:
+            lengths: Tokens a row.
+            pads: Whether the networks' masks hide padding; where not, no row is ever padded.
+            packed: Whether rows of different lengths are packed rather than padded.
+        """
+        # Where one more pass costs nothing, rows of different lengths are never merged.
+        return plan_batches(lengths, self.tokens, self.pass_cost if pads else 0, packed=packed)
+
     def halve(self, longest: int) -> None:
         """After running out of memory.
 
@@ -50,6 +57,29 @@ class TokenBudget:
             )
         self.tokens //= 2
         self.halvings += 1
+
+
+class Shares:
+    """Passes on which share of the work each batch was, and takes it back where the work is begun again.
+
+    Args:
+        tick: Takes shares; negative ones, too.
+    """
+
+    def __init__(self, tick: Callable[[float], None]) -> None:
+        self._tick = tick
+        self._told = 0.0
+
+    def add(self, share: float) -> None:
+        """So much more is done."""
+        self._told += share
+        self._tick(share)
+
+    def take_back(self) -> None:
+        """Nothing is done."""
+        told, self._told = self._told, 0.0
+        if told:
+            self._tick(-told)
 
 
 def run_networks(
@@ -70,7 +100,7 @@ def run_networks(
         tokens: Token ids of the rows.
         device: Where the networks are.
         budget: Batch size; halved and remembered when memory runs out.
-        tick: Called after each batch with its share of the work.
+        tick: Called after each batch with its share of the work; with what was told, negative, where memory ran out.
         pads: Whether the networks' masks hide padding; where not, no row is ever padded.
         packed: Whether all of them are `TextClassifier`s whose rows can be packed (`models.inference.packed`).
         graphs: Of these networks: batches of one exact length go through it.
@@ -78,25 +108,19 @@ def run_networks(
     Returns:
         M tensors (N, C) float32 logits on `device`, and the batches that were computed.
     """
-    lengths = tokens.lengths
-    while True:
-        # Where one more pass costs nothing, rows of different lengths are never merged.
-        batches = plan_batches(lengths, budget.tokens, budget.pass_cost if pads else 0, packed=packed)
-        try:
-            return _run(networks, tokens, batches, device, tick, graphs), batches
-        except (torch.OutOfMemoryError, RuntimeError) as exc:
-            if not is_out_of_memory(exc):
-                raise
+    lengths, shares = tokens.lengths, Shares(tick)
+
+    def work() -> tuple[list[torch.Tensor], list[Batch]]:
+        batches = budget.batches(lengths, pads=pads, packed=packed)
+        return _run(networks, tokens, batches, device, shares.add, graphs), batches
+
+    def shrink() -> None:
+        shares.take_back()
         if graphs is not None:
             graphs.clear()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
         budget.halve(int(lengths.max()))
 
-
-def is_out_of_memory(exc: Exception) -> bool:
-    """Whether an error of torch says that a device has no memory left."""
-    return isinstance(exc, torch.OutOfMemoryError) or any(sign in str(exc) for sign in _OUT_OF_MEMORY)
+    return until_it_fits(work, shrink, device)
 
 
 def _run(

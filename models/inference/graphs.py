@@ -1,6 +1,6 @@
 """Batches of frequent shapes as recorded graphs: one launch for hundreds, where Python is slower than the device.
 
-    graphs = Graphs(record_cuda)
+    graphs = Graphs(CudaRecorder)
     logits = graphs.run(forward, (input_ids,))      # the same bits as forward(input_ids)
 
 A shape is recorded when it comes for the third time, and what the recording gives is compared with what was computed
@@ -10,8 +10,8 @@ here is needed: whatever fails, the plain call works.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +22,9 @@ from models.inference.device import DEFAULTS
 Forward = Callable[..., Sequence[Tensor]]
 Shape = tuple[tuple[int, ...], ...]
 
-AT_MOST = 64  # graphs at a time: the lengths of most rows. They share the memory of the largest.
+# Graphs at a time: the lengths of most rows. They share the memory of the largest. None makes room for another: lengths
+# come one after the other in each shard, so that the one that would go is the one that comes next.
+AT_MOST = 64
 _AFTER = 2  # times that a shape is computed as it is
 _REMEMBERED = 4096  # shapes that are counted
 # A batch that takes the device longer leaves Python time enough to launch the next one.
@@ -32,28 +34,34 @@ _LAUNCHES_MATTER_S = 0.01
 class Recording(Protocol):
     """A computation with inputs of one shape."""
 
+    outputs: Sequence[Tensor]
+
     def run(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What it gives for other inputs of that shape."""
+        """`outputs`, filled with what it gives for other inputs of that shape."""
+
+
+Record = Callable[[Forward, Sequence[Tensor]], Recording]
 
 
 class Graphs:
     """The recordings of some networks.
 
     Args:
-        record: Makes a recording of a computation, for inputs such as these.
-        at_most: Recordings that are kept; the one that was not used for longest goes first.
+        recorder: Makes what records a computation for inputs such as these. It is asked anew after `clear`.
+        at_most: Recordings that are kept.
     """
 
-    def __init__(self, record: Callable[[Forward, Sequence[Tensor]], Recording], at_most: int = AT_MOST) -> None:
-        self._record = record
+    def __init__(self, recorder: Callable[[], Record], at_most: int = AT_MOST) -> None:
+        self._recorder = recorder
+        self._record = recorder()
         self._at_most = at_most
         self._seen: dict[Shape, int] = {}
-        self._kept: OrderedDict[Shape, Recording] = OrderedDict()
+        self._kept: dict[Shape, Recording] = {}
         self._works = True
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Those that are recorded, the one used last at the end."""
+        """Those that are recorded."""
         return tuple(self._kept)
 
     def run(self, forward: Forward, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -66,61 +74,79 @@ class Graphs:
         shape = tuple(tuple(part.shape) for part in inputs)
         recording = self._kept.get(shape)
         if recording is not None:
-            self._kept.move_to_end(shape)
             return recording.run(inputs)
         found = forward(*inputs)
-        if len(self._seen) > _REMEMBERED:  # most came once: left-over rows of a length
-            self._seen.clear()
-        self._seen[shape] = self._seen.get(shape, 0) + 1
-        if self._works and self._seen[shape] > _AFTER:
-            self._keep(shape, forward, inputs, found)
+        if self._works and len(self._kept) < self._at_most:
+            if len(self._seen) > _REMEMBERED:  # most came once: left-over rows of a length
+                self._seen.clear()
+            self._seen[shape] = self._seen.get(shape, 0) + 1
+            if self._seen[shape] > _AFTER:
+                self._keep(shape, forward, inputs, found)
         return found
 
     def clear(self) -> None:
         """Give all memory back: it is short, or the networks are others now."""
         self._kept.clear()
         self._seen.clear()
+        self._record = self._recorder()
 
     def _keep(self, shape: Shape, forward: Forward, inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         """Record, and never again where that fails or gives other bits."""
         try:
             recording = self._record(forward, inputs)
+            for part in recording.outputs:
+                part.fill_(torch.nan)  # what it does not compute is not taken for its answer
             found = recording.run(inputs)
             self._works = all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
         except RuntimeError:  # out of memory for a second set of activations, or something that cannot be recorded
             self._works = False
-        if not self._works:
+        if self._works:
+            self._kept[shape] = recording
+        else:
             self.clear()
-            return
-        while len(self._kept) >= self._at_most:
-            self._kept.popitem(last=False)
-        self._kept[shape] = recording
 
 
 def graphs_for(device: torch.device, flop_per_batch: float) -> Graphs | None:
     """Where launching could take longer than computing: on CUDA, for batches of few operations in one network."""
     if device.type != "cuda" or flop_per_batch > _LAUNCHES_MATTER_S * DEFAULTS["cuda"].flops:
         return None
-    return Graphs(CudaRecording)
+    return Graphs(CudaRecorder)
+
+
+class CudaRecorder:
+    """Makes CUDA graphs that share one pool of memory, since they run one after the other."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, forward: Forward, inputs: Sequence[Tensor]) -> CudaRecording:
+        """Record on the inputs' device, whichever is the current one."""
+        device = inputs[0].device
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        # A capture that fails leaves its stream current, and memory going to its pool: both are put right here.
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+            try:
+                return CudaRecording(forward, inputs, self._pool)
+            except RuntimeError:
+                with suppress(RuntimeError):
+                    torch._C._cuda_endAllocateToPool(device.index or 0, self._pool)
+                raise
 
 
 class CudaRecording:
-    """A CUDA graph; all of them share one pool of memory, since they run one after the other."""
+    """A CUDA graph."""
 
-    _pool: Any = None
-
-    def __init__(self, forward: Forward, inputs: Sequence[Tensor]) -> None:
-        if CudaRecording._pool is None:
-            CudaRecording._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, forward: Forward, inputs: Sequence[Tensor], pool: Any) -> None:
         self._inputs = [part.clone() for part in inputs]
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may allocate and copy meanwhile: what they do does not belong to the graph.
-        with torch.cuda.graph(self._graph, pool=CudaRecording._pool, capture_error_mode="thread_local"):
-            self._outputs = list(forward(*self._inputs))
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            self.outputs: Sequence[Tensor] = list(forward(*self._inputs))
 
     def run(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Copies the inputs, and waits for nothing."""
         for own, part in zip(self._inputs, inputs, strict=True):
             own.copy_(part)
         self._graph.replay()
-        return self._outputs
+        return self.outputs

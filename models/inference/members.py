@@ -180,7 +180,8 @@ class NetworkGroup:
 
     def choose_graphs(self, device: torch.device, budget: int) -> None:
         """Record batches of frequent shapes from now on, where launching takes longer than computing."""
-        self.graphs = graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
+        waits = self.form == "apart"  # its forward pass asks the device how long the longest text is
+        self.graphs = None if waits else graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
 
     def set_compiled(self, wanted: bool) -> None:
         """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
@@ -378,7 +379,10 @@ def _flop_per_token(network: nn.Module, length: int, form: str) -> float:
     """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
     ids = torch.ones(1, length, dtype=torch.long)
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
+    with (
+        torch.no_grad(),
+        counter,
+    ):  # the counter looks for gradients, which inference_mode has none of: DeBERTa's fail it
         if form == "apart":  # two sequences of half the length
             network(input_ids=ids, attention_mask=None, token_type_ids=torch.arange(length)[None] * 2 // length)
         else:

@@ -23,7 +23,7 @@ from models.text.given import read_given
 
 if TYPE_CHECKING:
     from models.inference.gate import GateReport
-    from models.inference.scorer import Prepared, Scorer
+    from models.inference.scorer import Due, Prepared, Scorer
 
 _TOLD = 5  # positions named in an error
 
@@ -96,15 +96,27 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
     """What waited for the first texts: the faster backend, what int8 is calibrated on, whether the format serves.
 
     Raises:
-        ModelError: int8, which is asked for by name, strays too far from float32, or has too few texts.
+        ModelError: int8, which is asked for by name, strays too far from float32, or has too few texts. Nothing is
+            settled then: the next texts are asked again.
     """
     due = scorer.due
     if due is None or not len(texts):
         return
+    scorer.due = None  # texts that are scored to find out
+    try:
+        with scorer.eager():
+            _find_out(scorer, due, texts)
+    except ModelError:
+        scorer.set_precision("fp32")
+        scorer.due = due
+        raise
+
+
+def _find_out(scorer: Scorer, due: Due, texts: pl.Series) -> None:
     from models.inference.choice import choose_backend
     from models.inference.gate import SAMPLE_ROWS, GateBounds, calibration_texts, sample_positions, try_precision
 
-    scorer.due, backend = None, due.backend
+    backend = due.backend
     judged = sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])
     sample = texts.gather(judged)
     if backend == "auto":

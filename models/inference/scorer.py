@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.hub import Models, by_run
 from models.inference.arithmetic import Arithmetic, check_calibration, resolve_backend
-from models.inference.device import failures_told, resolve_device, resolve_precision, synchronise
+from models.inference.device import current, failures_told, resolve_device, resolve_precision
 from models.inference.forward import TokenBudget, pinned, run_networks
 from models.inference.members import (
     Features,
@@ -39,6 +40,7 @@ from models.inference.notebook import score_stream, score_texts
 from models.inference.scores import Scores
 from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
+from models.memory import memory_told
 from models.tagging import WordRows
 from models.text.cleaning import clean
 from models.text.pairs import Text, are_pairs, as_series
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 Kept = dict[int, NDArray[np.float32]]  # id of a member → (U, C) logits of the distinct texts
 
+_MORE_ROOM = "score fewer models at a time, or use --precision bf16, another --device, or --device cpu"
 BATCH_ROWS = 4096  # of a stream: enough to find rows of equal length, little enough to wait for
 
 
@@ -245,6 +248,7 @@ class Scorer:
         """
         name = resolve_precision(name, self.device)
         backend = resolve_backend("auto" if name == "int8" else backend, name, self.device)
+        self.due = None
         self._place(Arithmetic(name, backend, tuple(as_series(calibration)) if name == "int8" else ()))
 
     @property
@@ -258,9 +262,21 @@ class Scorer:
         What cannot be compiled, or computes something else then, stays as it is: see `notes`.
         """
         self._compile = wanted
-        for group in self.groups:
-            if isinstance(group, NetworkGroup):
-                group.set_compiled(wanted and self.task != "token")
+        with current(self.device):
+            for group in self.groups:
+                if isinstance(group, NetworkGroup):
+                    group.set_compiled(wanted and self.task != "token")
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """No layers are compiled as long as the context lasts; then as asked for, in what precision it left."""
+        asked, self._compile = self._compile, False
+        try:
+            yield
+        finally:
+            self._compile = asked
+        if asked:
+            self.set_compiled(True)
 
     def score(self, texts: Iterable[Text] | pl.Series, *, logits: bool = False) -> Scores:
         """Score N texts. None counts as empty text; pairs are given as tuples, or as `models.text.pairs` joins them.
@@ -301,7 +317,8 @@ class Scorer:
         distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
         features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
         if self.device.type == "cuda":  # here, so that the device need not wait for it
-            features = [pinned(part) if isinstance(part, Tokens) else part for part in features]
+            with current(self.device):
+                features = [pinned(part) if isinstance(part, Tokens) else part for part in features]
         return Prepared(len(series), distinct, features, time.perf_counter() - began)
 
     def infer(
@@ -325,7 +342,7 @@ class Scorer:
         if self.task == "token":
             if keep_logits:
                 raise ModelError("tags of words come with probabilities alone", next="leave logits out")
-            with failures_told(self.device):
+            with failures_told(self.device), current(self.device):
                 return self._infer_tags(prepared, stats, tick, began)
         if prepared.n_rows == 0:
             nothing = np.empty((0, len(self.classes)), dtype=np.float32)
@@ -336,7 +353,7 @@ class Scorer:
         sums: dict[str, NDArray[np.float32]] = {}
         shares = self._shares(prepared.features)
         for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
-            with failures_told(self.device):
+            with failures_told(self.device), current(self.device):
                 per_run = self._infer_group(group, features, stats, _scaled(tick, share), kept)
             inverse = prepared.distinct[group.cleaning].inverse
             for run, probs in per_run.items():
@@ -388,7 +405,6 @@ class Scorer:
         if kept is not None:
             kept.update(group.in_order(logits, self.classes))
         sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
-        synchronise(self.device)
         return {run: total.cpu().numpy() for run, total in sums.items()}
 
     def _check_pairs(self, texts: pl.Series) -> None:
@@ -455,13 +471,14 @@ class Scorer:
         if arithmetic.precision == "int8":
             check_calibration(arithmetic.calibration)
         networks = [group for group in self.groups if isinstance(group, NetworkGroup)]
-        for group in networks:
-            group.place(self.device, arithmetic, self.budget.tokens)
+        with current(self.device), memory_told("the networks' weights", _MORE_ROOM):
+            for group in networks:
+                group.place(self.device, arithmetic, self.budget.tokens)
         exported = any(group.is_exported for group in networks)
         if arithmetic.precision == "int8" and networks and not exported:
             raise ModelError("no network can be computed in int8", found=networks[0].notes[0], next="--precision auto")
         self.precision, self.backend = arithmetic.precision, "openvino" if exported else "torch"
-        if self._compile and not self.compiled:
+        if self._compile and not self.compiled and self.due is None:
             self.set_compiled(True)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.inference.forward import TokenBudget, is_out_of_memory
+from models.inference.forward import Shares, TokenBudget
 from models.inference.members import NetworkGroup
+from models.memory import until_it_fits
 from models.tagging import WordRows
 
 
@@ -32,15 +33,16 @@ def tag_group(
         tick: Called after each batch with its share of the work.
     """
     longest = int(words.rows.lengths.max(initial=1))
-    while True:
-        try:
-            return group.tag(words, classes, device, max(1, budget.tokens // longest), tick)
-        except (torch.OutOfMemoryError, RuntimeError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+    shares = Shares(tick)
+
+    def tag() -> list[NDArray[np.float32]]:
+        return group.tag(words, classes, device, max(1, budget.tokens // longest), shares.add)
+
+    def shrink() -> None:
+        shares.take_back()
         budget.halve(longest)
+
+    return until_it_fits(tag, shrink, device)
 
 
 def repeat_words(offsets: NDArray[np.int64], inverse: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.errors import ModelError
-from models.inference.forward import is_out_of_memory
+from models.memory import until_it_fits
 from models.pretraining.masked_lm import MaskedLm
 from models.pretraining.masking import IGNORED, masked_batch
 from models.pretraining.recipe import PretrainingOptions
@@ -159,16 +160,7 @@ def _train_epoch(job: Job, epoch: int, optimizer: AdamW, schedule: LambdaLR) -> 
 
 def _put_gradient(job: Job, batch: tuple[NDArray[np.int64], ...]) -> float:
     """Leave the gradient of the mean loss over the masked tokens; begun again with fewer rows when memory runs out."""
-    while True:
-        try:
-            return _backward(job, batch)
-        except (torch.OutOfMemoryError, RuntimeError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-        if job.device.type == "cuda":
-            torch.cuda.empty_cache()
-        job.micro.size = min(job.micro.size, len(batch[0]))
-        job.micro.halve()
+    return until_it_fits(partial(_backward, job, batch), partial(job.micro.halve, len(batch[0])), job.device)
 
 
 def _backward(job: Job, batch: tuple[NDArray[np.int64], ...]) -> float:

@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from models.depth import Thaw
 from models.errors import ModelError
 from models.label_groups import to_probabilities
+from models.memory import memory_told
 from models.recipe import TrainingOptions
 from models.tagged import Tagged
 from models.training.batches import Rows, network_inputs, random_batches, sorted_batches
@@ -26,7 +27,7 @@ from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
 from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
-from models.training.step import Adversary, GradientSource, NoNumber, autocast, memory_told, put_gradient
+from models.training.step import MORE_ROOM, Adversary, GradientSource, NoNumber, autocast, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
 Tagger = Callable[[], tuple[Tagged, float]]
@@ -242,7 +243,7 @@ def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
                 raise NoNumber("gradient is no number", batch)
         except NoNumber as exc:
             raise _diverged(loop, exc, step, epoch) from exc
-        with memory_told("the optimizer's state"):
+        with memory_told("the optimizer's state", MORE_ROOM):
             tools.optimizer.step()
         tools.schedule.step()
         tools.ema.update()

@@ -24,6 +24,7 @@ from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
 from models.lora import merge_lora
+from models.memory import memory_told
 from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
@@ -37,7 +38,7 @@ from models.training.epochs import Diverged, Loop, Metric, train_before, train_e
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.sources import FoldRows, augmented, make_source, marked
-from models.training.step import Adversary, memory_told
+from models.training.step import MORE_ROOM, Adversary
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 from models.trim import trim_tokenizer
@@ -143,7 +144,7 @@ def train_fold(
     rows = augmented(recipe, every.part(slice(n_first)))
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        with memory_told("the network itself"):
+        with memory_told("the network itself", MORE_ROOM):
             network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
             place_vectors(network.body, vectors)
             if recipe.contrast.generate:

@@ -5,8 +5,8 @@ Knows nothing of epochs, of the optimizer and of what is validated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ from models.classifier import TextClassifier
 from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference.device import has_fast_bf16, resolve_precision
-from models.inference.forward import is_out_of_memory
 from models.losses import Loss, symmetric_kl
+from models.memory import until_it_fits
 from models.training.batches import Rows, network_inputs
 from models.training.contrast import Contrast, contrastive_loss
 from models.training.distill import Teaching
@@ -47,22 +47,8 @@ class NoNumber(Exception):
         self.rows = rows
 
 
-@contextmanager
-def memory_told(what: str) -> Iterator[None]:
-    """Tell a person where memory runs out for something that smaller batches do not make smaller.
-
-    Raises:
-        ModelError: In place of torch's error.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as exc:
-        if not is_out_of_memory(exc):
-            raise
-        raise ModelError(
-            f"out of memory for {what}, whatever the size of a batch",
-            next="free the device (`nvidia-smi` shows who uses it), or use a smaller encoder, LoRA or --device cpu",
-        ) from exc
+# What to do where memory runs out for what a smaller micro-batch does not make smaller.
+MORE_ROOM = "free the device (`nvidia-smi` shows who uses it), or use a smaller encoder, LoRA or --device cpu"
 
 
 @dataclass
@@ -72,12 +58,13 @@ class MicroBatch:
     size: int
     halvings: int = 0
 
-    def halve(self) -> None:
-        """After running out of memory.
+    def halve(self, tried: int) -> None:
+        """After running out of memory with so many rows, or with `size` of them where these were more.
 
         Raises:
             ModelError: Not even a single row fits.
         """
+        self.size = min(self.size, tried)
         if self.size == 1:
             raise ModelError(
                 "out of memory in training with a single row at a time",
@@ -138,16 +125,8 @@ def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Ad
         NoNumber: The loss is NaN or infinite.
         ModelError: Out of memory with a single row.
     """
-    while True:
-        try:
-            return _put_gradient(source, batch, adversary)
-        except (torch.OutOfMemoryError, RuntimeError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-        if source.device.type == "cuda":
-            torch.cuda.empty_cache()
-        source.micro.size = min(source.micro.size, len(batch))
-        source.micro.halve()
+    work = partial(_put_gradient, source, batch, adversary)
+    return until_it_fits(work, partial(source.micro.halve, len(batch)), source.device)
 
 
 def autocast(device: torch.device, bf16: bool) -> Any:

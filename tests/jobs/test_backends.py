@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import pickle
 import queue
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,6 +233,32 @@ def test_a_worker_computes_as_was_agreed_and_gives_the_same_scores(here, model, 
     assert len(parts) == 3
     assert all(pl.read_parquet(path).equals(part) for path, part in parts.items())
     assert len(fake_openvino.quantised) == (asked != {"backend": "openvino"})
+
+
+def test_a_failure_that_cannot_be_sent_is_told_all_the_same(here, model, monkeypatch):
+    score.run(options(model), Notes())
+    (folder,) = here.glob(".jobs/rows-*")
+    said: queue.SimpleQueue = queue.SimpleQueue()
+
+    def through_a_pipe(report):
+        said.put(pickle.loads(pickle.dumps(report)))
+
+    class Stubborn(Exception):
+        def __init__(self):
+            super().__init__("device is gone")
+            self.lock = threading.Lock()
+
+    def fail(*_):
+        raise Stubborn
+
+    monkeypatch.setattr("models.inference.scorer.Scorer.infer", fail)
+    worker = ShardWorker(Duty(folder, {"tiny": (model,)}), "cpu", through_a_pipe)
+    worker.take(0)
+    report = said.get(timeout=60)
+    worker.stop(60)
+    assert isinstance(report, Failed)
+    assert str(report.error) == "Stubborn: device is gone"
+    assert "in a worker" in report.error.__notes__[0]
 
 
 def test_an_int8_job_cut_in_the_middle_gives_the_same_bytes_without_its_cache_too(here, model, monkeypatch):

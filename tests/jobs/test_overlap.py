@@ -1,9 +1,10 @@
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
-from jobs.runner.overlap import overlapped
+from jobs.runner.overlap import Feed, overlapped
 
 
 def test_results_come_in_order_through_several_stages():
@@ -57,3 +58,32 @@ def test_a_consumer_that_leaves_stops_every_stage():
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_ends_all_stages_though_the_feed_gives_no_more(failing):
+    """As in a worker that has scored its last shard but one: nobody ends the feed."""
+    feed = Feed()
+    feed.put(1)
+    ended = []
+
+    def stage(number):
+        def work(item):
+            if number == failing:
+                raise ValueError(f"stage {number}")
+            return item
+
+        return work
+
+    def consume():
+        stages = feed
+        for number in range(3):
+            stages = overlapped(stages, stage(number))
+        with closing(stages), pytest.raises(ValueError, match=f"stage {failing}"):
+            list(stages)
+        ended.append(failing)
+
+    thread = threading.Thread(target=consume, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert ended == [failing]

@@ -139,7 +139,7 @@ def test_what_is_compiled_is_compiled_anew_in_another_format(model, monkeypatch)
     formats = []
     monkeypatch.setattr(compiled, "enable", lambda network, packed: formats.append(next(network.parameters()).dtype))
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
-    scorer = Scorer(model, device="cpu", precision="fp32", compile=True)
+    scorer = Scorer(model, device="cpu", precision="fp32", backend="torch", compile=True)
     scorer.set_precision("bf16")
     assert scorer.compiled
     assert formats == [torch.float32, torch.bfloat16]
@@ -185,3 +185,15 @@ def test_the_compiler_itself_gives_the_same_logits(monkeypatch, tmp_path):
         eager = network(ids)
         assert compiled.enable(network, packed=False) is None
         torch.testing.assert_close(network(ids), eager, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_rows_longer_than_a_window_are_compiled_at_load(anew):
+    network = classifier(CONFIGS["modernbert, mean"])
+    assert compiled.enable(network, packed=True) is None
+    before = n_graphs()
+    for size in ((2, 4), (9, 40), (5, 60)):
+        network(torch.randint(5, 90, size))
+    packed.packed_logits(network, examples((2, 64, 7, 31))[0])
+    assert n_graphs() == before
+    assert torch._dynamo.config.recompile_limit >= 100

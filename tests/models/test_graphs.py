@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference import forward, graphs
+from models.inference import forward, graphs, members
 from models.inference.graphs import Graphs
 from models.inference.scorer import Scorer
 
@@ -41,7 +41,7 @@ def ones(*shape):
 
 
 def test_a_shape_is_recorded_the_third_time_and_run_from_then_on():
-    recorded = Graphs(Recorded)
+    recorded = Graphs(lambda: Recorded)
     for times in range(1, 6):
         (found,) = recorded.run(double, [torch.full((2, 3), float(times))])
         assert found.eq(2 * times).all()
@@ -50,7 +50,7 @@ def test_a_shape_is_recorded_the_third_time_and_run_from_then_on():
 
 
 def test_each_shape_has_a_recording_of_its_own_and_inputs_are_copied():
-    recorded = Graphs(Recorded)
+    recorded = Graphs(lambda: Recorded)
     for _ in range(4):
         recorded.run(double, ones(2, 3))
         recorded.run(double, [*ones(2, 3), *ones(2, 3)])
@@ -61,15 +61,59 @@ def test_each_shape_has_a_recording_of_its_own_and_inputs_are_copied():
     assert found.eq(14).all()
 
 
-def test_the_one_that_was_not_used_for_longest_goes_first():
-    recorded = Graphs(Recorded, at_most=2)
-    for size in (1, 2):
-        for _ in range(3):
-            recorded.run(double, ones(size))
-    recorded.run(double, ones(1))
+def test_lengths_that_come_in_turn_do_not_push_each_other_out():
+    made = []
+
+    def record(forward, inputs):
+        made.append(inputs[0].shape)
+        return Recorded(forward, inputs)
+
+    recorded = Graphs(lambda: record, at_most=2)
+    for _ in range(5):
+        for size in (1, 2, 3):
+            assert recorded.run(double, ones(size))[0].eq(2).all()
+    assert recorded.shapes == (((1,),), ((2,),))
+    assert len(made) == 2
+
+
+def test_after_clearing_another_recorder_records():
+    recorders = []
+
+    def recorder():
+        recorders.append([])
+        return lambda forward, inputs: recorders[-1].append(0) or Recorded(forward, inputs)
+
+    recorded = Graphs(recorder)
     for _ in range(3):
-        recorded.run(double, ones(3))
-    assert recorded.shapes == (((1,),), ((3,),))
+        recorded.run(double, ones(4))
+    recorded.clear()
+    assert recorded.shapes == ()
+    for _ in range(3):
+        recorded.run(double, ones(4))
+    assert [len(made) for made in recorders] == [1, 1]
+
+
+def test_a_recording_that_computes_nothing_is_not_used():
+    """As one that was captured while another device was the current one: its outputs are those of the capture."""
+
+    class Empty(Recorded):
+        def run(self, inputs):
+            return self.outputs
+
+    recorded = Graphs(lambda: Empty)
+    for times in range(1, 7):
+        assert recorded.run(double, [torch.full((4,), float(times))])[0].eq(2 * times).all()
+    assert recorded.shapes == ()
+
+
+def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
+    monkeypatch.setattr(members, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    group = Scorer(model, device="cpu", precision="fp32").groups[0]
+    group.choose_graphs(torch.device("cpu"), 2560)
+    assert group.graphs is not None
+    group.form = "apart"
+    group.choose_graphs(torch.device("cpu"), 2560)
+    assert group.graphs is None
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), RuntimeError("not permitted when capturing")])
@@ -80,7 +124,7 @@ def test_what_cannot_be_recorded_is_computed_and_never_tried_again(error):
         tried.append(inputs)
         raise error
 
-    recorded = Graphs(fails)
+    recorded = Graphs(lambda: fails)
     for _ in range(6):
         assert recorded.run(double, ones(4))[0].eq(2).all()
     assert (len(tried), recorded.shapes) == (1, ())
@@ -91,7 +135,7 @@ def test_a_recording_that_gives_other_bits_is_not_used():
         def run(self, inputs):
             return [part + 1e-6 for part in super().run(inputs)]
 
-    recorded = Graphs(Off)
+    recorded = Graphs(lambda: Off)
     for _ in range(5):
         assert recorded.run(double, ones(4))[0].eq(2).all()
     assert recorded.shapes == ()
@@ -99,7 +143,7 @@ def test_a_recording_that_gives_other_bits_is_not_used():
 
 def test_shapes_that_come_once_are_forgotten(monkeypatch):
     monkeypatch.setattr(graphs, "_REMEMBERED", 10)
-    recorded = Graphs(Recorded)
+    recorded = Graphs(lambda: Recorded)
     for size in range(1, 40):
         recorded.run(double, ones(size))
     assert len(recorded._seen) <= 11
@@ -121,7 +165,7 @@ def test_a_scorer_gives_the_same_bits_with_recordings_and_drops_them_with_its_ne
     scorer = Scorer([model], device="cpu", precision="fp32", token_budget=24)
     expected = [scorer.score(TEXTS[k:]).probabilities for k in range(3)]
     group = scorer.groups[0]
-    group.graphs = Graphs(Recorded)
+    group.graphs = Graphs(lambda: Recorded)
     for _ in range(3):
         for k in range(3):
             np.testing.assert_array_equal(scorer.score(TEXTS[k:]).probabilities, expected[k])
@@ -135,7 +179,7 @@ def test_memory_that_runs_out_takes_the_recordings_first(model, monkeypatch):
     scorer = Scorer(model, device="cpu", precision="fp32", token_budget=48)
     expected = scorer.score(TEXTS).probabilities
     group = scorer.groups[0]
-    group.graphs = Graphs(Recorded)
+    group.graphs = Graphs(lambda: Recorded)
     for _ in range(3):
         scorer.score(TEXTS)
     assert group.graphs.shapes
@@ -150,3 +194,19 @@ def test_memory_that_runs_out_takes_the_recordings_first(model, monkeypatch):
     monkeypatch.setattr(forward, "_run", run)
     np.testing.assert_allclose(scorer.score(TEXTS).probabilities, expected, atol=1e-6)
     assert scorer.budget.halvings == 1
+
+
+def test_what_was_told_of_the_work_is_taken_back_where_memory_runs_out(model, monkeypatch):
+    scorer = Scorer(model, device="cpu", precision="fp32", token_budget=48)
+    real, told = forward._run, []
+
+    def run(networks, tokens, batches, device, tick, *others):
+        if scorer.budget.halvings == 0:
+            tick(0.4)
+            raise torch.OutOfMemoryError("no room")
+        return real(networks, tokens, batches, device, tick, *others)
+
+    monkeypatch.setattr(forward, "_run", run)
+    scorer.infer(scorer.prepare(TEXTS), told.append)
+    assert sum(told) == pytest.approx(1)
+    assert told[:2] == [pytest.approx(0.4), pytest.approx(-0.4)]

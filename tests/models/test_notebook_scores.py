@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pickle
 import re
 
 import numpy as np
@@ -13,8 +14,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models import Scorer, Scores
 from models.checkpoint import CheckpointSpec
+from models.classifier import TextClassifier
 from models.errors import ModelError
-from models.inference.scorer import NonFinite
+from models.inference.scorer import Due, NonFinite
 from models.inference.tokens import UnusableTexts
 from models.linear import LinearModel, fit_vectorizer
 from tests.conftest import CLASSES, ROOT, VOCABULARY
@@ -220,6 +222,71 @@ def test_auto_precision_passes_the_gate_on_the_first_texts(models, monkeypatch):
     np.testing.assert_array_equal(scores.probabilities, exact)
     scores = Scorer(models / "other").score(["w1 w2"] * 300)
     assert (scores.precision, scores.gate.rows) == (("bf16", 128) if scores.gate.passed else ("fp32", 128))
+
+
+def test_a_format_that_was_asked_for_by_name_is_refused_as_often_as_it_is_asked(models, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr("models.inference.gate.GateBounds.__init__.__defaults__", (0.0, 0.0))
+    scorer = Scorer(models / "other", precision="fp32", backend="torch")
+    scorer.due = Due("bf16", "torch", (), gated=True, named=True)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="bf16 strays too far from float32"):
+            scorer.score(["w1 w2"] * 9)
+
+
+def test_a_format_that_gives_nan_is_left_for_float32(models, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    expected = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 9).probabilities
+    scorer = Scorer(models / "other")
+
+    real = TextClassifier.forward
+
+    def overflow(network, *inputs, **named):
+        logits = real(network, *inputs, **named)
+        return logits * (torch.nan if logits.dtype == torch.bfloat16 else 1)
+
+    monkeypatch.setattr(TextClassifier, "forward", overflow)
+    with pytest.warns(UserWarning, match="bf16 strays from float32"):
+        scores = scorer.score(["w1 w2"] * 9)
+    assert (scores.precision, scores.gate.passed, scores.gate.flips) == ("fp32", False, 1.0)
+    np.testing.assert_array_equal(scores.probabilities, expected)
+
+
+def test_a_format_chosen_by_hand_is_not_settled_anew(models, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    scorer = Scorer(models / "other")
+    scorer.set_precision("fp32")
+    assert scorer.score(["w1", "w2"]).precision == "fp32"
+
+
+def test_layers_are_compiled_once_it_is_settled_how_they_compute(models, monkeypatch):
+    formats = []
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr(
+        "models.inference.compiled.enable", lambda network, packed: formats.append(next(network.parameters()).dtype)
+    )
+    scorer = Scorer(models / "other", compile=True)
+    assert not formats
+    scorer.score(["w1 w2"] * 9)
+    assert len(formats) == 1
+
+
+def test_weights_that_do_not_fit_are_told(models, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("models.inference.members.NetworkGroup.place", full)
+    with pytest.raises(ModelError, match="out of memory for the networks' weights") as caught:
+        Scorer(models / "other", precision="fp32")
+    assert "fewer models" in caught.value.details["next"]
+
+
+@pytest.mark.parametrize("error", [NonFinite("run", [3, 5]), UnusableTexts("pairs", [1], where="here", next="that")])
+def test_errors_come_from_other_processes_as_they_were(error):
+    error.add_note("in a worker")
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), found.rows, found.exit_code) == (type(error), str(error), error.rows, 2)
+    assert found.__notes__ == ["in a worker"]
 
 
 def test_multi_label_names_all_classes_of_at_least_one_half(tmp_path, save_model):

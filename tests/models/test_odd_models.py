@@ -47,6 +47,32 @@ def stock(folder, texts):
         return np.stack([model(row).logits.softmax(-1).numpy()[0] for row in ids])
 
 
+RELATIVE = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_position_embeddings": 64}
+EVERYDAY = {
+    "bert": SMALL,
+    "roberta": {**SMALL, "pad_token_id": 0, "max_position_embeddings": 64},
+    "xlm-roberta": {**SMALL, "pad_token_id": 0, "max_position_embeddings": 64},
+    "electra": SMALL,
+    "albert": {**SMALL, "embedding_size": 16},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "modernbert": {**SMALL, "pad_token_id": 0, "local_attention": 8},
+    "mpnet": {**SMALL, "pad_token_id": 0, "max_position_embeddings": 64},
+    "deberta": {**SMALL, **RELATIVE},
+    "deberta-v2": {
+        **SMALL, **RELATIVE, "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+        "type_vocab_size": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EVERYDAY)
+def test_architectures_that_people_use_give_the_stock_scores(folder_of, kind):
+    folder = folder_of(kind, **EVERYDAY[kind])
+    scorer = Scorer(folder, device="cpu", precision="fp32", backend="torch")
+    assert scorer.flop_per_token > 1000
+    np.testing.assert_allclose(scorer.score(TEXTS).probabilities, stock(folder, TEXTS), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
