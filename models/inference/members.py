@@ -268,7 +268,7 @@ Features = Tokens | WordRows | csr_matrix
 def _take_over(member: Member) -> TextClassifier:
     network, member.network = member.network, None
     assert network is not None
-    return network
+    return network.requires_grad_(False)  # or the counter of operations stumbles over DeBERTa's shared parameters
 
 
 def load_member(run: str, source: str, max_length: int | None = None) -> Member:
@@ -379,10 +379,7 @@ def _flop_per_token(network: nn.Module, length: int, form: str) -> float:
     """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
     ids = torch.ones(1, length, dtype=torch.long)
     counter = FlopCounterMode(display=False)
-    with (
-        torch.no_grad(),
-        counter,
-    ):  # the counter looks for gradients, which inference_mode has none of: DeBERTa's fail it
+    with torch.inference_mode(), counter:
         if form == "apart":  # two sequences of half the length
             network(input_ids=ids, attention_mask=None, token_type_ids=torch.arange(length)[None] * 2 // length)
         else:
