@@ -19,7 +19,7 @@ class Arithmetic:
     """A number format and a backend.
 
     Attributes:
-        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``bf16``, ``fp16``, ``fp8`` or ``int8``.
         backend: ``torch`` or ``openvino``.
         calibration: Texts that int8 is calibrated on, as a text column holds them; empty for other formats.
     """

@@ -19,7 +19,7 @@ import polars as pl
 from models.errors import ModelError
 from models.inference.scores import Scores
 from models.inference.tokens import UnusableTexts
-from models.text.given import read_given
+from models.text.given import check_list, read_given
 
 if TYPE_CHECKING:
     from models.inference.gate import GateReport
@@ -39,19 +39,27 @@ def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
 def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: bool = False) -> Iterator[Scores]:
     """See `Scorer.score_batches`. The next batch is tokenised in a thread while one is on the device."""
     start = 0
+    batches = _batches(texts, rows)
     waiting: tuple[Future[Prepared], int, int] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as tokenise:
-        for batch in _batches(texts, rows):
-            with _positions_told(start):
-                series, n_missing = read_given(batch)
-                _settle(scorer, series)
-            following = (tokenise.submit(scorer.prepare, series), n_missing, start)
-            start += len(series)
+        while True:
+            following, failure = None, None
+            try:
+                for batch in islice(batches, 1):
+                    with _positions_told(start):
+                        series, n_missing = read_given(batch)
+                        _settle(scorer, series)
+                    following = (tokenise.submit(scorer.prepare, series), n_missing, start)
+                    start += len(series)
+            except Exception as exc:  # in these texts, or in what gives them: the batch before has its turn first
+                failure = exc
             if waiting is not None:
                 yield _next(scorer, *waiting, logits)
+            if failure is not None:
+                raise failure
+            if following is None:
+                return
             waiting = following
-        if waiting is not None:
-            yield _next(scorer, *waiting, logits)
 
 
 def _next(scorer: Scorer, prepared: Future[Prepared], n_missing: int, start: int, logits: bool) -> Scores:
@@ -79,14 +87,15 @@ def _scores(scorer: Scorer, prepared: Prepared, n_missing: int, start: int, logi
 
 
 def _batches(texts: Iterable[Any], rows: int) -> Iterator[Any]:
-    """Lists of `rows` texts; or what `texts` gives, where these are lists or Series already."""
-    if rows < 1:
-        raise ModelError(f"batches of {rows} rows", expected="rows ≥ 1")
+    """Lists of `rows` texts; or what `texts` gives, where these are lists, arrays or Series already."""
+    if not isinstance(rows, int) or rows < 1:
+        raise ModelError(f"batches of {rows} rows", expected="a whole number from 1 on")
     if isinstance(texts, (str, bytes)):
         raise ModelError("one text, where texts are expected", next="score_batches([text])")
+    check_list(texts)
     items = iter(texts)
     for first in items:
-        if isinstance(first, (list, pl.Series)):
+        if isinstance(first, (list, pl.Series)) or getattr(first, "ndim", 0) == 1:  # of pandas, of numpy
             yield from chain([first], items)
             return
         yield [first, *islice(items, rows - 1)]

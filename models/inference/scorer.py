@@ -198,7 +198,10 @@ class Scorer:
         backend: str = "auto",
         calibration: Sequence[Text] = (),
     ) -> None:
-        sources = by_run(models)
+        for what, value, least in (("max_length", max_length, 2), ("token_budget", token_budget, 1)):
+            if value is not None and value < least:
+                raise ModelError(f"{what}={value}", expected=f"{least} or more")
+        sources = by_run(models) if models is not None else {}
         if not sources or not all(sources.values()):
             raise ModelError("no models to score with", next="train one with `cli train`, or name one with --model")
         self.device = resolve_device(device)
@@ -299,7 +302,8 @@ class Scorer:
         At most two batches are held: one on the device while the next is read and tokenised.
 
         Args:
-            texts: Texts, `rows` of which become a batch; or lists or polars Series of texts, each a batch of its own.
+            texts: Texts, `rows` of which become a batch; or lists, arrays or Series of texts, each a batch of its own.
+                What came before a fault in them is given first.
             rows: More rows at once find more others of their own length, and need more memory.
             logits: Keep each fold's logits as well.
         """

@@ -147,6 +147,8 @@ def test_no_texts_give_no_rows(scorer):
         ([b"w1"], [0], "1 of 1 texts are no strings"),
         ([("w1", "w2"), None, "w3"], [2], "1 of 3 texts are one text among pairs"),
         ([("w1", "w2", "w3")], [0], "1 of 1 texts are no strings"),
+        (["w1", "\ud800 w2", "é"], [1], "1 of 3 texts hold half of a character"),
+        ([("w1", "w2"), ("w1", "\udfff")], [1], "1 of 2 texts hold half of a character"),
     ],
 )
 def test_what_is_no_text_is_refused_by_its_position(scorer, texts, rows, message):
@@ -156,16 +158,36 @@ def test_what_is_no_text_is_refused_by_its_position(scorer, texts, rows, message
     assert caught.value.details["rows"] == ", ".join(map(str, rows))
 
 
-@pytest.mark.parametrize("texts", ["w1 w2", b"w1", 7, None, pl.Series("n", [1, 2]), pl.DataFrame({"t": ["w1"]})])
+TABLES = [pl.DataFrame({"t": ["w1"]}), {"t": ["w1"]}, np.array([["w1"]]), 7, None, "w1 w2", b"w1"]
+
+
+@pytest.mark.parametrize("texts", [*TABLES, pl.Series("n", [1, 2])])
 def test_what_is_no_list_of_texts_is_refused(scorer, texts):
     with pytest.raises(ModelError):
         scorer.score(texts)
 
 
+@pytest.mark.parametrize("texts", TABLES)
+def test_what_is_no_stream_of_texts_is_refused(scorer, texts):
+    with pytest.raises(ModelError):
+        next(scorer.score_batches(texts))
+
+
+@pytest.mark.parametrize("settings", [{"max_length": 1}, {"max_length": 0}, {"token_budget": 0}])
+def test_settings_that_leave_nothing_are_refused(models, settings):
+    with pytest.raises(ModelError, match="=") as caught:
+        Scorer(models / "other", **settings)
+    assert "or more" in caught.value.details["expected"]
+    with pytest.raises(ModelError, match="no models to score with"):
+        Scorer(None)
+
+
 def test_a_stream_gives_what_one_call_gives_in_order(scorer):
     texts = [f"w{i} w{(i * 7) % 90}" + " w5" * (i % 11) for i in range(50)]
     expected = scorer.score(texts).probabilities
-    for stream in (iter(texts), (texts[i : i + 9] for i in range(0, 50, 9)), [pl.Series(texts[:30]), texts[30:]]):
+    arrays = [np.array(texts[:11]), np.array(texts[11:])]
+    nines = (texts[i : i + 9] for i in range(0, 50, 9))
+    for stream in (iter(texts), nines, arrays, [pl.Series(texts[:30]), texts[30:]]):
         batches = list(scorer.score_batches(stream, rows=8))
         starts = np.cumsum([0, *map(len, batches)])
         assert [batch.first_row for batch in batches] == starts[:-1].tolist()
@@ -192,8 +214,24 @@ def test_faults_in_a_stream_name_the_position_in_the_stream(models):
     with pytest.raises(UnusableTexts) as caught:
         list(batches)
     assert caught.value.details["rows"] == "20"
-    with pytest.raises(ModelError, match="batches of 0 rows"):
-        list(scorer.score_batches(["w1"], rows=0))
+    for rows in (0, 2.5):
+        with pytest.raises(ModelError, match=f"batches of {rows} rows"):
+            list(scorer.score_batches(["w1"], rows=rows))
+
+
+def test_what_came_before_a_fault_in_a_stream_is_given_first(scorer):
+    def stream():
+        yield from ["w1"] * 10
+        raise OSError("the connection is gone")
+
+    given = []
+    with pytest.raises(OSError, match="the connection is gone"):
+        given.extend(len(scores) for scores in scorer.score_batches(stream(), rows=4))
+    assert given == [4, 4]
+    given = []
+    with pytest.raises(UnusableTexts):
+        given.extend(len(scores) for scores in scorer.score_batches(["w1"] * 9 + [5], rows=4))
+    assert given == [4, 4]
 
 
 def test_nan_logits_stop_and_name_the_rows(models):
