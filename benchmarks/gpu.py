@@ -113,7 +113,7 @@ def prepared_of(scorer: object, lengths: np.ndarray) -> object:
     import polars as pl
 
     from models.inference.forward import pinned
-    from models.inference.scorer import DistinctTexts, Prepared
+    from models.inference.shards import DistinctTexts, Prepared
     from models.inference.tokens import Tokens
 
     group = scorer.groups[0]  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from jobs.machine import peak_memory as peak_host_memory
 from jobs.runner.local import Watch
-from models.inference.scorer import ShardStats
+from models.inference.shards import ShardStats
 
 # Stages that overlap; all others follow one another.
 OVERLAPPED = ("read", "prepare", "infer", "write")

@@ -29,7 +29,8 @@ from jobs.runner.planner import Job
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import ShardReader
 from models.inference.members import Features, Group, NetworkGroup
-from models.inference.scorer import Scored, Scorer
+from models.inference.scorer import Scorer
+from models.inference.shards import Scored
 from models.inference.tokens import Tokens
 from models.tagging import WordRows
 from models.text.cleaning import clean

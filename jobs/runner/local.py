@@ -28,7 +28,8 @@ from kaggle_tools.predictions import PREFIX
 from kaggle_tools.tables import BadRow, ShardReader
 from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
-from models.inference.scorer import NonFinite, Prepared, Scored, Scorer, ShardStats
+from models.inference.scorer import Scorer
+from models.inference.shards import NonFinite, Prepared, Scored, ShardStats
 from models.inference.tokens import UnusableTexts
 from models.text.pairs import join_texts
 

@@ -17,7 +17,7 @@ from jobs.runner.local import Watch
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
-from models.inference.scorer import ShardStats
+from models.inference.shards import ShardStats
 
 EVERY_S = 2.0
 

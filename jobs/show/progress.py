@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from jobs.show.output import count, flop_rate, stderr
-from models.inference.scorer import ShardStats
+from models.inference.shards import ShardStats
 
 LOG_EVERY_S = 30.0
 

@@ -29,6 +29,25 @@ class Arithmetic:
     calibration: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Due:
+    """What waits for the first texts that a notebook scores.
+
+    Attributes:
+        precision: Wanted number format.
+        backend: Wanted backend; ``auto``: the faster one.
+        calibration: Given texts for int8; empty: of those that come.
+        gated: Whether the format must agree with float32 first.
+        named: Whether it was asked for by name: then it is an error where it does not.
+    """
+
+    precision: str
+    backend: str
+    calibration: tuple[str, ...]
+    gated: bool
+    named: bool
+
+
 def resolve_backend(name: str, precision: str, device: torch.device) -> str:
     """A backend that the device has and that computes in this format; ``auto`` stays where there is a choice.
 

@@ -12,7 +12,8 @@ import polars as pl
 import torch
 
 from models.inference.members import NetworkGroup
-from models.inference.scorer import Prepared, Scorer
+from models.inference.scorer import Scorer
+from models.inference.shards import Prepared
 
 _ROUNDS = 3
 WORTH_IT = 1.03  # less is what two runs of the same differ by

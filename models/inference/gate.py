@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.inference.scorer import NonFinite, Scorer
+from models.inference.scorer import Scorer
+from models.inference.shards import NonFinite
 from models.label_groups import group_sizes
 
 _THRESHOLD = 0.5  # from which probability on a row has one of several labels

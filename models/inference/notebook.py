@@ -22,8 +22,10 @@ from models.inference.tokens import UnusableTexts
 from models.text.given import check_list, read_given
 
 if TYPE_CHECKING:
+    from models.inference.arithmetic import Due
     from models.inference.gate import GateReport
-    from models.inference.scorer import Due, Prepared, Scorer
+    from models.inference.scorer import Scorer
+    from models.inference.shards import Prepared
 
 _TOLD = 5  # positions named in an error
 
@@ -156,7 +158,7 @@ def _refuse(gate: GateReport, named: bool) -> None:
 @contextmanager
 def _positions_told(start: int) -> Iterator[None]:
     """Errors name positions in what was given, of which this batch begins at `start`."""
-    from models.inference.scorer import NonFinite
+    from models.inference.shards import NonFinite
 
     try:
         yield

@@ -12,9 +12,8 @@ device; folds are averaged there. `prepare` (CPU) and `infer` (device) are separ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.hub import Models, by_run
-from models.inference.arithmetic import Arithmetic, check_calibration, resolve_backend
+from models.inference.arithmetic import Arithmetic, Due, check_calibration, resolve_backend
 from models.inference.device import current, failures_told, resolve_device, resolve_precision
 from models.inference.forward import TokenBudget, pinned, run_networks
 from models.inference.members import (
@@ -38,6 +37,7 @@ from models.inference.members import (
 )
 from models.inference.notebook import score_stream, score_texts
 from models.inference.scores import Scores
+from models.inference.shards import DistinctTexts, NonFinite, Prepared, Scored, ShardStats, distinct_texts
 from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
 from models.memory import memory_told
@@ -52,111 +52,6 @@ Kept = dict[int, NDArray[np.float32]]  # id of a member → (U, C) logits of the
 
 _MORE_ROOM = "score fewer models at a time, or use --precision bf16, another --device, or --device cpu"
 BATCH_ROWS = 4096  # of a stream: enough to find rows of equal length, little enough to wait for
-
-
-@dataclass(frozen=True)
-class DistinctTexts:
-    """The distinct texts of a shard under one cleaning: U of them for N rows.
-
-    Attributes:
-        texts: (U,) String.
-        inverse: (N,) int64; row i has the text ``texts[inverse[i]]``.
-    """
-
-    texts: pl.Series
-    inverse: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A shard ready for the device: for each group its distinct texts as token ids or TF-IDF rows."""
-
-    n_rows: int
-    distinct: dict[tuple[str, ...], DistinctTexts]
-    features: list[Features]
-    seconds: float
-
-
-@dataclass
-class ShardStats:
-    """What a shard took. Tokens are summed over distinct tokenizers, `computed_tokens` and `flop` over networks.
-
-    Attributes:
-        rows: Rows of the shard.
-        scored: Distinct texts among them (the most over cleanings).
-        tokens: Token ids, special tokens included.
-        computed_tokens: Tokens that went through networks, padding included.
-        padding: Tokens of these that were padding.
-        truncated: Rows longer than a tokenizer's limit.
-        lost: Tokens that these rows lost.
-        faster_tokens: Of `tokens` those that a faster tokenizer than the stock one made.
-        rescued: Rows of which a cut at the end would have lost an entity.
-        flop: Floating-point operations of the networks.
-        prepare_s: Seconds of cleaning, finding distinct texts, tokenising.
-        infer_s: Seconds of inference.
-    """
-
-    rows: int = 0
-    scored: int = 0
-    tokens: int = 0
-    computed_tokens: int = 0
-    padding: int = 0
-    truncated: int = 0
-    lost: int = 0
-    faster_tokens: int = 0
-    rescued: int = 0
-    flop: float = 0.0
-    prepare_s: float = 0.0
-    infer_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Probabilities of a shard.
-
-    Attributes:
-        probs: For each run (N, C) float32 probabilities, the mean over its folds; columns as `Scorer.classes`.
-        stats: What it took.
-        offsets: Where words have tags, (N + 1,) int64: row i has the words ``offsets[i]:offsets[i + 1]`` of the (W, C)
-            probabilities; None for other tasks.
-        logits: For each run (F, N, C) float32 logits of its folds, where they were to be kept.
-    """
-
-    probs: dict[str, NDArray[np.float32]]
-    stats: ShardStats = field(default_factory=ShardStats)
-    offsets: NDArray[np.int64] | None = None
-    logits: dict[str, NDArray[np.float32]] | None = None
-
-
-@dataclass(frozen=True)
-class Due:
-    """What waits for the first texts that a notebook scores.
-
-    Attributes:
-        precision: Wanted number format.
-        backend: Wanted backend; ``auto``: the faster one.
-        calibration: Given texts for int8; empty: of those that come.
-        gated: Whether the format must agree with float32 first.
-        named: Whether it was asked for by name: then it is an error where it does not.
-    """
-
-    precision: str
-    backend: str
-    calibration: tuple[str, ...]
-    gated: bool
-    named: bool
-
-
-class NonFinite(ModelError):
-    """A network gave NaN or infinite logits.
-
-    Attributes:
-        rows: Positions in the shard, ascending.
-    """
-
-    def __init__(self, run: str, rows: list[int]) -> None:
-        super().__init__(f"run '{run}' gives NaN for {len(rows):,} rows", next="try --precision fp32")
-        self.rows = rows
 
 
 class Scorer:
@@ -318,7 +213,7 @@ class Scorer:
         began = time.perf_counter()
         series = as_series(texts)
         self._check_pairs(series)
-        distinct = {steps: _distinct(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
+        distinct = {steps: distinct_texts(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
         features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
         if self.device.type == "cuda":  # here, so that the device need not wait for it
             with current(self.device):
@@ -362,10 +257,7 @@ class Scorer:
             inverse = prepared.distinct[group.cleaning].inverse
             for run, probs in per_run.items():
                 sums[run] = sums[run] + probs[inverse] if run in sums else probs[inverse]
-        for run, total in sums.items():
-            total /= np.float32(self._folds[run])
-            if not np.isfinite(total).all():
-                raise NonFinite(run, np.flatnonzero(~np.isfinite(total).all(axis=1)).tolist())
+        self._divide_by_folds(sums)
         stats.infer_s = time.perf_counter() - began
         logits = None if kept is None else self._logits_by_run(kept, prepared)
         return Scored({run: sums[run] for run in self.runs}, stats, logits=logits)
@@ -453,13 +345,28 @@ class Scorer:
             stats.truncated += sum(n > 0 for n in unseen)
             stats.lost += sum(unseen)
             stats.flop += n_tokens * group.flop_per_token
+        self._divide_by_folds(sums, offsets)
+        stats.infer_s = time.perf_counter() - began
+        return Scored({run: sums[run] for run in self.runs}, stats, offsets)
+
+    def _divide_by_folds(
+        self, sums: Mapping[str, NDArray[np.float32]], offsets: NDArray[np.int64] | None = None
+    ) -> None:
+        """Make means of each run's sums, in place.
+
+        Args:
+            sums: (N, C) or, where words have tags, (W, C).
+            offsets: (N + 1,) where each row's words begin.
+
+        Raises:
+            NonFinite: Some are NaN or infinite.
+        """
         for run, total in sums.items():
             total /= np.float32(self._folds[run])
             if not np.isfinite(total).all():
                 bad = np.flatnonzero(~np.isfinite(total).all(axis=1))
-                raise NonFinite(run, np.unique(np.searchsorted(offsets, bad, side="right") - 1).tolist())
-        stats.infer_s = time.perf_counter() - began
-        return Scored({run: sums[run] for run in self.runs}, stats, offsets)
+                rows = bad if offsets is None else np.unique(np.searchsorted(offsets, bad, side="right") - 1)
+                raise NonFinite(run, rows.tolist())
 
     def _shares(self, features: Sequence[Features]) -> list[float]:
         """Each group's share of the work; a linear model counts as a hundredth of all of it."""
@@ -491,14 +398,6 @@ def _at_first(precision: str, backend: str, calibration: tuple[str, ...]) -> Ari
     if precision == "int8" and not calibration:
         return Arithmetic()
     return Arithmetic(precision, "openvino" if backend == "openvino" else "torch", calibration)
-
-
-def _distinct(texts: pl.Series) -> DistinctTexts:
-    """Distinct texts in order of first appearance, so that a shard always gives the same batches."""
-    unique = texts.unique(maintain_order=True)
-    numbered = pl.DataFrame({"text": unique, "n": np.arange(len(unique))})
-    joined = pl.DataFrame({"text": texts}).join(numbered, on="text", how="left", maintain_order="left")
-    return DistinctTexts(unique, joined["n"].to_numpy())
 
 
 def _scaled(tick: Callable[[float], None] | None, share: float) -> Callable[[float], None]:

@@ -23,7 +23,7 @@ from models.label_groups import group_sizes
 
 if TYPE_CHECKING:
     from models.inference.gate import GateReport
-    from models.inference.scorer import ShardStats
+    from models.inference.shards import ShardStats
 
 THRESHOLD = 0.5  # from which probability on a text has one of several labels
 _SHOWN_ROWS, _SHOWN_CLASSES = 5, 8

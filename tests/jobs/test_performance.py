@@ -11,7 +11,7 @@ from jobs.ceilings import Ceilings
 from jobs.performance import OVERLAPPED, Tally
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
-from models.inference.scorer import ShardStats
+from models.inference.shards import ShardStats
 
 
 @pytest.fixture(autouse=True)

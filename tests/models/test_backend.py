@@ -11,7 +11,8 @@ from models.inference.choice import choose_backend
 from models.inference.device import resolve_precision
 from models.inference.forward import TokenBudget
 from models.inference.gate import calibration_texts, sample_positions
-from models.inference.scorer import NonFinite, Scorer
+from models.inference.scorer import Scorer
+from models.inference.shards import NonFinite
 from models.text.pairs import as_series
 from tests.conftest import VOCABULARY
 from tests.fake_openvino import FakeOpenVino

@@ -16,7 +16,8 @@ from models import Scorer, Scores
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier
 from models.errors import ModelError
-from models.inference.scorer import Due, NonFinite
+from models.inference.arithmetic import Due
+from models.inference.shards import NonFinite
 from models.inference.tokens import UnusableTexts
 from models.linear import LinearModel, fit_vectorizer
 from tests.conftest import CLASSES, ROOT, VOCABULARY

@@ -11,7 +11,8 @@ from models.errors import ModelError
 from models.inference import forward
 from models.inference.device import resolve_device
 from models.inference.gate import GateBounds, try_precision
-from models.inference.scorer import NonFinite, Scorer
+from models.inference.scorer import Scorer
+from models.inference.shards import NonFinite
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(200))]
 CLASSES = ("cat", "dog", "emu")
