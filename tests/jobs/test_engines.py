@@ -15,6 +15,7 @@ import polars as pl
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from jobs import score
 from jobs.resolve import InputOptions
@@ -24,7 +25,7 @@ from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import place
 from tests import object_storage
-from tests.conftest import process_environment
+from tests.conftest import VOCABULARY, process_environment
 
 ROWS, SHARD_ROWS = 24_000, 1_000
 SECRET = "planted-secret-6620"
@@ -307,6 +308,23 @@ def test_it_is_the_same_error_when_another_worker_meets_the_second(model, bad_ta
     (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {FIRST_BAD_ROW}")
     assert len(list(tmp_path.glob(".jobs/*/parts/*"))) >= 4
+
+
+@pytest.mark.slow
+def test_a_network_without_numbers_in_the_last_shard_ends_the_job(save_model, tmp_path):
+    """Of two workers one has nothing more to do, and the other's feed gives no more: nobody may wait for it."""
+    broken = save_model(tmp_path / "broken", 0, num_hidden_layers=1)
+    path = Path(broken) / "model.safetensors"
+    weights = load_file(path)
+    weights["bert.embeddings.word_embeddings.weight"][VOCABULARY.index("w199")] = torch.nan
+    save_file(weights, path, {"format": "pt"})
+    table = tmp_path / "rows.csv"
+    table.write_text("id,text\n" + "".join(f"r{i},w{i % 190}\n" for i in range(3_999)) + "last,w199\n")
+    with start(tmp_path, table, broken, "--workers", "2") as process:
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert "gives NaN for 1 rows" in err
+    assert "last" in err
 
 
 def test_devices_and_engines_that_do_not_go_together_are_refused():
