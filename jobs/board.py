@@ -29,7 +29,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class Board:
-    """Versions side by side with what is believed of the rows."""
+    """Versions side by side with what is believed of the rows.
+
+    Attributes:
+        competition: Whose board it is.
+        titles: K titles, those that were named first.
+        versions: (K,) None for a file that is no version.
+        table: What they answer, joined by id.
+        belief: (N, C) probabilities of the labels.
+        notes: What was left out and why.
+        n_named: How many were named; 0: none, so all are meant.
+    """
 
     competition: Competition
     titles: tuple[str, ...]
@@ -37,16 +47,21 @@ class Board:
     table: Table
     belief: NDArray[np.float32]
     notes: tuple[str, ...]
+    n_named: int = 0
 
     @classmethod
-    def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> Board:
-        """All versions, or those `wanted`; `target` comes first and may be a file."""
+    def load(
+        cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None, *, with_others: bool = False
+    ) -> Board:
+        """All versions, or those `wanted` (`with_others`: and the others after them); `target`, which may be a file,
+        comes before all."""
         competition = Competition.find(start)
         require_plain(competition, "leaderboard")
         workspace = Workspace(competition.root, competition)
         notes: list[str] = []
         answers: dict[str, Answers] = {}
-        named = set(wanted)
+        asked = tuple(find_version(workspace.submissions, one) for one in wanted)
+        named = {version.title for version in asked}
         if target is not None:
             one = read_answers(target, workspace.submissions, competition)
             answers[one.title] = one
@@ -54,20 +69,23 @@ class Board:
         belief = _belief(workspace, notes)
         if target is not None:
             join({"the runs": belief, one.title: one})  # an error of the target is not left out with a note
-        for version in _versions(workspace, wanted, notes):
+        others = () if wanted and not with_others else _all_versions(workspace, notes)
+        for version in (*asked, *others):
+            if version.title in answers:
+                continue
             try:
                 own = read_answer_file(version.submission, competition, title=version.title, version=version)
                 join({"the runs": belief, version.title: own})
             except UserError as exc:
-                if wanted:
+                if version.title in named:
                     raise
                 notes.append(f"{version.title} left out: {exc.summary}")
                 continue
-            answers.setdefault(own.title, own)
+            answers[own.title] = own
         metric = find_metric(competition.metric)
         if metric.takes == "probs":
             for title in [title for title, own in answers.items() if own.probs is None]:
-                if title in named or wanted:
+                if title in named:
                     raise UserError(f"'{title}' holds labels, but {metric.name} is of probabilities")
                 notes.append(f"{title} left out: it holds labels, and {metric.name} is of probabilities")
                 del answers[title]
@@ -80,7 +98,15 @@ class Board:
             )
         table = join({"the runs": belief, **answers})
         versions = tuple(own.version for own in answers.values())
-        return cls(competition, tuple(answers), versions, _without_first(table), table.probs[0], tuple(notes))
+        return cls(
+            competition=competition,
+            titles=tuple(answers),
+            versions=versions,
+            table=_without_first(table),
+            belief=table.probs[0],
+            notes=tuple(notes),
+            n_named=len(named),
+        )
 
     @property
     def metric(self) -> str:
@@ -159,9 +185,7 @@ def _belief(workspace: Workspace, notes: list[str]) -> Predictions:
     return believe(oof, test)
 
 
-def _versions(workspace: Workspace, wanted: tuple[str, ...], notes: list[str]) -> tuple[Version, ...]:
-    if wanted:
-        return tuple(find_version(workspace.submissions, one) for one in wanted)
+def _all_versions(workspace: Workspace, notes: list[str]) -> tuple[Version, ...]:
     listing = list_versions(workspace.submissions)
     notes += [f"{one.folder.name} left out: {one.problem.summary}" for one in listing.damaged]
     return listing.versions

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,19 @@ def test_pick_takes_the_best_and_tells_why(workspace):
     assert found.pick.second == "v0002-m2"
     assert found.reasons[0].startswith("v0001-m1 has the best honest")
     assert "v0001-m1" in shown(found, render_pick)
+
+
+def test_a_choice_of_versions_uses_the_public_scores_of_all(workspace):
+    for folder in (workspace / "submissions").iterdir():
+        unknown = {"public_score": None} if folder.name in ("v0002-m2", "v0006-m6") else {}
+        replace(Manifest.load(folder), oof_score=None, **unknown).save(folder)
+    found = pick.run(PickOptions(("6", "2"), start=workspace))
+    assert (found.basis, found.pick.first, found.pick.second) == ("predicted", "v0002-m2", "v0006-m6")
+    for one in found.pick.chances:
+        foreseen = foresee.run(PredictOptions(one.name, start=workspace))
+        assert foreseen.public.n_known == 4
+        assert one.expected == pytest.approx(foreseen.public.score, abs=0.005)
+    assert len(found.pick.chances) == 2
 
 
 def test_without_runs_nothing_is_known_of_the_labels(workspace):
