@@ -5,7 +5,9 @@ A version that cannot be read, or is about other rows, is told and left out; one
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,21 @@ class Board:
         """(K,) scores of one kind, NaN where unknown."""
         known = [None if version is None else score_of(version, by, self.metric) for version in self.versions]
         return np.array([np.nan if score is None else score for score in known])
+
+    @cached_property
+    def originals(self) -> NDArray[np.intp]:
+        """(K,) place of the first version that says the same of every row: a version's own, unless it is a copy."""
+        first: dict[bytes, int] = {}
+        said = [hashlib.blake2b(one.tobytes()).digest() for one in self.probs]
+        return np.array([first.setdefault(digest, k) for k, digest in enumerate(said)])
+
+    def distinct_scores(self, by: str) -> Floats:
+        """(K,) scores of originals, a copy's where the original has none; NaN for copies, which tell nothing new."""
+        scores = self.scores(by)
+        for k in np.flatnonzero(np.isfinite(scores)):
+            if not np.isfinite(scores[self.originals[k]]):
+                scores[self.originals[k]] = scores[k]
+        return np.where(self.originals == np.arange(len(scores)), scores, np.nan)
 
     def only(self, kept: NDArray[np.intp]) -> Board:
         """Some of the versions."""

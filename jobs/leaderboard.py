@@ -146,6 +146,7 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
     greater = find_metric(metric).greater_is_better if metric else True
     ranked = sorted(listing.versions, key=lambda version: _key(score_of(version, by, metric), version, greater))
     likeness = _similarity_to_first(ranked, workspace)
+    first = {one.manifest.submission_digest: one.title for one in reversed(listing.versions)}  # the oldest of copies
     ours = [score_of(version, "honest", metric) for version in ranked]
     public = [version.manifest.public_score for version in ranked]
     private = [version.manifest.private_score for version in ranked]
@@ -157,7 +158,7 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
                 version,
                 place if score_of(version, by, metric) is not None else None,
                 likeness.get(version.title),
-                metric,
+                _remarks(version, metric, first[version.manifest.submission_digest]),
             )
             for place, version in enumerate(ranked, start=1)
         ),
@@ -236,7 +237,7 @@ def _similarity_to_first(ranked: list[Version], workspace: Workspace) -> dict[st
     return found
 
 
-def _standing(version: Version, place: int | None, similarity: float | None, metric: str | None) -> Standing:
+def _standing(version: Version, place: int | None, similarity: float | None, remarks: list[str]) -> Standing:
     m = version.manifest
     made = datetime.fromisoformat(m.created)
     age = datetime.now(UTC) - (made if made.tzinfo else made.replace(tzinfo=UTC))
@@ -253,12 +254,15 @@ def _standing(version: Version, place: int | None, similarity: float | None, met
         rank=m.rank,
         metric=m.metric,
         similarity=similarity,
-        remark="; ".join(_remarks(version, metric)),
+        remark="; ".join(remarks),
     )
 
 
-def _remarks(version: Version, metric: str | None) -> list[str]:
+def _remarks(version: Version, metric: str | None, first: str) -> list[str]:
+    """What is odd about it; `first` is the oldest version with the same file."""
     remarks = ["manifest edited by hand"] if edited_by_hand(version.folder) else []
+    if first != version.title:
+        remarks.append(f"the same file as {first}")
     if not version.manifest.is_scored_by(metric):
         remarks.append(f"fitted to {version.manifest.metric}: its own scores do not rank here")
     try:

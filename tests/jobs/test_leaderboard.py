@@ -233,6 +233,38 @@ def test_a_choice_of_versions_uses_the_public_scores_of_all(workspace):
     assert len(found.pick.chances) == 2
 
 
+@pytest.fixture
+def with_copy(workspace):
+    """The best version once more, without a public score."""
+    same = pl.read_csv(workspace / "submissions" / "v0001-m1" / "submission.csv")
+    write_version(workspace / "submissions", "again", same, ManifestDraft(metric="log_loss", oof_score=0.1))
+    return workspace
+
+
+def test_a_copy_is_not_picked_beside_its_original(with_copy):
+    found = pick.run(PickOptions(start=with_copy))
+    assert {found.pick.first, found.pick.second} == {"v0001-m1", "v0002-m2"}
+    assert "v0007-again left out: a copy of v0001-m1" in found.notes
+    alone = pick.run(PickOptions(("latest", "1"), start=with_copy))
+    assert (alone.pick.first, alone.pick.second) == ("v0007-again", None)
+    assert "no second one" in shown(alone, render_pick)
+
+
+def test_a_copy_gets_the_score_of_its_original(with_copy):
+    record(RecordOptions("1", public=0.1234, private=0.2345, start=with_copy))
+    found = foresee.run(PredictOptions("latest", start=with_copy))
+    assert (found.public.low, found.public.score, found.public.high) == (0.1234, 0.1234, 0.1234)
+    assert (found.private.score, found.copy_of, found.known_public) == (0.2345, "v0001-m1", None)
+    assert "copy       of v0001-m1" in shown(found, render_predicted)
+    other = foresee.run(PredictOptions("2", start=with_copy))
+    assert (other.public.n_known, other.copy_of) == (5, None)  # the copy tells nothing new
+
+
+def test_a_copy_is_told_on_the_leaderboard(with_copy):
+    remarks = {row.title: row.remark for row in leaderboard.run(LeaderboardOptions(start=with_copy)).standings}
+    assert (remarks["v0001-m1"], remarks["v0007-again"]) == ("", "the same file as v0001-m1")
+
+
 def test_without_runs_nothing_is_known_of_the_labels(workspace):
     for run in ("strong", "weak"):
         (workspace / "runs" / run / "run.json").unlink()
