@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.leaderboard import score_of
-from jobs.members import find_runs, test_stem
+from jobs.members import find_runs, left_out, test_stem, without_partial
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -198,8 +198,11 @@ def _belief(workspace: Workspace, notes: list[str]) -> Predictions:
         if own.labels is None or own.meta.get("hard_labels") == "true":
             notes.append(f"run '{run.name}' is not among those believed: no labels, or no probabilities")
             continue
-        oof[run.name], test[run.name] = own, Predictions.load(run.predictions(stem))
-    return believe(oof, test)
+        oof[run.name] = own
+        test[run.name] = Predictions.load(run.predictions(stem))
+    oof, partial = without_partial(oof)
+    notes += left_out(partial)
+    return believe(oof, {name: test[name] for name in oof})
 
 
 def _all_versions(workspace: Workspace, notes: list[str]) -> tuple[Version, ...]:

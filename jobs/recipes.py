@@ -5,7 +5,7 @@ The submission is built before either is written: a test file that does not fit 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def with_worth(recipe: Recipe, honest: Honest) -> Recipe:
 def apply_to_test(
     workspace: Workspace,
     recipe: Recipe,
-    runs: list[Run],
+    runs: Sequence[Run],
     *,
     normalise: bool = False,
     about: Mapping[str, Any] | None = None,

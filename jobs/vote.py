@@ -142,9 +142,12 @@ def run(options: VoteOptions) -> VoteResult:
     competition = Competition.find(options.start)
     require_plain(competition, "vote")
     workspace = Workspace(competition.root, competition)
-    runs = find_runs(workspace, options.runs, need_test=options.submission)
+    found_runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
-    oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
+    loaded = load_oof(
+        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+    )
+    runs, oof = loaded.runs, loaded.oof
     _check_votable(oof, metric, least=2 if options.plain else 3)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
@@ -176,7 +179,7 @@ def run(options: VoteOptions) -> VoteResult:
         words=explain(found.recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=other_metric(competition, metric, written.submission),
+        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
     )
 
 
