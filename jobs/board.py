@@ -121,6 +121,11 @@ class Board:
         return find_metric(self.metric).greater_is_better
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which values the metric lies."""
+        return find_metric(self.metric).bounds
+
+    @property
     def task(self) -> str:
         """``single_label`` or ``multi_label``."""
         return self.table.task

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from jobs.workspace import Workspace
-from kaggle_tools.errors import UserError
+from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.leaderboard.tracking import Tracking, track
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.similarity import join
@@ -108,6 +108,7 @@ class RecordOptions:
         private: Private score.
         rank: Place on the public board.
         start: Folder from which the competition is looked for upward.
+        clear: What is to be forgotten, of ``public``, ``private`` and ``rank``.
     """
 
     version: str
@@ -115,6 +116,7 @@ class RecordOptions:
     private: float | None = None
     rank: int | None = None
     start: Path | None = None
+    clear: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,18 +174,35 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
 
 
 def record(options: RecordOptions) -> RecordResult:
-    """Write scores into a version's manifest, whole or not at all.
+    """Write scores into a version's manifest, or clear them, whole or not at all.
 
     Raises:
-        UserError: Nothing to record, no such version (names the nearest), a score that is no number.
+        UserError: Nothing to record, no such version (names the nearest), a score that is no number or lies outside
+            the range of the competition's metric, something both given and cleared.
     """
-    if options.public is None and options.private is None and options.rank is None:
+    given = {"public": options.public, "private": options.private, "rank": options.rank}
+    unknown = [name for name in options.clear if name not in given]
+    if unknown:
+        raise UserError(f"--clear cannot be '{unknown[0]}'", next=did_you_mean(unknown[0], list(given)))
+    both = [name for name in options.clear if given[name] is not None]
+    if both:
+        raise UserError(
+            f"--{both[0]} and --clear {both[0]}", next="a new value replaces the old one: leave --clear out"
+        )
+    if not options.clear and all(value is None for value in given.values()):
         raise UserError(
             "nothing to record", next=f"cli record {options.version} --public SCORE [--private …] [--rank …]"
         )
     workspace = Workspace.find(options.start)
     version = find_version(workspace.submissions, options.version)
-    manifest = record_scores(version.folder, public=options.public, private=options.private, rank=options.rank)
+    manifest = record_scores(
+        version.folder,
+        public=options.public,
+        private=options.private,
+        rank=options.rank,
+        metric=workspace.competition.metric if workspace.competition else None,
+        clear=options.clear,
+    )
     return RecordResult(version.title, manifest.public_score, manifest.private_score, manifest.rank)
 
 

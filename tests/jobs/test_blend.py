@@ -132,7 +132,7 @@ def test_runs_of_fewer_rows_are_refused_with_counts_where_they_are_named(workspa
     path = workspace / "runs" / "weak" / "oof.parquet"
     whole = Predictions.load(path)
     Predictions(whole.ids[1:], CLASSES, whole.probs[1:], whole.labels[1:]).save(path)
-    with pytest.raises(UserError, match="run 'weak' .* holds 899 of 900 rows"):
+    with pytest.raises(UserError, match=r"run 'weak' .* holds 899 of 900 rows"):
         blend.run(BlendOptions(start=workspace, runs=("weak", "strong")))
 
 

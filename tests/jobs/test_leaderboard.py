@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,13 +99,44 @@ def test_recorded_scores_are_in_the_manifest_and_others_stay(workspace):
         (RecordOptions("m7", public=0.5), "no submission version 'm7'"),
         (RecordOptions("m1", public=float("nan")), "cannot be nan"),
         (RecordOptions("m1", rank=0), "rank cannot be 0"),
+        (RecordOptions("m1", public=-5.0), r"public score cannot be -5[\s\S]*log_loss is 0 or more"),
+        (RecordOptions("m1", public=0.5, clear=("public",)), "--public and --clear public"),
+        (RecordOptions("m1", clear=("pubic",)), r"--clear cannot be 'pubic'[\s\S]*did you mean 'public'"),
     ],
 )
 def test_what_cannot_be_recorded(workspace, options, message):
     before = (workspace / "submissions" / "v0001-m1" / "manifest.json").read_bytes()
-    with pytest.raises(UserError, match=message):
-        record(RecordOptions(options.version, options.public, options.private, options.rank, workspace))
+    with pytest.raises(UserError) as caught:
+        record(replace(options, start=workspace))
+    assert re.search(message, str(caught.value)), str(caught.value)
     assert (workspace / "submissions" / "v0001-m1" / "manifest.json").read_bytes() == before
+
+
+def test_a_score_in_percent_is_refused_with_the_share_that_it_may_be(workspace):
+    text = (workspace / "competition.toml").read_text()
+    (workspace / "competition.toml").write_text(text.replace('"log_loss"', '"macro_f1"'))
+    with pytest.raises(UserError) as caught:
+        record(RecordOptions("m1", public=73.8, start=workspace))
+    assert "macro_f1 lies in [0, 1]" in str(caught.value)
+    assert "73.8 % is --public 0.738" in str(caught.value)
+
+
+def test_recorded_scores_can_be_cleared(workspace, cli):
+    record(RecordOptions("m1", private=0.7, rank=46, start=workspace))
+    out = cli("record", "m1", "--clear", "public", "--clear", "rank", cwd=workspace, check=0).stdout
+    assert out.strip() == "v0001-m1: private 0.7"
+    manifest = Manifest.load(workspace / "submissions" / "v0001-m1")
+    assert (manifest.public_score, manifest.private_score, manifest.rank) == (None, 0.7, None)
+    found = record(RecordOptions("m1", clear=("private",), start=workspace))
+    assert "no score, no rank" in shown(found, render_recorded)
+
+
+def test_an_expected_score_lies_in_the_metrics_range(workspace):
+    for number, public in enumerate((0.02, 2.9, 0.01, 3.1, 0.02), start=1):
+        record(RecordOptions(str(number), public=public, start=workspace))
+    found = foresee.run(PredictOptions("6", start=workspace))
+    assert (found.public.low, found.private.low) == (0, 0)
+    assert found.public.high > found.public.score > 0
 
 
 def test_versions_are_ranked_in_the_metrics_direction(workspace):
