@@ -184,10 +184,6 @@ def run(options: VoteOptions) -> VoteResult:
 
 
 def _check_votable(oof: Members, metric: str, *, least: int) -> None:
-    if len(oof.names) < least:
-        have = "one run only" if len(oof.names) == 1 else f"{len(oof.names)} runs only"
-        hint = "train or import another run" + (", or give --plain: one majority of two" if least > 2 else "")
-        raise UserError(f"{have}: {oof.names[0]}", expected=f"{least} or more that vote", next=hint)
     if oof.task != "single_label":
         raise UserError(f"a vote is for single_label tasks, not {oof.task}", next="`cli blend` is for both")
     if find_metric(metric).from_confusion is None:
@@ -195,6 +191,10 @@ def _check_votable(oof: Members, metric: str, *, least: int) -> None:
             f"a vote has decisions, {metric} needs probabilities",
             next="name a metric of decisions, such as --metric macro_f1",
         )
+    if len(oof.names) < least:
+        have = "one run only" if len(oof.names) == 1 else f"{len(oof.names)} runs only"
+        hint = "train or import another run" + (", or give --plain: one majority of two" if len(oof.names) > 1 else "")
+        raise UserError(f"{have}: {', '.join(oof.names)}", expected=f"{least} or more that vote", next=hint)
 
 
 def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:
