@@ -53,12 +53,18 @@ class Board:
 
     @classmethod
     def load(
-        cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None, *, with_others: bool = False
+        cls,
+        wanted: tuple[str, ...],
+        start: Path | None,
+        target: str | None = None,
+        *,
+        command: str,
+        with_others: bool = False,
     ) -> Board:
         """All versions, or those `wanted` (`with_others`: and the others after them); `target`, which may be a file,
         comes before all."""
         competition = Competition.find(start)
-        require_plain(competition, "leaderboard")
+        require_plain(competition, command)
         workspace = Workspace(competition.root, competition)
         notes: list[str] = []
         answers: dict[str, Answers] = {}

@@ -62,7 +62,7 @@ def run(options: PredictOptions) -> PredictResult:
     Raises:
         UserError: No competition, no such version, no run to believe, ids or classes that differ.
     """
-    board = Board.load((), options.start, target=options.version)
+    board = Board.load((), options.start, target=options.version, command="leaderboard predict")
     n_public = board.public_rows(options.public_rows)
     target = 0
     public, private = board.distinct_scores("public"), board.distinct_scores("private")

@@ -54,7 +54,7 @@ def run(options: PickOptions) -> PickResult:
     Raises:
         UserError: No competition, no version, no run to believe, public rows that cannot be.
     """
-    known = Board.load(options.versions, options.start, with_others=True)
+    known = Board.load(options.versions, options.start, command="pick", with_others=True)
     choice, copies = _without_copies(known)
     basis, expected, doubt, left_out = _estimates(known, choice)
     kept = np.flatnonzero(np.isfinite(expected))

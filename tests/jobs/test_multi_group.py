@@ -138,13 +138,24 @@ def test_decode_tells_where_the_other_metric_falls():
 
 
 @pytest.mark.parametrize(
-    "command",
-    [("blend",), ("rescale", "mean"), ("vote",), ("similarity", "mean", "linked"), ("diff", "a.csv", "b.csv"),
-     ("leaderboard", "noise"), ("import", "x", "--oof", "train.csv")],
-)  # fmt: skip
-def test_commands_for_one_label_column_say_so(place, cli, command):
-    done = cli(*command, cwd=place, check=2)
-    assert "is not for multi_group tasks" in done.stderr
+    ("command", "instead"),
+    [
+        ("blend", "`cli score` averages runs"),
+        ("vote", "`cli score` averages runs"),
+        ("rescale mean", "`cli decode RUN`"),
+        ("similarity mean linked", "`cli evaluate RUN`"),
+        ("diff a.csv b.csv", "`cli evaluate RUN`"),
+        ("leaderboard noise", "`cli leaderboard` ranks"),
+        ("leaderboard predict 1", "`cli leaderboard` ranks"),
+        ("pick", "`cli leaderboard` ranks"),
+        ("import x --oof train.csv", "`cli train RECIPE`"),
+    ],
+)
+def test_commands_for_one_label_column_say_so_and_what_serves_instead(place, cli, command, instead):
+    told = cli(*command.split(), cwd=place, check=2).stderr
+    assert "is not for multi_group tasks" in told
+    assert told.split("`")[1] in f"cli {command}"
+    assert f"next:     {instead}" in told
 
 
 def test_decode_is_refused_where_there_are_no_groups(make_workspace):
