@@ -143,11 +143,14 @@ def run(options: BlendOptions) -> BlendResult:
     competition = Competition.find(options.start)
     require_plain(competition, "blend")
     workspace = Workspace(competition.root, competition)
-    runs = find_runs(workspace, options.runs, need_test=options.submission)
+    found_runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
     if is_count_metric(metric):
         compile_ahead()
-    oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
+    loaded = load_oof(
+        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+    )
+    runs, oof = loaded.runs, loaded.oof
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
     _check_pools(options, metric, oof.task)
@@ -196,7 +199,7 @@ def run(options: BlendOptions) -> BlendResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=other_metric(competition, metric, written.submission),
+        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
     )
 
 

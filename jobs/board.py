@@ -5,14 +5,16 @@ A version that cannot be read, or is about other rows, is told and left out; one
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.leaderboard import score_of
-from jobs.members import find_runs, test_stem
+from jobs.members import find_runs, left_out, test_stem, without_partial
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -29,7 +31,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class Board:
-    """Versions side by side with what is believed of the rows."""
+    """Versions side by side with what is believed of the rows.
+
+    Attributes:
+        competition: Whose board it is.
+        titles: K titles, those that were named first.
+        versions: (K,) None for a file that is no version.
+        table: What they answer, joined by id.
+        belief: (N, C) probabilities of the labels.
+        notes: What was left out and why.
+        n_named: How many were named; 0: none, so all are meant.
+    """
 
     competition: Competition
     titles: tuple[str, ...]
@@ -37,16 +49,27 @@ class Board:
     table: Table
     belief: NDArray[np.float32]
     notes: tuple[str, ...]
+    n_named: int = 0
 
     @classmethod
-    def load(cls, wanted: tuple[str, ...], start: Path | None, target: str | None = None) -> Board:
-        """All versions, or those `wanted`; `target` comes first and may be a file."""
+    def load(
+        cls,
+        wanted: tuple[str, ...],
+        start: Path | None,
+        target: str | None = None,
+        *,
+        command: str,
+        with_others: bool = False,
+    ) -> Board:
+        """All versions, or those `wanted` (`with_others`: and the others after them); `target`, which may be a file,
+        comes before all."""
         competition = Competition.find(start)
-        require_plain(competition, "leaderboard")
+        require_plain(competition, command)
         workspace = Workspace(competition.root, competition)
         notes: list[str] = []
         answers: dict[str, Answers] = {}
-        named = set(wanted)
+        asked = tuple(find_version(workspace.submissions, one) for one in wanted)
+        named = {version.title for version in asked}
         if target is not None:
             one = read_answers(target, workspace.submissions, competition)
             answers[one.title] = one
@@ -54,20 +77,23 @@ class Board:
         belief = _belief(workspace, notes)
         if target is not None:
             join({"the runs": belief, one.title: one})  # an error of the target is not left out with a note
-        for version in _versions(workspace, wanted, notes):
+        others = () if wanted and not with_others else _all_versions(workspace, notes)
+        for version in (*asked, *others):
+            if version.title in answers:
+                continue
             try:
                 own = read_answer_file(version.submission, competition, title=version.title, version=version)
                 join({"the runs": belief, version.title: own})
             except UserError as exc:
-                if wanted:
+                if version.title in named:
                     raise
                 notes.append(f"{version.title} left out: {exc.summary}")
                 continue
-            answers.setdefault(own.title, own)
+            answers[own.title] = own
         metric = find_metric(competition.metric)
         if metric.takes == "probs":
             for title in [title for title, own in answers.items() if own.probs is None]:
-                if title in named or wanted:
+                if title in named:
                     raise UserError(f"'{title}' holds labels, but {metric.name} is of probabilities")
                 notes.append(f"{title} left out: it holds labels, and {metric.name} is of probabilities")
                 del answers[title]
@@ -80,7 +106,15 @@ class Board:
             )
         table = join({"the runs": belief, **answers})
         versions = tuple(own.version for own in answers.values())
-        return cls(competition, tuple(answers), versions, _without_first(table), table.probs[0], tuple(notes))
+        return cls(
+            competition=competition,
+            titles=tuple(answers),
+            versions=versions,
+            table=_without_first(table),
+            belief=table.probs[0],
+            notes=tuple(notes),
+            n_named=len(named),
+        )
 
     @property
     def metric(self) -> str:
@@ -91,6 +125,11 @@ class Board:
     def greater(self) -> bool:
         """Whether more of it is better."""
         return find_metric(self.metric).greater_is_better
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which values the metric lies."""
+        return find_metric(self.metric).bounds
 
     @property
     def task(self) -> str:
@@ -118,6 +157,21 @@ class Board:
         """(K,) scores of one kind, NaN where unknown."""
         known = [None if version is None else score_of(version, by, self.metric) for version in self.versions]
         return np.array([np.nan if score is None else score for score in known])
+
+    @cached_property
+    def originals(self) -> NDArray[np.intp]:
+        """(K,) place of the first version that says the same of every row: a version's own, unless it is a copy."""
+        first: dict[bytes, int] = {}
+        said = [hashlib.blake2b(one.tobytes()).digest() for one in self.probs]
+        return np.array([first.setdefault(digest, k) for k, digest in enumerate(said)])
+
+    def distinct_scores(self, by: str) -> Floats:
+        """(K,) scores of originals, a copy's where the original has none; NaN for copies, which tell nothing new."""
+        scores = self.scores(by)
+        for k in np.flatnonzero(np.isfinite(scores)):
+            if not np.isfinite(scores[self.originals[k]]):
+                scores[self.originals[k]] = scores[k]
+        return np.where(self.originals == np.arange(len(scores)), scores, np.nan)
 
     def only(self, kept: NDArray[np.intp]) -> Board:
         """Some of the versions."""
@@ -155,13 +209,14 @@ def _belief(workspace: Workspace, notes: list[str]) -> Predictions:
         if own.labels is None or own.meta.get("hard_labels") == "true":
             notes.append(f"run '{run.name}' is not among those believed: no labels, or no probabilities")
             continue
-        oof[run.name], test[run.name] = own, Predictions.load(run.predictions(stem))
-    return believe(oof, test)
+        oof[run.name] = own
+        test[run.name] = Predictions.load(run.predictions(stem))
+    oof, partial = without_partial(oof)
+    notes += left_out(partial)
+    return believe(oof, {name: test[name] for name in oof})
 
 
-def _versions(workspace: Workspace, wanted: tuple[str, ...], notes: list[str]) -> tuple[Version, ...]:
-    if wanted:
-        return tuple(find_version(workspace.submissions, one) for one in wanted)
+def _all_versions(workspace: Workspace, notes: list[str]) -> tuple[Version, ...]:
     listing = list_versions(workspace.submissions)
     notes += [f"{one.folder.name} left out: {one.problem.summary}" for one in listing.damaged]
     return listing.versions

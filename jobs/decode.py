@@ -25,9 +25,10 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.label_groups import encode_groups, group_slices, split_probs
-from kaggle_tools.metrics import accuracy_by_group, find_metric
+from kaggle_tools.metrics import accuracy_by_group, evaluate_groups, find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import joint, joint_file
+from kaggle_tools.search.honest import verdict_of
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
 
 
@@ -68,6 +69,10 @@ class DecodeResult:
         score_alone: The metric of groups decided alone.
         score: The metric of joint decoding, on the rows that it was fitted to.
         honest: The same, tables and strength learnt without the row's fold.
+        gain: Of `honest` over `score_alone`.
+        low: Lower end of its 95 % interval; None for a decoder of an older version.
+        high: Upper end.
+        verdict: What the interval advises.
         strength: How much the compatibility table counts; 0 leaves the groups alone.
         n_changed: Rows whose decision differs from that of the groups alone.
         decoder: File.
@@ -85,6 +90,10 @@ class DecodeResult:
     score_alone: float
     score: float
     honest: float
+    gain: float
+    low: float | None
+    high: float | None
+    verdict: str
     strength: float
     n_changed: int
     decoder: Path
@@ -132,6 +141,7 @@ def run(options: DecodeOptions) -> DecodeResult:
     if table is not None:
         draft = _draft(decoder, competition, path, found, test_stem(workspace), count_classes(answers))
         title = write_version(workspace.submissions, name, table, draft).title
+    low, high = decoder.gain_interval or (None, None)
     return DecodeResult(
         run=found.name,
         metric=decoder.metric,
@@ -142,12 +152,16 @@ def run(options: DecodeOptions) -> DecodeResult:
         score_alone=decoder.score_alone,
         score=decoder.score,
         honest=decoder.honest,
+        gain=decoder.honest - decoder.score_alone,
+        low=low,
+        high=high,
+        verdict=_verdict(decoder),
         strength=decoder.strength,
         n_changed=int((decided != alone).any(axis=1).sum()),
         decoder=path,
         submission=title,
         seconds=time.perf_counter() - began,
-        notes=other_metric(competition, decoder.metric, title),
+        notes=(*losses(decoder, codes, alone, decided), *other_metric(competition, decoder.metric, title)),
     )
 
 
@@ -159,6 +173,28 @@ def jointly_decided(decoder: joint.JointDecoder, found: Predictions, form: str) 
     codes = decoder.decode(probs)
     certain = [codes[:, [g]] == np.arange(part.shape[1]) for g, part in enumerate(probs)]
     return dataclasses.replace(found, probs=np.concatenate(certain, axis=1).astype(np.float32))
+
+
+def _verdict(decoder: joint.JointDecoder) -> str:
+    if decoder.gain_interval is not None:
+        return verdict_of(*decoder.gain_interval)
+    if decoder.honest > decoder.score_alone:
+        return "how sure the gain is was not measured when it was fitted"
+    return "no gain on unseen rows: the groups decided alone are the better choice"
+
+
+def losses(
+    decoder: joint.JointDecoder, codes: NDArray[np.int64], alone: NDArray[np.int64], decided: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """A note where the metric that it was not fitted to falls: rows that are right as a whole may cost single ones."""
+    scores = {
+        name: [evaluate_groups(name, codes, list(one.T)) for one in (alone, decided)]
+        for name in joint.METRICS
+        if name != decoder.metric
+    }
+    return tuple(
+        f"{name} falls from {before:.5f} to {after:.5f}" for name, (before, after) in scores.items() if after < before
+    )
 
 
 def _known(oof: Predictions) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jobs.members import without_partial
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -282,6 +283,7 @@ def find_judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, s
         return None, f"no run has out-of-fold predictions and predictions for {competition.test}"
     if not found.changed.any():
         return None, "nothing changed"
+    oof, _ = without_partial(oof)
     best = sorted(oof, key=lambda name: score("log_loss", oof[name]))[:_MOST_JUDGES]
     try:
         return fit_judge({name: oof[name] for name in best}, {name: test[name] for name in best}), ""

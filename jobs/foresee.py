@@ -5,7 +5,7 @@ cli leaderboard predict latest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class PredictResult:
         others: Known version → (its public score, what the others predict).
         correlation: Of those two, None with fewer than three.
         n_public: Public rows assumed.
+        copy_of: A version that says the same of every row and has a score, which is then what is expected.
         notes: What was left out and why.
     """
 
@@ -51,6 +52,7 @@ class PredictResult:
     others: dict[str, tuple[float, float]]
     correlation: float | None
     n_public: int
+    copy_of: str | None
     notes: tuple[str, ...]
 
 
@@ -60,16 +62,16 @@ def run(options: PredictOptions) -> PredictResult:
     Raises:
         UserError: No competition, no such version, no run to believe, ids or classes that differ.
     """
-    board = Board.load((), options.start, target=options.version)
+    board = Board.load((), options.start, target=options.version, command="leaderboard predict")
     n_public = board.public_rows(options.public_rows)
     target = 0
-    public, private = board.scores("public"), board.scores("private")
+    public, private = board.distinct_scores("public"), board.distinct_scores("private")
     by_public = prepare(board.belief, board.probs, public, board.metric, board.task)
-    expected = predict(by_public, target)
+    twin, expected = _of_copy(board, "public", predict(by_public, target))
     others = np.flatnonzero(np.isfinite(public) & (np.arange(len(public)) != target))
     predicted = leave_one_out(by_public, others) if len(others) >= 3 else np.empty(0)
     of_private = prepare(board.belief, board.probs, private, board.metric, board.task)
-    expected_private = predict(of_private, target)
+    private_twin, expected_private = _of_copy(board, "private", predict(of_private, target))
     private_from = "private"
     if expected_private.n_known == 0 and expected.n_known:
         shift = float(board.splits(n_public).noise_of_shift[target])
@@ -77,16 +79,28 @@ def run(options: PredictOptions) -> PredictResult:
     return PredictResult(
         title=board.titles[target],
         metric=board.metric,
-        public=expected,
-        private=expected_private,
+        public=_clipped(expected, board.bounds),
+        private=_clipped(expected_private, board.bounds),
         private_from=private_from,
-        known_public=_or_none(public[target]),
-        known_private=_or_none(private[target]),
+        known_public=_or_none(board.scores("public")[target]),
+        known_private=_or_none(board.scores("private")[target]),
         others={board.titles[k]: (float(public[k]), float(value)) for k, value in zip(others, predicted, strict=False)},
         correlation=float(np.corrcoef(public[others], predicted)[0, 1]) if len(predicted) else None,
         n_public=n_public,
+        copy_of=twin or private_twin,
         notes=board.notes,
     )
+
+
+def _of_copy(board: Board, by: str, expected: Predicted) -> tuple[str | None, Predicted]:
+    """What is expected of the first version; where a copy of it has a score on the board, that one, for certain."""
+    scores = board.scores(by)
+    copies = np.flatnonzero((board.originals == 0) & np.isfinite(scores) & (np.arange(len(scores)) != 0))
+    if not len(copies):
+        return None, expected
+    score = float(scores[copies[0]])
+    found = replace(expected, score=score, low=score, high=score, error=0.0, n_known=1, method="copy")
+    return board.titles[copies[0]], found
 
 
 def _widened(expected: Predicted, shift: float) -> Predicted:
@@ -94,16 +108,17 @@ def _widened(expected: Predicted, shift: float) -> Predicted:
     if expected.low is None or expected.high is None:
         return expected
     half = float(np.hypot((expected.high - expected.low) / 2, 1.96 * shift))
-    return Predicted(
-        score=expected.score,
-        uncorrected=expected.uncorrected,
-        low=expected.score - half,
-        high=expected.score + half,
-        error=expected.error,
-        agreement=expected.agreement,
-        n_known=expected.n_known,
-        method=expected.method,
+    return replace(expected, low=expected.score - half, high=expected.score + half)
+
+
+def _clipped(expected: Predicted, bounds: tuple[float, float]) -> Predicted:
+    """Neither the score nor its interval lie where the metric cannot."""
+    score, low, high = (
+        None if value is None else float(np.clip(value, *bounds))
+        for value in (expected.score, expected.low, expected.high)
     )
+    assert score is not None
+    return replace(expected, score=score, low=low, high=high)
 
 
 def _or_none(value: float) -> float | None:

@@ -26,7 +26,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest, sync_folder, write_atomically
 from kaggle_tools.importing import LABEL_NAMES, read_foreign
-from kaggle_tools.metrics import score
+from kaggle_tools.metrics import find_metric, score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import check_parquet, sealed
 from kaggle_tools.search.members import sorted_labels
@@ -116,6 +116,8 @@ def run(options: ImportOptions) -> ImportResult:
         oof = _with_folds(oof, workspace.runs_folder / "folds.parquet", notes)
     if options.test is not None:
         test = _read_test(options.test, options, competition, notes)
+    hard = {part: "hard_labels" in one.meta for part, one in (("oof", oof), ("test", test)) if one is not None}
+    notes += _odd_kinds(hard, competition.metric)
     total, by_fold = _scores(oof, competition.metric)
     result = ImportResult(
         run=target,
@@ -124,11 +126,25 @@ def run(options: ImportOptions) -> ImportResult:
         metric=competition.metric,
         score=total,
         fold_scores=by_fold,
-        hard_labels=any("hard_labels" in part.meta for part in (oof, test) if part is not None),
+        hard_labels=any(hard.values()),
         notes=tuple(notes),
     )
     _write(result, options, competition, oof, test)
     return result
+
+
+def _odd_kinds(hard: dict[str, bool], metric: str) -> list[str]:
+    """Notes on hard labels where probabilities are needed: of the other file, or of the metric."""
+    notes = []
+    if len(set(hard.values())) == 2:
+        labels, others = ("--oof", "--test") if hard["oof"] else ("--test", "--oof")
+        notes.append(
+            f"{labels} holds hard labels, {others} probabilities: a blend fitted to the one does not suit the other; "
+            "better import both of one kind"
+        )
+    if any(hard.values()) and find_metric(metric).takes == "probs":
+        notes.append(f"hard labels, but {metric} is of probabilities: each label that is wrong counts as certain")
+    return notes
 
 
 def _refuse_idle(options: ImportOptions) -> None:

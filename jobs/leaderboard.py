@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from jobs.workspace import Workspace
-from kaggle_tools.errors import UserError
+from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.leaderboard.tracking import Tracking, track
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.similarity import join
@@ -108,6 +108,7 @@ class RecordOptions:
         private: Private score.
         rank: Place on the public board.
         start: Folder from which the competition is looked for upward.
+        clear: What is to be forgotten, of ``public``, ``private`` and ``rank``.
     """
 
     version: str
@@ -115,6 +116,7 @@ class RecordOptions:
     private: float | None = None
     rank: int | None = None
     start: Path | None = None
+    clear: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
     greater = find_metric(metric).greater_is_better if metric else True
     ranked = sorted(listing.versions, key=lambda version: _key(score_of(version, by, metric), version, greater))
     likeness = _similarity_to_first(ranked, workspace)
+    first = {one.manifest.submission_digest: one.title for one in reversed(listing.versions)}  # the oldest of copies
     ours = [score_of(version, "honest", metric) for version in ranked]
     public = [version.manifest.public_score for version in ranked]
     private = [version.manifest.private_score for version in ranked]
@@ -157,7 +160,7 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
                 version,
                 place if score_of(version, by, metric) is not None else None,
                 likeness.get(version.title),
-                metric,
+                _remarks(version, metric, first[version.manifest.submission_digest]),
             )
             for place, version in enumerate(ranked, start=1)
         ),
@@ -171,18 +174,35 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
 
 
 def record(options: RecordOptions) -> RecordResult:
-    """Write scores into a version's manifest, whole or not at all.
+    """Write scores into a version's manifest, or clear them, whole or not at all.
 
     Raises:
-        UserError: Nothing to record, no such version (names the nearest), a score that is no number.
+        UserError: Nothing to record, no such version (names the nearest), a score that is no number or lies outside
+            the range of the competition's metric, something both given and cleared.
     """
-    if options.public is None and options.private is None and options.rank is None:
+    given = {"public": options.public, "private": options.private, "rank": options.rank}
+    unknown = [name for name in options.clear if name not in given]
+    if unknown:
+        raise UserError(f"--clear cannot be '{unknown[0]}'", next=did_you_mean(unknown[0], list(given)))
+    both = [name for name in options.clear if given[name] is not None]
+    if both:
+        raise UserError(
+            f"--{both[0]} and --clear {both[0]}", next="a new value replaces the old one: leave --clear out"
+        )
+    if not options.clear and all(value is None for value in given.values()):
         raise UserError(
             "nothing to record", next=f"cli record {options.version} --public SCORE [--private …] [--rank …]"
         )
     workspace = Workspace.find(options.start)
     version = find_version(workspace.submissions, options.version)
-    manifest = record_scores(version.folder, public=options.public, private=options.private, rank=options.rank)
+    manifest = record_scores(
+        version.folder,
+        public=options.public,
+        private=options.private,
+        rank=options.rank,
+        metric=workspace.competition.metric if workspace.competition else None,
+        clear=options.clear,
+    )
     return RecordResult(version.title, manifest.public_score, manifest.private_score, manifest.rank)
 
 
@@ -236,7 +256,7 @@ def _similarity_to_first(ranked: list[Version], workspace: Workspace) -> dict[st
     return found
 
 
-def _standing(version: Version, place: int | None, similarity: float | None, metric: str | None) -> Standing:
+def _standing(version: Version, place: int | None, similarity: float | None, remarks: list[str]) -> Standing:
     m = version.manifest
     made = datetime.fromisoformat(m.created)
     age = datetime.now(UTC) - (made if made.tzinfo else made.replace(tzinfo=UTC))
@@ -253,12 +273,15 @@ def _standing(version: Version, place: int | None, similarity: float | None, met
         rank=m.rank,
         metric=m.metric,
         similarity=similarity,
-        remark="; ".join(_remarks(version, metric)),
+        remark="; ".join(remarks),
     )
 
 
-def _remarks(version: Version, metric: str | None) -> list[str]:
+def _remarks(version: Version, metric: str | None, first: str) -> list[str]:
+    """What is odd about it; `first` is the oldest version with the same file."""
     remarks = ["manifest edited by hand"] if edited_by_hand(version.folder) else []
+    if first != version.title:
+        remarks.append(f"the same file as {first}")
     if not version.manifest.is_scored_by(metric):
         remarks.append(f"fitted to {version.manifest.metric}: its own scores do not rank here")
     try:

@@ -6,7 +6,8 @@ nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,38 @@ def test_stem(workspace: Workspace) -> str:
     return Path(test).name.split(".")[0]
 
 
-def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool = False) -> joined.Members:
+@dataclass(frozen=True)
+class LoadedRuns:
+    """Runs that a search takes.
+
+    Attributes:
+        runs: In order.
+        oof: Their out-of-fold predictions as one array.
+        notes: Runs that were left out and why.
+    """
+
+    runs: tuple[Run, ...]
+    oof: joined.Members
+    notes: tuple[str, ...]
+
+
+def load_oof(runs: Sequence[Run], *, named: bool, normalise: bool = False, allow_absent: bool = False) -> LoadedRuns:
     """The runs' out-of-fold predictions as one array, fit to be searched.
 
     Args:
         runs: In the order of the result.
+        named: Whether a person named them: one that holds but some of the rows is then an error, else left out.
         normalise: Divide each row by its sum.
         allow_absent: Accept classes without a row.
 
     Raises:
-        UserError: As `load_checked`; a run that says the same of every row; ids, classes, labels or folds that differ
-            between runs; labels missing; classes without a row.
+        UserError: As `load_checked` and `refuse_partial`; a run that says the same of every row; ids, classes, labels
+            or folds that differ between runs; labels missing; classes without a row.
     """
     loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise), runs)
-    oof = {run.name: one for run, one in zip(runs, loaded, strict=True)}
+    oof, partial = without_partial({run.name: one for run, one in zip(runs, loaded, strict=True)})
+    if named:
+        refuse_partial(partial)
     for name, one in oof.items():
         if len(one) > 1 and (one.probs == one.probs[0]).all():
             raise UserError(
@@ -92,7 +111,37 @@ def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool
         )
     if not allow_absent:
         _refuse_absent(found)
-    return found
+    return LoadedRuns(tuple(run for run in runs if run.name in oof), found, left_out(partial))
+
+
+def without_partial(oof: Mapping[str, Predictions]) -> tuple[dict[str, Predictions], dict[str, str]]:
+    """The runs apart from those that hold but some of the rows of the largest, and what to say of each of these.
+
+    A quick look at some of the rows (`cli train --limit`) cannot be put together with runs over all of them.
+    """
+    if not oof:
+        return {}, {}
+    ids = max(oof.values(), key=len).ids
+    partial = {
+        name: f"it holds {len(one):,} of {len(ids):,} rows (trained with --limit?)"
+        for name, one in oof.items()
+        if len(one) < len(ids) and one.ids.is_in(ids.implode()).all()
+    }
+    return {name: one for name, one in oof.items() if name not in partial}, partial
+
+
+def left_out(partial: Mapping[str, str]) -> tuple[str, ...]:
+    """Notes on runs that `without_partial` tells."""
+    return tuple(f"run '{name}' left out: {why}" for name, why in partial.items())
+
+
+def refuse_partial(partial: Mapping[str, str]) -> None:
+    """Refuse runs that `without_partial` tells, for runs that a person named. Raises `UserError`."""
+    for name, why in partial.items():
+        raise UserError(
+            f"run '{name}' does not hold the rows of the others: {why}",
+            next="leave it out: name others, or none; or train it on all rows",
+        )
 
 
 def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *, normalise: bool = False) -> None:

@@ -70,7 +70,7 @@ def run(options: NoiseOptions) -> NoiseResult:
     Raises:
         UserError: No competition, no version, no run to believe, public rows that cannot be.
     """
-    board = Board.load(options.versions, options.start)
+    board = Board.load(options.versions, options.start, command="leaderboard noise")
     public = board.scores("public")
     if not options.versions and np.isfinite(public).any():
         board = board.only(np.flatnonzero(np.isfinite(public)))

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from jobs.board import Board
 from kaggle_tools.leaderboard import Pick, leave_one_out, pick, prepare
+from kaggle_tools.leaderboard.predict import LEAST_KNOWN
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PickOptions:
-    """Versions to choose from (none: all), and how many public rows."""
+    """Versions to choose from (none: all), whatever is known of the others, and how many public rows."""
 
     versions: tuple[str, ...] = ()
     public_rows: str = "30%"
@@ -53,44 +54,50 @@ def run(options: PickOptions) -> PickResult:
     Raises:
         UserError: No competition, no version, no run to believe, public rows that cannot be.
     """
-    board = Board.load(options.versions, options.start)
-    basis, expected, doubt, left_out = _estimates(board)
-    if left_out:
-        kept = np.flatnonzero(np.isfinite(expected))
-        board, expected = board.only(kept), expected[kept]
+    known = Board.load(options.versions, options.start, command="pick", with_others=True)
+    choice, copies = _without_copies(known)
+    basis, expected, doubt, left_out = _estimates(known, choice)
+    kept = np.flatnonzero(np.isfinite(expected))
+    board, expected = known.only(choice[kept]), expected[kept]
     n_public = board.public_rows(options.public_rows)
     splits = board.splits(n_public)
-    found = pick(splits, board.titles, expected, doubt, greater=board.greater, public=board.scores("public"))
+    public = known.distinct_scores("public")[choice[kept]]
+    found = pick(splits, board.titles, expected, doubt, greater=board.greater, public=public)
     return PickResult(
         metric=board.metric,
         basis=basis,
         pick=found,
         reasons=_reasons(found, basis),
         n_public=n_public,
-        notes=(*board.notes, *left_out),
+        notes=(*board.notes, *copies, *left_out),
     )
 
 
-def _estimates(board: Board) -> tuple[str, Floats, float, tuple[str, ...]]:
-    """What ranks them: honest scores where two have one, else what the board's known scores make of each."""
-    honest = board.scores("honest")
-    known = np.isfinite(honest)
-    if known.sum() >= min(2, len(honest)):
-        public = board.scores("public")
-        both = known & np.isfinite(public)
+def _without_copies(board: Board) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Places of the versions to choose from, and a note for each copy of one: two of the same would be one chance."""
+    asked = range(board.n_named or len(board.titles))
+    choice = [k for k in asked if board.originals[k] == k]
+    copies = [k for k in asked if k not in choice]
+    notes = tuple(f"{board.titles[k]} left out: a copy of {board.titles[board.originals[k]]}" for k in copies)
+    return np.array(choice), notes
+
+
+def _estimates(board: Board, choice: NDArray[np.intp]) -> tuple[str, Floats, float, tuple[str, ...]]:
+    """What ranks the choice, in its order: honest scores where two have one, else what the board's known scores make
+    of each. Every known score counts, of versions that are no choice too."""
+    honest, public = board.distinct_scores("honest"), board.distinct_scores("public")
+    has = np.isfinite(honest[choice])
+    if has.sum() >= min(2, len(choice)):
+        both = np.isfinite(honest) & np.isfinite(public)
         spread = float(np.std((public - honest)[both], ddof=1)) if both.sum() >= 3 else _half_width(board) / 1.96
-        left = tuple(
-            f"{t} left out: it has no honest {board.metric}"
-            for t, has in zip(board.titles, known, strict=True)
-            if not has
-        )
-        return "honest", honest, spread, left
-    ready = prepare(board.belief, board.probs, board.scores("public"), board.metric, board.task)
+        left = tuple(f"{board.titles[k]} left out: it has no honest {board.metric}" for k in choice[~has])
+        return "honest", honest[choice], spread, left
+    ready = prepare(board.belief, board.probs, public, board.metric, board.task)
     scored = np.flatnonzero(np.isfinite(ready.scores))
-    if len(scored) < 3:
-        return "believed", ready.uncorrected, 0.0, ()
+    if len(scored) < LEAST_KNOWN:
+        return "believed", ready.uncorrected[choice], 0.0, ()
     errors = leave_one_out(ready) - ready.scores[scored]
-    return "predicted", ready.using(scored), float(np.sqrt(np.mean(errors**2))), ()
+    return "predicted", ready.using(scored)[choice], float(np.sqrt(np.mean(errors**2))), ()
 
 
 def _half_width(board: Board) -> float:
@@ -119,6 +126,8 @@ def _reasons(found: Pick, basis: str) -> tuple[str, ...]:
                 f"{found.second} insures it best: it wins on {found.p_second_wins:.0%} of private boards, {alike}, "
                 f"and the better of the two scores {found.expected_pair:.5f}"
             )
+    else:
+        reasons.append("no second one: there is no other that may be picked")
     if found.public_best not in (None, found.first):
         reasons.append(f"{found.public_best} leads the public board; it is not picked for that")
     reasons.append(f"in {found.p_shake_up:.0%} of draws the best in public is not the best in private")

@@ -5,7 +5,7 @@ The submission is built before either is written: a test file that does not fit 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def with_worth(recipe: Recipe, honest: Honest) -> Recipe:
 def apply_to_test(
     workspace: Workspace,
     recipe: Recipe,
-    runs: list[Run],
+    runs: Sequence[Run],
     *,
     normalise: bool = False,
     about: Mapping[str, Any] | None = None,
@@ -137,6 +137,7 @@ def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
     """
     given = Path(wanted)
     if given.is_file():
+        _refuse_tables(given)
         return given, load(given)
     folder = workspace.root / FOLDER
     known = {path.stem: path for path in sorted(folder.glob("*.json"))}
@@ -154,6 +155,18 @@ def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
         hint = did_you_mean(wanted, list(known)) if known else "find one: `cli blend`, `cli rescale RUN` or `cli vote`"
         raise UserError(f"no recipe '{wanted}'", where=folder, next=hint)
     return found[0], load(found[0])
+
+
+def _refuse_tables(path: Path) -> None:
+    """Tell a file that is no JSON at all from a damaged recipe."""
+    with path.open("rb") as handle:
+        begins = handle.read(64).lstrip()
+    if path.suffix != ".json" and not begins.startswith(b"{"):
+        raise UserError(
+            f"{path.name} is no recipe",
+            where=path,
+            expected=f"a .json file as `cli blend`, `cli rescale` and `cli vote` write them to {FOLDER}/",
+        )
 
 
 def _table(workspace: Workspace, application: Application) -> pl.DataFrame:

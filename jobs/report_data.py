@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from jobs import status
+from jobs.members import without_partial
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -112,7 +113,7 @@ def _measure(name: str, info: Mapping[str, Any], oof: Predictions | None, compet
 def same_rows(oof: Mapping[str, Predictions]) -> tuple[dict[str, Predictions], list[str]]:
     """The largest group of runs over the same rows, and a sentence about the others."""
     groups: dict[str, dict[str, Predictions]] = {}
-    for name, predictions in oof.items():
+    for name, predictions in without_partial(oof)[0].items():
         key = hashlib.blake2b("\n".join(predictions.ids.sort()).encode(), digest_size=16).hexdigest()
         groups.setdefault(key, {})[name] = predictions
     largest = max(groups.values(), key=len, default={})

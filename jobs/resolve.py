@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.run_folder import RECIPE_FILE
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place
 from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
 from models.hub import checkpoints_of
+from models.recipe import load_recipe
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,17 @@ class Inputs:
 
 
 def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
-    """Run name → checkpoints (directories or Hub ids), for runs, directories and Hub ids; all runs where none is named.
+    """Run name → checkpoints (directories or Hub ids), for runs, directories and Hub ids.
+
+    Where none is named, all runs but `quick_looks`.
 
     Raises:
         UserError: Nothing to score with, an imported run, two models of one name.
     """
     if not names:
-        found = {run.name: [str(p) for p in run.checkpoints] for run in workspace.runs() if run.checkpoints}
+        passing = quick_looks(workspace)
+        runs = [run for run in workspace.runs() if run.checkpoints and run.name not in passing]
+        found = {run.name: [str(p) for p in run.checkpoints] for run in runs}
         if not found:
             raise UserError(
                 "no runs to score with",
@@ -91,6 +97,18 @@ def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[st
             raise UserError(f"two models are called '{key}'", next="name each once; rename one of the directories")
         models[key] = sources
     return models
+
+
+def quick_looks(workspace: Workspace) -> dict[str, str]:
+    """Trained runs over some of the rows (`cli train --limit`) beside one over more, and what to say of each."""
+    n_rows = {run: int((run.info or {}).get("n_oof") or 0) for run in workspace.runs() if run.checkpoints}
+    most = max(n_rows.values(), default=0)
+    limited = {run: n for run, n in n_rows.items() if n < most and (run.folder / RECIPE_FILE).is_file()}
+    return {
+        run.name: f"it was trained on {n:,} of {most:,} rows (--limit)"
+        for run, n in limited.items()
+        if load_recipe(run.folder / RECIPE_FILE).data.limit == n
+    }
 
 
 def _find_model(workspace: Workspace, name: str) -> tuple[str, list[str]]:

@@ -24,7 +24,7 @@ from jobs.dry_run import Forecast, forecast
 from jobs.outputs import write_run_predictions, write_submission
 from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
-from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
+from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
 from jobs.runner.assemble import check_suffix, check_writable, write_output
 from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
@@ -128,7 +128,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     workspace = Workspace.find()
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        setup = _set_up(options, asked, workspace)
+        setup = _set_up(options, asked, workspace, watch)
         _tell_of_changed_checkpoints(workspace, setup.request, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
@@ -210,7 +210,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     workspace = Workspace.find()
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        setup = _set_up(options, asked, workspace)
+        setup = _set_up(options, asked, workspace, watch)
     rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
@@ -238,7 +238,7 @@ class _Setup:
     engine: Engine
 
 
-def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> _Setup:
+def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, watch: Watch) -> _Setup:
     engine = choose_engine(options.engine, options.device)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
@@ -247,6 +247,9 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     inputs = look_at_inputs(workspace, asked)
     _spare_inputs(inputs, options)
     named = find_models(workspace, options.models)
+    for name, why in quick_looks(workspace).items():
+        if not options.models:
+            watch.note(f"run '{name}' left out: {why}; --model {name} scores with it")
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
         models,

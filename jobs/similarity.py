@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from jobs.members import test_stem
+from jobs.members import left_out, refuse_partial, test_stem, without_partial
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
@@ -128,6 +128,8 @@ def run(options: SimilarityOptions) -> SimilarityResult:
     on = options.on or _fitting(options.what, workspace)
     notes: list[str] = []
     members = _members(options.what, on, workspace, notes)
+    if on == "oof":
+        members = _over_all_rows(members, notes, named=bool(options.what))
     table = join(members, _labelled(workspace, members) if on == "oof" else None)
     began = time.perf_counter()
     found = measure(table)
@@ -207,6 +209,18 @@ def _everything(on: On, workspace: Workspace, notes: list[str]) -> dict[str, Ans
             except UserError as exc:
                 notes.append(f"{version.title} left out: {exc.summary}")
     return found
+
+
+def _over_all_rows(
+    members: dict[str, Answers | Predictions], notes: list[str], *, named: bool
+) -> dict[str, Answers | Predictions]:
+    """Without runs over some of the rows only; one that was named is an error."""
+    runs = {name: one for name, one in members.items() if isinstance(one, Predictions)}
+    _, partial = without_partial(runs)
+    if named:
+        refuse_partial(partial)
+    notes += left_out(partial)
+    return {name: one for name, one in members.items() if name not in partial}
 
 
 def _file_of(name: str, on: On, workspace: Workspace) -> Path:

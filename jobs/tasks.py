@@ -6,9 +6,27 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from models.recipe import Recipe
 
-_INSTEAD = {
-    "multi_group": "`cli score` averages runs, `cli decode RUN` decides the groups jointly, `cli evaluate RUN` reports",
-    "token": "`cli score` averages runs and tags, `cli evaluate RUN` reports entities",
+_AVERAGES = {
+    "multi_group": "`cli score` averages runs, `cli decode RUN` decides the groups jointly",
+    "token": "`cli score` averages runs and tags",
+}
+_DECIDES = {"multi_group": "`cli decode RUN` decides the groups jointly", "token": 'head "crf" decides tags jointly'}
+_REPORTS = {
+    "multi_group": "`cli evaluate RUN` reports each group of a run",
+    "token": "`cli evaluate RUN` reports each type of entity",
+}
+_RANKS = dict.fromkeys(_REPORTS, "`cli leaderboard` ranks versions by the scores that are known")
+_TRAINS = dict.fromkeys(_REPORTS, "`cli train RECIPE` makes runs; `cli submissions adopt FILE` takes a submission file")
+_INSTEAD = {  # of a command: what does something of the kind
+    "blend": _AVERAGES,
+    "vote": _AVERAGES,
+    "rescale": _DECIDES,
+    "diff": _REPORTS,
+    "similarity": _REPORTS,
+    "import": _TRAINS,
+    "pick": _RANKS,
+    "leaderboard noise": _RANKS,
+    "leaderboard predict": _RANKS,
 }
 
 
@@ -18,12 +36,13 @@ def require_plain(competition: Competition | None, command: str) -> None:
     Raises:
         UserError: The competition's task has an answer of another shape.
     """
-    if competition is not None and competition.task in _INSTEAD:
+    instead = _INSTEAD[command]
+    if competition is not None and competition.task in instead:
         raise UserError(
             f"`cli {command}` is not for {competition.task} tasks",
             where=competition.root / "competition.toml",
             expected="a competition with one label column (single_label or multi_label)",
-            next=_INSTEAD[competition.task],
+            next=instead[competition.task],
         )
 
 

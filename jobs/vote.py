@@ -142,9 +142,12 @@ def run(options: VoteOptions) -> VoteResult:
     competition = Competition.find(options.start)
     require_plain(competition, "vote")
     workspace = Workspace(competition.root, competition)
-    runs = find_runs(workspace, options.runs, need_test=options.submission)
+    found_runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
-    oof = load_oof(runs, normalise=options.normalise, allow_absent=options.allow_absent)
+    loaded = load_oof(
+        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+    )
+    runs, oof = loaded.runs, loaded.oof
     _check_votable(oof, metric, least=2 if options.plain else 3)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)
@@ -176,15 +179,11 @@ def run(options: VoteOptions) -> VoteResult:
         words=explain(found.recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=other_metric(competition, metric, written.submission),
+        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
     )
 
 
 def _check_votable(oof: Members, metric: str, *, least: int) -> None:
-    if len(oof.names) < least:
-        have = "one run only" if len(oof.names) == 1 else f"{len(oof.names)} runs only"
-        hint = "train or import another run" + (", or give --plain: one majority of two" if least > 2 else "")
-        raise UserError(f"{have}: {oof.names[0]}", expected=f"{least} or more that vote", next=hint)
     if oof.task != "single_label":
         raise UserError(f"a vote is for single_label tasks, not {oof.task}", next="`cli blend` is for both")
     if find_metric(metric).from_confusion is None:
@@ -192,6 +191,10 @@ def _check_votable(oof: Members, metric: str, *, least: int) -> None:
             f"a vote has decisions, {metric} needs probabilities",
             next="name a metric of decisions, such as --metric macro_f1",
         )
+    if len(oof.names) < least:
+        have = "one run only" if len(oof.names) == 1 else f"{len(oof.names)} runs only"
+        hint = "train or import another run" + (", or give --plain: one majority of two" if len(oof.names) > 1 else "")
+        raise UserError(f"{have}: {', '.join(oof.names)}", expected=f"{least} or more that vote", next=hint)
 
 
 def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:

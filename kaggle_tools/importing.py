@@ -48,7 +48,8 @@ def read_foreign(
 
     Class columns are found by `match_class_columns`. Where there are none, a single column of class names is taken as
     hard labels (probability one for the label), and with two classes a single column of numbers as the probability of
-    the second. Unnamed columns, as pandas writes its index, are ignored; so is whatever else stands beside.
+    the second. Numbers that are all 0 or 1 are hard labels, too. Unnamed columns, as pandas writes its index, are
+    ignored; so is whatever else stands beside.
 
     Args:
         path: The file.
@@ -93,7 +94,9 @@ def read_foreign(
             if found.hard
             else to_probabilities(found.values, ids, task=task, logits=logits, normalise=normalise)
         )
-        meta = {"source": path.name, "read_as": found.read_as} | ({"hard_labels": "true"} if found.hard else {})
+        certain = not (found.hard or logits) and bool(np.isin(found.values, (0.0, 1.0)).all())
+        read_as = f"{found.read_as}: 0 and 1 alone, so hard labels" if certain else found.read_as
+        meta = {"source": path.name, "read_as": read_as} | ({"hard_labels": "true"} if found.hard or certain else {})
         return Predictions(ids, classes, probs, labels, None if folds is None else folds.to_numpy(), task, meta)
 
 

@@ -128,21 +128,29 @@ def leaderboard_predict(
     emit(command.run(command.PredictOptions(version, public_rows)), render_predicted, as_json=as_json, quiet=quiet)
 
 
-@app.command(epilog=examples("cli record 7 --public 0.738 --rank 46", "cli record latest --private 0.731"))
+@app.command(
+    epilog=examples(
+        "cli record 7 --public 0.738 --rank 46", "cli record latest --private 0.731", "cli record 7 --clear public"
+    )
+)
 def record(
     version: Which,
     public: Annotated[float | None, option("--public", help="Public score.")] = None,
     private: Annotated[float | None, option("--private", help="Private score.")] = None,
     rank: Annotated[int | None, option("--rank", min=1, help="Place on the public leaderboard.")] = None,
+    clear: Annotated[
+        list[str] | None,
+        option("--clear", help="Forget a value: public, private or rank; give it several times for several."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write what a leaderboard said about a version into its manifest."""
+    """Write what a leaderboard said about a version into its manifest, or clear it."""
     from jobs import leaderboard as command
     from jobs.show.leaderboard import render_recorded
     from jobs.show.output import emit
 
-    options = command.RecordOptions(version, public, private, rank)
+    options = command.RecordOptions(version, public, private, rank, clear=tuple(clear or ()))
     emit(command.record(options), render_recorded, as_json=as_json, quiet=quiet)
 
 

@@ -76,7 +76,9 @@ def _grounds(result: PredictResult) -> list[str]:
         f"agreement  {found.agreement:.4f} of rows decided as the runs' ensemble does, "
         f"which alone expects {found.uncorrected:.5f}"
     ]
-    if found.n_known:
+    if found.method == "copy":
+        lines.append(f"copy       of {result.copy_of}, whose public score is known")
+    elif found.n_known:
         lines.append(
             f"corrected  by {found.n_known} known public scores ({found.method}); each predicted by the others: error "
             f"{found.error:.5f}, correlation {result.correlation:.3f}"

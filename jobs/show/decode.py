@@ -21,13 +21,19 @@ def render_decode(result: DecodeResult, console: Console) -> None:
     console.print(table)
     console.print(f"alone     {result.score_alone:.5f}", markup=False)
     console.print(f"fitted    {result.score:.5f}", markup=False)
-    gain = signed(result.honest - result.score_alone)
+    optimism = signed(result.score - result.honest)
     console.print(
-        f"honest    {result.honest:.5f}  each row by what was learnt without its fold; gain {gain}", markup=False
+        f"honest    {result.honest:.5f}  each row by what was learnt without its fold; optimism {optimism}",
+        markup=False,
     )
+    interval = (
+        ""
+        if result.low is None or result.high is None
+        else f", 95 % within [{signed(result.low)}, {signed(result.high)}]"
+    )
+    console.print(f"gain      {signed(result.gain)}  over the groups decided alone{interval}", markup=False)
+    console.print(result.verdict, markup=False)
     console.print(f"strength {result.strength:.3f}; {result.n_changed:,} rows are decided otherwise", markup=False)
-    if result.honest <= result.score_alone:
-        console.print("no gain on unseen rows: the groups decided alone are the better choice", markup=False)
     console.print(f"decoder     {short_path(result.decoder)}", markup=False)
     print_submission(console, result.submission, result.notes)
     console.print(duration(result.seconds), markup=False)

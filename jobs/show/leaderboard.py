@@ -37,7 +37,7 @@ def render_recorded(result: RecordResult, console: Console) -> None:
     """What the manifest says now."""
     known = {"public": result.public_score, "private": result.private_score, "rank": result.rank}
     said = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-    console.print(f"{result.title}: {said}", markup=False)
+    console.print(f"{result.title}: {said or 'no score, no rank'}", markup=False)
 
 
 def _cells(row: Standing) -> list[str]:

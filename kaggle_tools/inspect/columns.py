@@ -143,7 +143,11 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
             return Choice(fitting[0], f"{not_in_test}, and {why}")
         if fitting:
             candidates = fitting
-    raise _several(train, "label", candidates, "--label")
+    found = _several(train, "label", candidates, "--label")
+    if set(candidates) <= set(answers):
+        together = " ".join(f"--label {name}" for name in candidates)
+        found.details["next"] = f"the sample has all of them, so they are linked label groups: {together}"
+    raise found
 
 
 def text_column(file: File, skip: set[str], asked: str | None) -> Choice:

@@ -42,7 +42,7 @@ class Predicted:
         error: Root mean square error of predicting each known score by the others, None likewise.
         agreement: Share of rows on which the submission decides as the belief does.
         n_known: Known scores of other submissions that were used.
-        method: ``projection``, ``regression`` or ``belief`` (nothing was corrected).
+        method: ``projection``, ``regression``, ``belief`` (nothing was corrected), or ``copy`` (its score is known).
     """
 
     score: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -31,6 +32,7 @@ class Metric:
         greater_is_better: Direction.
         from_confusion: (C, C) confusion matrix to score, where a single-label score needs nothing else.
         n_classes: The only number of classes that it is for in a single-label task; None for any.
+        bounds: The least and the greatest value that it can have.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Metric:
     greater_is_better: bool = True
     from_confusion: Callable[[counts.Matrix], float] | None = None
     n_classes: int | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -106,7 +109,11 @@ def _others(task: str, n_classes: int | None) -> str:
 
 
 def _of_matrix(
-    name: str, function: Callable[[counts.Matrix], float], description: str, n_classes: int | None = None
+    name: str,
+    function: Callable[[counts.Matrix], float],
+    description: str,
+    n_classes: int | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Metric:
     """A single-label metric that needs the confusion matrix only."""
 
@@ -114,9 +121,8 @@ def _of_matrix(
         codes, predicted = truth.argmax(axis=1), probs.argmax(axis=1)
         return function(counts.confusion(codes, predicted, probs.shape[1], weights))
 
-    return Metric(
-        name, description, {"single_label": from_probs}, "labels", from_confusion=function, n_classes=n_classes
-    )
+    functions = {"single_label": from_probs}
+    return Metric(name, description, functions, "labels", from_confusion=function, n_classes=n_classes, bounds=bounds)
 
 
 def _of_sets(function: Callable[[Bools, Bools, Floats], float]) -> Function:
@@ -148,9 +154,12 @@ def _of_values(name: str, function: values.ValueMetric, description: str, *, gre
         "multi_label": function,
         "single_label": values.of_second_class(function),
     }
-    return Metric(name, description, functions, "probs", greater_is_better, n_classes=2)
+    bounds = _CORRELATION if greater_is_better else _LOSS
+    return Metric(name, description, functions, "probs", greater_is_better, n_classes=2, bounds=bounds)
 
 
+_CORRELATION = (-1.0, 1.0)
+_LOSS = (0.0, math.inf)
 _ALL = (
     _of_matrix("accuracy", counts.accuracy, "share of rows that are right"),
     _of_matrix("balanced_accuracy", counts.balanced_accuracy, "mean recall of the classes (macro recall)"),
@@ -159,15 +168,21 @@ _ALL = (
     _f1("weighted_f1", "mean F1 of the classes, each by its rows", counts.weighted_f1, multilabel.weighted_f1),
     _of_matrix("binary_f1", counts.binary_f1, "F1 of the second of two classes", n_classes=2),
     _of_matrix("macro_precision", counts.macro_precision, "mean precision of the classes"),
-    _of_matrix("mcc", counts.mcc, "Matthews correlation coefficient"),
-    _of_matrix("cohen_kappa", counts.cohen_kappa, "agreement beyond chance"),
-    _of_matrix("quadratic_kappa", counts.quadratic_kappa, "agreement beyond chance, by squared distance of classes"),
+    _of_matrix("mcc", counts.mcc, "Matthews correlation coefficient", bounds=_CORRELATION),
+    _of_matrix("cohen_kappa", counts.cohen_kappa, "agreement beyond chance", bounds=_CORRELATION),
+    _of_matrix(
+        "quadratic_kappa",
+        counts.quadratic_kappa,
+        "agreement beyond chance, by squared distance of classes",
+        bounds=_CORRELATION,
+    ),
     Metric(
         "log_loss",
         "mean negative log-probability of the truth",
         {"single_label": ranking.log_loss, "multi_label": ranking.binary_log_loss},
         "probs",
         greater_is_better=False,
+        bounds=_LOSS,
     ),
     Metric(
         "brier",
@@ -175,6 +190,7 @@ _ALL = (
         {"single_label": ranking.brier},
         "probs",
         greater_is_better=False,
+        bounds=(0.0, 2.0),  # the squares of all classes are added
     ),
     Metric(
         "roc_auc",

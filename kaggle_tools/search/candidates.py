@@ -321,6 +321,12 @@ def _of_models(setting: Setting) -> int:
     return used * (len(setting.classes) if setting.per_class else 1)
 
 
+def _of_stack(setting: Setting) -> int:
+    """Each class weighs the log-probabilities of every class by every model; each label the models' log-odds of it."""
+    inputs = len(setting.names) * (len(setting.classes) if setting.task == "single_label" else 1)
+    return len(setting.classes) * (inputs + 1)
+
+
 CANDIDATES: dict[str, Candidate] = {
     "best single": Candidate(best_single, "single", _always, _choice),
     "best single + class weights": Candidate(
@@ -372,13 +378,13 @@ CANDIDATES: dict[str, Candidate] = {
         logistic_stack,
         "stack",
         lambda s: _together(s) and not s.has_class_weights and not s.has_thresholds,
-        lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1),
+        _of_stack,
     ),
     "stack + class weights": Candidate(
         adjusted(logistic_stack),
         "stack",
         lambda s: _together(s) and _adjustable(s),
-        lambda s: len(s.classes) * (len(s.names) * len(s.classes) + 1) + _of_classes(s),
+        lambda s: _of_stack(s) + _of_classes(s),
     ),
     "vote": Candidate(
         multi_round_vote,

@@ -121,6 +121,13 @@ def compare(
     )
 
 
+def interval_of_mean(values: Floats, *, n_bootstraps: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean of (N,) values, such as what a metric gains on each row."""
+    means = bootstrap(value_cells(values), lambda sums: sums[0] / len(values), n_bootstraps, seed)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def score_output(metric: Metric, codes: NDArray[Any], output: NDArray[Any]) -> float:
     """Score of probabilities or of decisions.
 

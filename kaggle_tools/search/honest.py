@@ -190,10 +190,15 @@ def hold_out(
 
 def verdict(comparison: Comparison) -> str:
     """What the interval of a gain over something simpler advises."""
-    interval = f"[{comparison.low:+.5f}, {comparison.high:+.5f}]"
-    if comparison.low > 0:
+    return verdict_of(comparison.low, comparison.high)
+
+
+def verdict_of(low: float, high: float) -> str:
+    """The same of an interval alone."""
+    interval = f"[{low:+.5f}, {high:+.5f}]"
+    if low > 0:
         return f"the gain is real: its 95 % interval {interval} lies above zero"
-    if comparison.high < 0:
+    if high < 0:
         return f"it is worse: the 95 % interval {interval} of the gain lies below zero; use the simpler recipe"
     return f"the 95 % interval {interval} of the gain holds zero: prefer the simpler recipe"
 

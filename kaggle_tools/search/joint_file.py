@@ -40,6 +40,7 @@ def load(path: Path) -> JointDecoder:
         raise UserError("not a joint decoder", where=path)
     if content.pop("version", None) != VERSION:
         raise UserError("a joint decoder of another version", where=path, expected=VERSION, next="fit it again")
+    content.setdefault("gain_interval", None)  # files of older versions lack it
     if sorted(content) != sorted(known):
         raise UserError("a joint decoder that is damaged", where=path, expected="keys " + ", ".join(known))
     try:
@@ -55,9 +56,12 @@ def _checked(content: dict[str, Any]) -> JointDecoder:
     if [table.shape for table in tables] != shapes:
         raise ValueError(f"tables of shapes {[table.shape for table in tables]} for {sizes} classes")
     numbers = {name: float(content[name]) for name in ("strength", "score_alone", "score", "honest", "seconds")}
-    if not (all(np.isfinite(table).all() for table in tables) and np.isfinite(list(numbers.values())).all()):
+    low_high = content["gain_interval"]
+    interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+    finite = [*numbers.values(), *(interval or ())]
+    if not (all(np.isfinite(table).all() for table in tables) and np.isfinite(finite).all()):
         raise ValueError("a number is not finite")
     if content["metric"] not in METRICS:
         raise ValueError(f"unknown metric {content['metric']!r}")
     frozen = tuple(tuple(map(tuple, table.tolist())) for table in tables)
-    return JointDecoder(sizes=sizes, tables=frozen, metric=content["metric"], **numbers)
+    return JointDecoder(sizes=sizes, tables=frozen, metric=content["metric"], gain_interval=interval, **numbers)

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from kaggle_tools.errors import UserError, did_you_mean
 
+MEND_BYTES = "mend the broken bytes"
+
 BOMS = {"utf-8": codecs.BOM_UTF8, "gb18030": "\ufeff".encode("gb18030")}
 """Byte order marks that are skipped at the start of a file."""
 
@@ -81,14 +83,14 @@ def likely_encoding(data: bytes, tried: str) -> str | None:
 
 
 def decode_advice(data: bytes, encoding: str) -> str:
-    """What to do about `data` that does not decode as `encoding`: take another encoding, or accept a broken byte."""
+    """What to do about `data` that does not decode as `encoding`: take another encoding, or mend a broken byte."""
     text = data.decode(encoding, errors="replace")
     n_foreign = sum(character > "\x7f" for character in text)
     n_broken = text.count("\ufffd")
     # Text in the wrong encoding breaks everywhere; a broken byte in the right one is alone among good characters.
     if n_broken * 20 > n_foreign and (other := likely_encoding(data, encoding)):
         return f"it looks like {other}: --encoding {other}"
-    return "accept broken bytes with --encoding-errors replace, or leave such rows out with --on-bad-row set-aside"
+    return MEND_BYTES
 
 
 def _high_bytes_in_rows(data: bytes) -> bool:

@@ -26,14 +26,23 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place
+from kaggle_tools.tables.encodings import MEND_BYTES
 from kaggle_tools.tables.formats import TableFormat, require_file, sniff_format
 from kaggle_tools.tables.header import read_header
 from kaggle_tools.tables.index import index_file, missing_column, require_columns
-from kaggle_tools.tables.records import SET_ASIDE, BadRow, Rows, parse_csv, parse_jsonl
+from kaggle_tools.tables.records import MEND_LINE, BadRow, Rows, parse_csv, parse_jsonl
 from kaggle_tools.tables.shard import Shard
 from kaggle_tools.tables.streams import ByteStream
 
 OnBadRow = Literal["fail", "set-aside"]
+
+_GIVE_ID = "give the row an id"
+_SET_ASIDE = "leave such rows out with --on-bad-row set-aside"
+_INSTEAD = {  # of mending the file, with the options of `cli score`
+    MEND_LINE: _SET_ASIDE,
+    MEND_BYTES: f"accept them with --encoding-errors replace, or {_SET_ASIDE}",
+    _GIVE_ID: _SET_ASIDE,
+}
 
 _TABLE_SHARD_ROWS = 65_536
 
@@ -103,7 +112,7 @@ class ShardReader:
         if self._id_column is not None:
             rows = _with_ids(rows, self._id_column, shard.path)
         if rows.bad and self._on_bad_row == "fail":
-            raise _bad_row_error(rows.bad[0])
+            raise _bad_row_error(rows.bad[0], with_options=True)
         return ShardTable(rows.frame, rows.positions, rows.bad, rows.n_replaced)
 
     def close(self) -> None:
@@ -142,8 +151,13 @@ def read_table(
     index = index_file(path, fmt or sniff_format(path), shard_rows=_TABLE_SHARD_ROWS)
     names = tuple(columns) if columns is not None else index.columns
     require_columns(index, names)
-    with ShardReader(index.fmt, names, id_column=id_column, on_bad_row=on_bad_row, ahead=True) as reader:
-        frames = [reader.read(shard).frame for shard in index.shards]
+    frames = []
+    with ShardReader(index.fmt, names, id_column=id_column, on_bad_row="set-aside", ahead=True) as reader:
+        for shard in index.shards:
+            found = reader.read(shard)
+            if found.bad_rows and on_bad_row == "fail":
+                raise _bad_row_error(found.bad_rows[0], with_options=False)
+            frames.append(found.frame)
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
 
@@ -246,9 +260,9 @@ def _with_ids(rows: Rows, id_column: str, path: Place) -> Rows:
     empty = (frame[id_column].is_null() | (frame[id_column] == "")).to_numpy()
     if not empty.any():
         return replace(rows, frame=frame)
-    reason, advice = f"no id in column '{id_column}'", f"give the row an id, or {SET_ASIDE}"
+    reason = f"no id in column '{id_column}'"
     nameless = [
-        BadRow(path, int(rows.lines[row]), reason, rows.raw(row)[:2_000], advice)
+        BadRow(path, int(rows.lines[row]), reason, rows.raw(row)[:2_000], _GIVE_ID)
         for row in np.flatnonzero(empty).tolist()
     ]
     bad = tuple(sorted((*rows.bad, *nameless), key=lambda bad_row: bad_row.line))
@@ -263,9 +277,13 @@ def _require(path: Place, wanted: Sequence[str], columns: Sequence[str]) -> None
             raise missing_column(path, name, columns)
 
 
-def _bad_row_error(row: BadRow) -> UserError:
+def _bad_row_error(row: BadRow, *, with_options: bool) -> UserError:
+    """The error that ends a reading; with the options of `cli score`, which other commands lack, where they help."""
+    advice = row.advice
+    if with_options and advice in _INSTEAD:
+        advice = f"{advice}, or {_INSTEAD[advice]}"
     return UserError(
-        f"{row.path.name} line {row.line:,}: {row.reason}", where=row.path, found=row.raw[:200], next=row.advice
+        f"{row.path.name} line {row.line:,}: {row.reason}", where=row.path, found=row.raw[:200], next=advice
     )
 
 

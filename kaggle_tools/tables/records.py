@@ -21,7 +21,7 @@ from kaggle_tools.tables.formats import TableFormat
 from kaggle_tools.tables.scanner import END, FIELDS, LINE, START, RecordScanner
 from kaggle_tools.tables.shard import Shard
 
-SET_ASIDE = "leave such rows out with --on-bad-row set-aside"
+MEND_LINE = "mend the line"
 
 _MAX_RAW = 2_000
 
@@ -70,7 +70,7 @@ def parse_csv(data: bytes, shard: Shard, fmt: TableFormat, columns: Sequence[str
     """Rows of delimited text whose header is `columns`; only the fields of `wanted` are copied."""
     marks = _records(fmt.scanner(line=shard.first_line), data)
     bad = {
-        record: (f"{marks[record, FIELDS]:,} fields, the header has {len(columns):,}", f"mend the line, or {SET_ASIDE}")
+        record: (f"{marks[record, FIELDS]:,} fields, the header has {len(columns):,}", MEND_LINE)
         for record in np.flatnonzero(marks[:, FIELDS] != len(columns)).tolist()
     }
     bad |= _undecodable(data, marks, shard, fmt)
@@ -108,7 +108,7 @@ def parse_jsonl(data: bytes, shard: Shard, fmt: TableFormat, wanted: Sequence[st
         line, n_broken = _as_utf8(data[start:end], fmt)
         values, n_halves = _json_values(line, wanted, fmt)
         if isinstance(values, str):
-            bad[record] = (values, f"mend the line, or {SET_ASIDE}")
+            bad[record] = (values, MEND_LINE)
             continue
         good.append(record)
         n_replaced += n_broken + n_halves

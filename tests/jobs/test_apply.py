@@ -11,6 +11,7 @@ from jobs import apply, blend, explain, rescale, vote
 from jobs.apply import ApplyOptions
 from jobs.explain import ExplainOptions
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.search import joint, joint_file
 from kaggle_tools.submissions import find_version
 from tests.jobs.conftest import RUNS, make_runs
 
@@ -167,3 +168,19 @@ def test_a_mistake_is_told_and_nothing_is_written(searched, tmp_path, call, word
     assert (code, out) == (2, "")
     assert message in err, err
     assert before == {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["apply", "explain"])
+def test_what_is_no_recipe_is_told_for_what_it_is(workspace, call, command):
+    tables = (((0.0, 0.0), (0.0, 0.0)),)
+    decoder = joint.JointDecoder((2, 2), tables, 1.0, "exact_match", 0.5, 0.5, 0.5, 0.0)
+    (workspace / "blends").mkdir()
+    joint_file.save(decoder, workspace / "blends" / "one-joint.json")
+    code, out, err = call(command, "one-joint")
+    assert (code, out) == (2, "")
+    assert "this is a decoder of `cli decode`, no recipe" in err
+    assert f"cli decode RUN --decoder {workspace / 'blends' / 'one-joint.json'}" in err
+    code, out, err = call(command, "sample.csv")
+    assert (code, out) == (2, "")
+    assert "sample.csv is no recipe" in err
+    assert "damaged" not in err

@@ -128,12 +128,12 @@ def test_a_version_made_for_another_metric_than_the_competitions_says_so(workspa
         assert json.loads(call(*quiet, "--json")[1])["notes"] == []
 
 
-def test_runs_of_other_rows_are_refused_with_counts(workspace):
+def test_runs_of_fewer_rows_are_refused_with_counts_where_they_are_named(workspace):
     path = workspace / "runs" / "weak" / "oof.parquet"
     whole = Predictions.load(path)
     Predictions(whole.ids[1:], CLASSES, whole.probs[1:], whole.labels[1:]).save(path)
-    with pytest.raises(UserError, match="1 missing"):
-        blend.run(BlendOptions(start=workspace))
+    with pytest.raises(UserError, match=r"run 'weak' .* holds 899 of 900 rows"):
+        blend.run(BlendOptions(start=workspace, runs=("weak", "strong")))
 
 
 def test_a_run_without_test_predictions_is_named(workspace):

@@ -196,6 +196,24 @@ def test_hard_labels_are_marked(home: Path) -> None:
     assert loaded.probs.sum(axis=0).tolist() == [0, N_TEST, 0]
 
 
+def test_columns_of_0_and_1_are_hard_labels_and_other_kinds_beside_them_are_told(home: Path) -> None:
+    hot = np.eye(3)[np.arange(N_TRAIN) % 3]
+    oof = pl.DataFrame({"id": [f"t{i}" for i in range(N_TRAIN)], **dict(zip(CLASSES, hot.T, strict=True))})
+    result = run(write(home, oof=oof))
+    assert result.hard_labels
+    assert Predictions.load(result.run.oof).meta["hard_labels"] == "true"
+    told = "\n".join(result.notes)
+    assert "oof.csv: columns a, b, c: 0 and 1 alone, so hard labels" in told
+    assert "--oof holds hard labels, --test probabilities" in told
+    assert "hard labels, but log_loss is of probabilities" in told
+    assert "hard labels" not in "\n".join(run(dataclasses.replace(write(home), force=True)).notes)
+
+
+def test_rows_of_0_and_1_that_are_no_label_are_refused_as_before(home: Path) -> None:
+    with pytest.raises(UserError, match="sum"):
+        run(write(home, oof=frame(N_TRAIN, "t").with_columns(a=1.0, b=1.0, c=0.0)))
+
+
 def test_existing_run_is_kept_without_force(home: Path) -> None:
     run(write(home))
     before = (home / "runs" / "lgbm" / "oof.parquet").read_bytes()

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +99,44 @@ def test_recorded_scores_are_in_the_manifest_and_others_stay(workspace):
         (RecordOptions("m7", public=0.5), "no submission version 'm7'"),
         (RecordOptions("m1", public=float("nan")), "cannot be nan"),
         (RecordOptions("m1", rank=0), "rank cannot be 0"),
+        (RecordOptions("m1", public=-5.0), r"public score cannot be -5[\s\S]*log_loss is 0 or more"),
+        (RecordOptions("m1", public=0.5, clear=("public",)), "--public and --clear public"),
+        (RecordOptions("m1", clear=("pubic",)), r"--clear cannot be 'pubic'[\s\S]*did you mean 'public'"),
     ],
 )
 def test_what_cannot_be_recorded(workspace, options, message):
     before = (workspace / "submissions" / "v0001-m1" / "manifest.json").read_bytes()
-    with pytest.raises(UserError, match=message):
-        record(RecordOptions(options.version, options.public, options.private, options.rank, workspace))
+    with pytest.raises(UserError) as caught:
+        record(replace(options, start=workspace))
+    assert re.search(message, str(caught.value)), str(caught.value)
     assert (workspace / "submissions" / "v0001-m1" / "manifest.json").read_bytes() == before
+
+
+def test_a_score_in_percent_is_refused_with_the_share_that_it_may_be(workspace):
+    text = (workspace / "competition.toml").read_text()
+    (workspace / "competition.toml").write_text(text.replace('"log_loss"', '"macro_f1"'))
+    with pytest.raises(UserError) as caught:
+        record(RecordOptions("m1", public=73.8, start=workspace))
+    assert "macro_f1 lies in [0, 1]" in str(caught.value)
+    assert "73.8 % is --public 0.738" in str(caught.value)
+
+
+def test_recorded_scores_can_be_cleared(workspace, cli):
+    record(RecordOptions("m1", private=0.7, rank=46, start=workspace))
+    out = cli("record", "m1", "--clear", "public", "--clear", "rank", cwd=workspace, check=0).stdout
+    assert out.strip() == "v0001-m1: private 0.7"
+    manifest = Manifest.load(workspace / "submissions" / "v0001-m1")
+    assert (manifest.public_score, manifest.private_score, manifest.rank) == (None, 0.7, None)
+    found = record(RecordOptions("m1", clear=("private",), start=workspace))
+    assert "no score, no rank" in shown(found, render_recorded)
+
+
+def test_an_expected_score_lies_in_the_metrics_range(workspace):
+    for number, public in enumerate((0.02, 2.9, 0.01, 3.1, 0.02), start=1):
+        record(RecordOptions(str(number), public=public, start=workspace))
+    found = foresee.run(PredictOptions("6", start=workspace))
+    assert (found.public.low, found.private.low) == (0, 0)
+    assert found.public.high > found.public.score > 0
 
 
 def test_versions_are_ranked_in_the_metrics_direction(workspace):
@@ -217,6 +250,51 @@ def test_pick_takes_the_best_and_tells_why(workspace):
     assert found.pick.second == "v0002-m2"
     assert found.reasons[0].startswith("v0001-m1 has the best honest")
     assert "v0001-m1" in shown(found, render_pick)
+
+
+def test_a_choice_of_versions_uses_the_public_scores_of_all(workspace):
+    for folder in (workspace / "submissions").iterdir():
+        unknown = {"public_score": None} if folder.name in ("v0002-m2", "v0006-m6") else {}
+        replace(Manifest.load(folder), oof_score=None, **unknown).save(folder)
+    found = pick.run(PickOptions(("6", "2"), start=workspace))
+    assert (found.basis, found.pick.first, found.pick.second) == ("predicted", "v0002-m2", "v0006-m6")
+    for one in found.pick.chances:
+        foreseen = foresee.run(PredictOptions(one.name, start=workspace))
+        assert foreseen.public.n_known == 4
+        assert one.expected == pytest.approx(foreseen.public.score, abs=0.005)
+    assert len(found.pick.chances) == 2
+
+
+@pytest.fixture
+def with_copy(workspace):
+    """The best version once more, without a public score."""
+    same = pl.read_csv(workspace / "submissions" / "v0001-m1" / "submission.csv")
+    write_version(workspace / "submissions", "again", same, ManifestDraft(metric="log_loss", oof_score=0.1))
+    return workspace
+
+
+def test_a_copy_is_not_picked_beside_its_original(with_copy):
+    found = pick.run(PickOptions(start=with_copy))
+    assert {found.pick.first, found.pick.second} == {"v0001-m1", "v0002-m2"}
+    assert "v0007-again left out: a copy of v0001-m1" in found.notes
+    alone = pick.run(PickOptions(("latest", "1"), start=with_copy))
+    assert (alone.pick.first, alone.pick.second) == ("v0007-again", None)
+    assert "no second one" in shown(alone, render_pick)
+
+
+def test_a_copy_gets_the_score_of_its_original(with_copy):
+    record(RecordOptions("1", public=0.1234, private=0.2345, start=with_copy))
+    found = foresee.run(PredictOptions("latest", start=with_copy))
+    assert (found.public.low, found.public.score, found.public.high) == (0.1234, 0.1234, 0.1234)
+    assert (found.private.score, found.copy_of, found.known_public) == (0.2345, "v0001-m1", None)
+    assert "copy       of v0001-m1" in shown(found, render_predicted)
+    other = foresee.run(PredictOptions("2", start=with_copy))
+    assert (other.public.n_known, other.copy_of) == (5, None)  # the copy tells nothing new
+
+
+def test_a_copy_is_told_on_the_leaderboard(with_copy):
+    remarks = {row.title: row.remark for row in leaderboard.run(LeaderboardOptions(start=with_copy)).standings}
+    assert (remarks["v0001-m1"], remarks["v0007-again"]) == ("", "the same file as v0001-m1")
 
 
 def test_without_runs_nothing_is_known_of_the_labels(workspace):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.decode import DecodeOptions
+from jobs.decode import DecodeOptions, losses
 from jobs.decode import run as decode
 from jobs.evaluate import EvaluateOptions
 from jobs.evaluate import run as evaluate
@@ -18,6 +18,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.inspect import Overrides
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.search.joint import JointDecoder
 from models.checkpoint import CheckpointSpec
 
 WORDS = {("bad", "fear"): "spider dark", ("bad", "anger"): "unfair shout", ("good", "joy"): "sun song"}
@@ -120,17 +121,41 @@ def test_scoring_evaluating_and_submitting(place, cli):
     with pytest.raises(UserError, match="--decoder names one that is fitted"):
         decode(DecodeOptions("linked", decoder=found.decoder, metric="exact_match", start=place))
     cli("validate", str(version / "submission.csv"), cwd=place, check=0)
-    cli("decode", "mean", "--no-submission", cwd=place, check=0)
+    told = cli("decode", "mean", "--no-submission", cwd=place, check=0).stdout
+    assert "95 % within [" in told
+    answer = json.loads(cli("decode", "mean", "--no-submission", "--json", cwd=place, check=0).stdout)
+    assert answer["low"] <= answer["gain"] <= answer["high"]
+    assert answer["gain"] == pytest.approx(answer["honest"] - answer["score_alone"])
+    assert answer["verdict"] in told
+
+
+def test_decode_tells_where_the_other_metric_falls():
+    codes = np.array([[0, 0], [0, 0], [0, 0]])
+    alone, decided = np.array([[0, 1], [1, 0], [0, 1]]), np.array([[0, 0], [1, 1], [1, 1]])
+    decoder = JointDecoder((2, 2), (((0.0, 0.0), (0.0, 0.0)),), 1.0, "exact_match", 0.0, 1 / 3, 1 / 3, 0.0)
+    assert losses(decoder, codes, alone, decided) == ("group_accuracy falls from 0.50000 to 0.33333",)
+    assert losses(decoder, codes, alone, codes) == ()
 
 
 @pytest.mark.parametrize(
-    "command",
-    [("blend",), ("rescale", "mean"), ("vote",), ("similarity", "mean", "linked"), ("diff", "a.csv", "b.csv"),
-     ("leaderboard", "noise"), ("import", "x", "--oof", "train.csv")],
-)  # fmt: skip
-def test_commands_for_one_label_column_say_so(place, cli, command):
-    done = cli(*command, cwd=place, check=2)
-    assert "is not for multi_group tasks" in done.stderr
+    ("command", "instead"),
+    [
+        ("blend", "`cli score` averages runs"),
+        ("vote", "`cli score` averages runs"),
+        ("rescale mean", "`cli decode RUN`"),
+        ("similarity mean linked", "`cli evaluate RUN`"),
+        ("diff a.csv b.csv", "`cli evaluate RUN`"),
+        ("leaderboard noise", "`cli leaderboard` ranks"),
+        ("leaderboard predict 1", "`cli leaderboard` ranks"),
+        ("pick", "`cli leaderboard` ranks"),
+        ("import x --oof train.csv", "`cli train RECIPE`"),
+    ],
+)
+def test_commands_for_one_label_column_say_so_and_what_serves_instead(place, cli, command, instead):
+    told = cli(*command.split(), cwd=place, check=2).stderr
+    assert "is not for multi_group tasks" in told
+    assert told.split("`")[1] in f"cli {command}"
+    assert f"next:     {instead}" in told
 
 
 def test_decode_is_refused_where_there_are_no_groups(make_workspace):

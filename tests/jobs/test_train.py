@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from jobs.holding import hold
+from jobs.resolve import find_models, quick_looks
 from jobs.run_folder import RunFolder
 from jobs.train import TrainOptions, run
 from jobs.workspace import Workspace
@@ -322,6 +323,16 @@ def test_groups_stay_together(place):
     place.train("tiny", folds=(0,))
     folds = pl.read_parquet(place.file("folds.parquet")).join(table(), on="id")
     assert folds.group_by("owner").agg(pl.col("fold").n_unique())["fold"].to_list() == [1] * 9
+
+
+def test_a_quick_look_is_scored_with_only_where_it_is_named_or_alone(place):
+    place.train("linear", limit=24, name="small")
+    workspace = Workspace.find(place.root)
+    assert set(find_models(workspace, ())) == {"small"}
+    place.train("linear")
+    assert set(find_models(workspace, ())) == {"linear"}
+    assert "24 of 36 rows" in quick_looks(workspace)["small"]
+    assert set(find_models(workspace, ("small", "linear"))) == {"small", "linear"}
 
 
 def test_a_limit_draws_rows_but_keeps_their_folds(place):

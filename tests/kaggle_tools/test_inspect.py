@@ -237,6 +237,16 @@ def test_several_possible_labels_are_listed_with_the_flag(tmp_path: Path) -> Non
     assert raised.value.details["next"] == "choose one: --label group"
 
 
+def test_labels_that_the_sample_has_all_are_proposed_as_groups(tmp_path: Path) -> None:
+    train = rows(12, group=["a", "b"], emotion=["x", "y", "z"], source=["p", "q"])
+    sample = {"id": ["r0"], "group": ["a"], "emotion": ["x"]}
+    with pytest.raises(UserError, match=r"several columns of train\.csv can be the label") as raised:
+        look(tmp_path, train, rows(3), sample)
+    assert "--label group --label emotion" in raised.value.details["next"]
+    groups = look(tmp_path, train, rows(3), sample, label_columns=("group", "emotion")).competition.label_groups
+    assert list(groups) == ["group", "emotion"]
+
+
 def test_the_only_column_with_few_values_is_the_label(tmp_path: Path) -> None:
     found = look(tmp_path, rows(12, verdict=["a", "b"], note=[f"note {i}" for i in range(12)]), rows(3))
     assert found.competition.label_column == "verdict"

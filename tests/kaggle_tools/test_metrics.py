@@ -303,3 +303,11 @@ def test_label_sets_become_indicators() -> None:
         encode_label_sets(pl.Series(["a|d"]), ["a", "b", "c"])
     with pytest.raises(UserError, match="1 of 2 rows have no label"):
         encode_label_sets(pl.Series(["a", None]), ["a"])
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "single_label" in metric.functions])
+def test_scores_lie_within_the_bounds_of_their_metric(name):
+    low, high = METRICS[name].bounds
+    truth = np.array([0, 1, 1, 0])
+    for certain in (truth, 1 - truth):  # all right, all wrong
+        assert low <= evaluate(name, truth, np.eye(2, dtype=np.float32)[certain]) <= high

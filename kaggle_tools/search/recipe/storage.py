@@ -60,6 +60,10 @@ def load(path: Path) -> Recipe:
 def _check_keys(content: Any, path: Path) -> None:
     if not isinstance(content, dict):
         raise UserError("not a recipe: the JSON is no mapping", where=path)
+    if content.get("kind") == "joint_decoder":
+        raise UserError(
+            "this is a decoder of `cli decode`, no recipe", where=path, next=f"cli decode RUN --decoder {path}"
+        )
     if content.get("version", VERSION) != VERSION:
         raise UserError(
             f"recipe version {content['version']!r} is unknown",

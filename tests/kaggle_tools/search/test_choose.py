@@ -11,7 +11,7 @@ from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_b
 from kaggle_tools.search.candidates import CANDIDATES, Setting, study_candidate
 from kaggle_tools.search.choose import candidates_for, choose
 
-from .data import make_stack
+from .data import make_label_stack, make_stack
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,16 @@ from .data import make_stack
 )
 def test_the_simplest_within_one_standard_error_is_taken(errors, n_parameters, taken):
     assert simplest_of_the_best(np.array([0.9, 0.8, 0.6]), np.array(errors), n_parameters) == taken
+
+
+@pytest.mark.parametrize(("make", "task"), [(make_stack, "single_label"), (make_label_stack, "multi_label")])
+def test_the_numbers_of_a_stack_are_those_that_it_fits(make, task):
+    stack, codes = make(3, 200)
+    classes = tuple("abcd")[: stack.shape[2]]
+    setting = Setting(("x", "y", "z"), classes, "log_loss", task)
+    recipe = CANDIDATES["stack"].fit(setting, stack, codes, np.arange(len(stack[0])) % 3)
+    fitted = np.size(recipe.parameters["coefficients"]) + np.size(recipe.parameters["intercepts"])
+    assert CANDIDATES["stack"].n_parameters(setting) == fitted
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "log_loss", "roc_auc"])

@@ -102,6 +102,35 @@ def test_linked_groups_gain_on_rows_that_were_not_fitted(bags):
     )
 
 
+@pytest.mark.parametrize("metric", joint.METRICS)
+def test_the_interval_of_the_gain_is_that_of_a_plain_paired_bootstrap(metric):
+    codes, probs = linked((3, 5), 600, noise=1.5)
+    folds = np.arange(600) % 3
+    found = joint.fit(codes, probs, metric, folds=folds)
+    low, high = found.gain_interval
+    assert low < found.honest - found.score_alone < high
+    chosen = np.empty_like(codes)
+    for f in range(3):
+        own = joint.fit(codes[folds != f], [p[folds != f] for p in probs], metric, bags=0)
+        chosen[folds == f] = own.decode([p[folds == f] for p in probs])  # nearly what the fit chooses for these rows
+    alone = np.stack([p.argmax(axis=1) for p in probs], axis=1)
+    reduce = {"exact_match": np.all, "group_accuracy": np.mean}[metric]
+    gains = reduce(chosen == codes, axis=1).astype(float) - reduce(alone == codes, axis=1)
+    rng = np.random.default_rng(0)
+    means = [gains[rng.integers(0, 600, 600)].mean() for _ in range(2000)]
+    assert high - low == pytest.approx(np.subtract(*np.quantile(means, [0.975, 0.025])), rel=0.25)
+
+
+def test_a_file_of_an_older_version_has_no_interval(tmp_path):
+    path = tmp_path / "joint.json"
+    found = joint.fit(*linked(n_rows=40))
+    joint_file.save(found, path)
+    content = json.loads(path.read_text())
+    del content["gain_interval"]
+    path.write_text(json.dumps(content))
+    assert joint_file.load(path) == dataclasses.replace(found, gain_interval=None)
+
+
 def test_groups_that_are_not_linked_are_left_alone():
     rng = np.random.default_rng(0)
     codes = np.stack([rng.integers(0, 3, 3000), rng.integers(0, 4, 3000)], axis=1)

@@ -135,7 +135,31 @@ def test_bad_rows_are_set_aside_with_line_reason_and_text(tmp_path: Path) -> Non
         assert reader.read(index.shards[0]).positions.tolist() == [0, 5]
     assert len(read_table(path, id_column="id", on_bad_row="set-aside")) == 2
     with pytest.raises(UserError, match=r"a.csv line 4: 3 fields, the header has 2(.|\n)*--on-bad-row set-aside"):
-        read_table(path)
+        read_all(index, ["id", "text"], on_bad_row="fail")
+
+
+@pytest.mark.parametrize(
+    ("row", "mend", "instead"),
+    [
+        (b"2,b,c", "mend the line", "leave such rows out with --on-bad-row set-aside"),
+        (b",b", "give the row an id", "leave such rows out with --on-bad-row set-aside"),
+        (
+            b"2," + "é".encode() * 30 + b"\xff",
+            "mend the broken bytes",
+            "accept them with --encoding-errors replace, or leave such rows out",
+        ),
+    ],
+)
+def test_options_are_advised_to_those_who_have_them(tmp_path: Path, row: bytes, mend: str, instead: str) -> None:
+    """Whole tables are read by commands without `--on-bad-row`, shards by `cli score`."""
+    path = write(tmp_path / "a.csv", b"id,text\n1,a\n" + row + b"\n")
+    with pytest.raises(UserError) as whole:
+        read_table(path, id_column="id")
+    assert whole.value.details["next"] == mend
+    index = index_file(path, sniff_format(path), shard_rows=10)
+    with pytest.raises(UserError) as shard:
+        read_all(index, ["id", "text"], id_column="id", on_bad_row="fail")
+    assert shard.value.details["next"].startswith(f"{mend}, or {instead}")
 
 
 def test_the_raw_text_of_a_bad_row_is_short(tmp_path: Path) -> None:
