@@ -13,6 +13,7 @@ import numpy as np
 
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import table_stem
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
 from kaggle_tools.search import members as joined
@@ -55,7 +56,7 @@ def test_stem(workspace: Workspace) -> str:
     test = workspace.competition.test if workspace.competition else None
     if test is None:
         raise UserError("the competition names no test file", next="--no-submission, or `cli init --test … --force`")
-    return Path(test).name.split(".")[0]
+    return table_stem(Path(test).name)
 
 
 def load_oof(runs: Sequence[Run], *, normalise: bool = False, allow_absent: bool = False) -> joined.Members:

@@ -6,6 +6,7 @@ is wrong with the file is known in the first minute, not in the middle of the ni
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:
     """Say so when this request had a job before, with other content or other models."""
-    for path in folder.glob(f"{request.stem}-*/plan.json"):
+    for path in folder.glob(f"{glob.escape(request.stem)}-*/plan.json"):
         plan = load_plan(JobStore(path.parent))
         if plan is None or plan.id == job_id or plan.request.key != request.key:
             continue
