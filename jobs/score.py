@@ -21,7 +21,7 @@ from typing import Any, Literal
 from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
-from jobs.outputs import write_run_predictions, write_submission
+from jobs.outputs import are_of_job, write_run_predictions, write_submission
 from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
@@ -137,7 +137,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and _is_intact(result, output, each=options.each)
+        was_complete = result is not None and not options.force and _is_intact(result, output, each=options.each)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
@@ -159,6 +159,8 @@ def _work(
     _claim_output(job.store, output, options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
+    if not done and job.store.result is not None:
+        tally.note(f"job {job.plan.id} was complete, but its parts were pruned: all rows are scored again")
     scorer, engine = setup.scorer, setup.engine
     claim = Claim.make(job.store.shared, job.store.id)
     with recording(tally, job.store, claim, options.metrics_file) as recorded:
@@ -343,7 +345,7 @@ def _is_intact(result: Mapping[str, Any], output: Place, *, each: bool) -> bool:
         and result.get("each", False) == each
         and output.is_file()
         and file_digest(output) == result["output_digest"]
-        and all(Path(path).is_file() for path in result["predictions"].values())
+        and are_of_job(map(Path, result["predictions"].values()), result["job"])
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from polars.testing import assert_frame_equal
 
-from jobs import score
+from jobs import prune, score
 from jobs.resolve import InputOptions
 from jobs.runner import engines
 from jobs.runner.store import JobStore
@@ -491,6 +491,84 @@ def test_predictions_of_a_namesake_from_elsewhere_do_not_land_in_our_run(competi
     assert result.predictions == {}
     assert result.submission is None
     assert not (competition / "runs" / "mine" / "predictions").exists()
+
+
+def predictions_of(competition):
+    return competition / "runs" / "mine" / "predictions" / "test.parquet"
+
+
+def test_predictions_that_another_job_replaced_are_restored_before_a_submission_is_made_of_them(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    first = score.run(asked, Notes())
+    whole = predictions_of(competition).read_bytes()
+    watch = Notes()
+    other = score.run(replace(asked, max_length=3), watch)
+    assert watch.notes == [
+        f"predictions/test.parquet of mine replaced, which was of job {first.job}, whose command restores it: "
+        "max length was none, is 3"
+    ]
+    assert predictions_of(competition).read_bytes() != whole
+    watch = Notes()
+    again = score.run(replace(asked, submission=True), watch)
+    assert (again.was_complete, again.job, watch.commits) == (False, first.job, 0)
+    assert predictions_of(competition).read_bytes() == whole
+    assert f"job {other.job}" in watch.notes[0]
+    scored = pl.read_parquet(first.output)
+    submission = pl.read_csv(competition / "submissions" / again.submission / "submission.csv")
+    assert dict(submission.iter_rows()) == dict(scored.select("id", "label").iter_rows())
+
+
+def test_predictions_by_row_number_are_replaced_by_those_with_ids(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    score.run(asked, Notes())
+    watch = Notes()
+    score.run(replace(asked, input=InputOptions(("test.csv",), no_id=True)), watch)
+    assert watch.notes[0].endswith("id column was id, is none")
+    assert not score.run(asked, Notes()).was_complete
+    assert Predictions.load(predictions_of(competition)).ids.to_list() == [row[0] for row in ROWS]
+    assert score.run(asked, Notes()).was_complete
+
+
+def test_damaged_predictions_are_written_anew(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    score.run(asked, Notes())
+    whole = predictions_of(competition).read_bytes()
+    predictions_of(competition).write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    score.run(asked, Notes())
+    assert predictions_of(competition).read_bytes() == whole
+
+
+def test_predictions_whose_parts_were_pruned_are_scored_again_and_that_is_said(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    job = score.run(asked, Notes()).job
+    whole = predictions_of(competition).read_bytes()
+    prune.run(0, start=competition)
+    predictions_of(competition).unlink()
+    watch = Notes()
+    score.run(asked, watch)
+    assert watch.notes == [f"job {job} was complete, but its parts were pruned: all rows are scored again"]
+    assert predictions_of(competition).read_bytes() == whole
+
+
+def test_force_writes_what_a_complete_job_has_written_anew(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", force=True)
+    first = score.run(asked, Notes())
+    files = [first.output, predictions_of(competition)]
+    before = [path.stat().st_ino for path in files]
+    watch = Notes()
+    again = score.run(asked, watch)
+    assert (again.was_complete, watch.commits, again.submission) == (False, 0, first.submission)
+    assert all(path.stat().st_ino != inode for path, inode in zip(files, before, strict=True))
+
+
+def test_tables_whose_names_differ_behind_a_dot_have_predictions_of_their_own(here, model):
+    run = here / "runs" / "mine"
+    shutil.copytree(model, run / "fold0")
+    (run / "run.json").write_text("{}")
+    for name in ("data.v1.csv", "data.v2.csv"):
+        write_csv(here / name)
+        score.run(ScoreOptions(InputOptions((name,)), precision="fp32"), Notes())
+    assert sorted(path.name for path in (run / "predictions").iterdir()) == ["data.v1.parquet", "data.v2.parquet"]
 
 
 def test_a_full_disk_is_one_error_and_the_job_goes_on_later(here, model, cli):
