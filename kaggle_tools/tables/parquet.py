@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.remote import Place
+from kaggle_tools.tables.header import refuse_duplicates
 from kaggle_tools.tables.records import to_text
 from kaggle_tools.tables.shard import Shard
 
@@ -27,11 +28,11 @@ def parquet_shards(path: Place, shard_rows: int) -> tuple[tuple[str, ...], list[
     """Column names, shards and the digest of the content.
 
     Raises:
-        UserError: Not a Parquet file, or a damaged one.
+        UserError: Not a Parquet file, a damaged one, or duplicate column names.
     """
     with _open(path) as file:
         groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-        columns = tuple(file.schema_arrow.names)
+        columns = _names(path, file)
     crc = _footer_crc(path)
     shards: list[Shard] = []
     first_row = 0
@@ -45,10 +46,10 @@ def parquet_columns(path: Place) -> tuple[str, ...]:
     """Column names.
 
     Raises:
-        UserError: Not a Parquet file, or a damaged one.
+        UserError: Not a Parquet file, a damaged one, or duplicate column names.
     """
     with _open(path) as file:
-        return tuple(file.schema_arrow.names)
+        return _names(path, file)
 
 
 class ParquetRows:
@@ -59,7 +60,7 @@ class ParquetRows:
         self._path = path
         self._columns = list(columns)
         self._file = _open(path)
-        self.names = tuple(self._file.schema_arrow.names)
+        self.names = _names(path, self._file)
         self._first_rows = [0]
         for i in range(self._file.metadata.num_row_groups):
             self._first_rows.append(self._first_rows[-1] + self._file.metadata.row_group(i).num_rows)
@@ -147,6 +148,12 @@ def _open(path: Place) -> Any:
         return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"))
     except (pa.ArrowInvalid, OSError) as exc:
         raise UserError(f"{path.name} is not a whole Parquet file", where=path, found=str(exc).splitlines()[0]) from exc
+
+
+def _names(path: Place, file: Any) -> tuple[str, ...]:
+    names = tuple(file.schema_arrow.names)
+    refuse_duplicates(path, names, where=path)
+    return names
 
 
 def _footer_crc(path: Place) -> int:
