@@ -22,10 +22,11 @@ from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
 from jobs.outputs import are_of_job, write_run_predictions, write_submission
+from jobs.overwriting import OutputClaim, check_targets
 from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs
-from jobs.runner.assemble import check_suffix, check_writable, write_output
+from jobs.runner.assemble import check_id_column, check_suffix, write_output
 from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.local import Watch
@@ -33,11 +34,9 @@ from jobs.runner.numerics import Wanted, agree, check_bounds
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
-from jobs.runner.store import JobStore
 from jobs.runner.worker import Work
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
-from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest, sample_digest
 from kaggle_tools.remote import Place, RemoteFile, place
 from models.hub import fingerprint, local_folder, weight_bytes
@@ -156,7 +155,7 @@ def _work(
     options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Place, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
-    _claim_output(job.store, output, options.force)
+    own_output = OutputClaim.make(job.store, output, force=options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
     if not done and job.store.result is not None:
@@ -174,7 +173,7 @@ def _work(
         claim.check()
         _tell_of_changed_inputs(job, tally)
         with tally.stage("finish"):
-            write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+            write_output(job.plan, job.store, output, task=scorer.task, each=options.each, placing=own_output.confirm)
             predictions = write_run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
             output_digest = file_digest(output)
     performance = tally.performance(
@@ -247,7 +246,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
     if options.name is not None:
         check_name(options.name, "version name")
     inputs = look_at_inputs(workspace, asked)
-    _spare_inputs(inputs, options)
+    check_targets(inputs, options.output, options.metrics_file)
     named = find_models(workspace, options.models)
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
     scorer = Scorer(
@@ -260,6 +259,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) ->
         tokenizer=options.tokenizer,
         backend="torch",
     )
+    check_id_column(inputs.id_column, models, scorer.classes, scorer.task)
     request = Request(
         inputs=inputs.files,
         id_column=inputs.id_column,
@@ -298,22 +298,6 @@ def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Place:
     if is_pipe(options.output):
         return (job.store.folder / "stdout.csv").resolve()
     return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
-
-
-def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
-    """Refuse, whatever --force says, to write over a table that is read."""
-    for option, path in (("--output", options.output), ("--metrics-file", options.metrics_file)):
-        if path is not None and str(path.resolve()) in [file.path for file in inputs.files]:
-            raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
-
-
-def _claim_output(store: JobStore, output: Place, force: bool) -> None:
-    """Make sure before the work that the output can be written after it. A resumed job may write over its own."""
-    claimed = (store.read("output.json") or {}).get("path")
-    if output.exists() and claimed != str(output) and not force:
-        raise UserError("the output file exists", where=output, next="name another with --output, or say --force")
-    check_writable(output)
-    store.write("output.json", {"path": str(output)})
 
 
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:

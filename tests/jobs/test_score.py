@@ -293,6 +293,68 @@ def test_an_output_that_is_a_folder_is_told_before_the_work(table, model):
     assert watch.commits == 0
 
 
+def test_an_output_that_another_job_put_there_meanwhile_is_kept(table, model, monkeypatch):
+    other = write_csv(Path("other.csv"), ROWS[:2])
+    real, asked = engines.run_shards, options(model, table, output=Path("out.csv"))
+
+    def with_company(*arguments):
+        monkeypatch.setattr(engines, "run_shards", real)
+        score.run(options(model, other, output=Path("out.csv")), Notes())
+        return real(*arguments)
+
+    monkeypatch.setattr(engines, "run_shards", with_company)
+    with pytest.raises(UserError, match=r"the output file appeared while the job ran[\s\S]*parts of job .* are kept"):
+        score.run(asked, Notes())
+    assert len(pl.read_csv("out.csv")) == 2
+    with pytest.raises(UserError, match="the output file exists"):
+        score.run(asked, Notes())
+    watch = Notes()
+    score.run(replace(asked, force=True), watch)
+    assert (len(pl.read_csv("out.csv")), watch.commits) == (7, 0)
+
+
+def test_an_interrupted_job_does_not_take_another_jobs_output_for_its_own(table, model, monkeypatch):
+    real, asked = engines.run_shards, options(model, table, output=Path("out.csv"))
+
+    def break_off(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines, "run_shards", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        score.run(asked, Notes())
+    monkeypatch.setattr(engines, "run_shards", real)
+    score.run(options(model, write_csv(Path("other.csv"), ROWS[:2]), output=Path("out.csv")), Notes())
+    with pytest.raises(UserError, match="the output file exists"):
+        score.run(asked, Notes())
+    assert len(pl.read_csv("out.csv")) == 2
+
+
+def test_a_metrics_file_destroys_nothing(table, model):
+    asked = options(model, table, output=Path("out.csv"))
+    with pytest.raises(UserError, match="--metrics-file is the output"):
+        score.run(replace(asked, metrics_file=Path("./out.csv"), force=True), Notes())
+    Path("keep.toml").write_text("a = 1\n")
+    with pytest.raises(UserError, match="file of another kind"):
+        score.run(replace(asked, metrics_file=Path("keep.toml"), force=True), Notes())
+    assert Path("keep.toml").read_text() == "a = 1\n"
+    assert not Path(".jobs").exists()
+    Path("empty.prom").touch()
+    for _ in range(2):
+        score.run(replace(asked, metrics_file=Path("empty.prom"), force=True), Notes())
+    assert Path("empty.prom").read_text().startswith("# HELP kaggle_jobs")
+
+
+@pytest.mark.parametrize("name", ["label", "prob_cat", "tiny/prob_dog"])
+def test_an_id_column_called_as_one_of_the_scores_is_refused_before_anything_is_scored(here, model, name):
+    write_csv(here / "rows.csv", header=(name, "text"))
+    watch = Notes()
+    with pytest.raises(UserError, match=f"the id column is called '{name}'") as caught:
+        score.run(options(model, "rows.csv", id_column=name), watch)
+    assert "--no-id" in caught.value.details["next"]
+    assert not Path(".jobs").exists()
+    score.run(options(model, "rows.csv", no_id=True), Notes())
+
+
 @pytest.mark.parametrize("option", ["output", "metrics_file"])
 def test_an_input_is_never_written_over(table, model, option):
     before = table.read_bytes()
