@@ -139,7 +139,18 @@ def test_a_notebook_gets_the_lists_of_the_file(place, cli):
 @pytest.mark.parametrize("name", ["text", "entities"])
 def test_an_id_column_called_as_one_of_the_output_is_refused_before_anything_is_scored(place, tmp_path, cli, name):
     pl.read_csv(place / "test.csv").rename({"text": "words"}).rename({"id": name}).write_csv(tmp_path / "rows.csv")
-    words = ("-i", tmp_path / "rows.csv", "-o", tmp_path / "out.csv", "--id", name, "--text", "words", "--device", "cpu")
+    words = (
+        "-i",
+        tmp_path / "rows.csv",
+        "-o",
+        tmp_path / "out.csv",
+        "--id",
+        name,
+        "--text",
+        "words",
+        "--device",
+        "cpu",
+    )
     told = cli("score", *words, cwd=place, check=2).stderr
     assert f"error: the id column is called '{name}', as a column of the scores is" in told
     assert not (tmp_path / "out.csv").exists()
