@@ -11,7 +11,7 @@ and batches, every network sees them (`models.inference`), folds are averaged, t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from jobs.runner.assemble import check_id_column, check_suffix, write_output
 from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.local import Watch
-from jobs.runner.numerics import Wanted, agree, check_bounds
+from jobs.runner.numerics import Wanted, agree, check_bounds, check_shares, tell_of_layers
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
@@ -129,14 +129,16 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace)
         _tell_of_changed_checkpoints(workspace, setup.request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         with tally.stage("plan"):
+            rows = _shard_rows(options, setup)
             job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note, options.parts))
         check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
         was_complete = result is not None and not options.force and _is_intact(result, output, each=options.each)
+        if was_complete:
+            tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
@@ -179,7 +181,7 @@ def _work(
     performance = tally.performance(
         ceiling=engine.ceiling(numerics.precision, scorer),
         n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
-        peak_device_memory=peak_memory(scorer.device),
+        peak_device_memory=peak_memory(scorer.device) if isinstance(engine, Here) else 0,
     )
     result = {
         "job": job.plan.id,
@@ -212,11 +214,10 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
-            job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
+            job = stack.enter_context(open_job(setup.request, folder, _shard_rows(options, setup), watch.note))
         with tally.stage("gate"):  # tried in this process, whoever will work
             wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
             work = Work(job, setup.models, setup.scorer)
@@ -241,6 +242,7 @@ class _Setup:
 
 def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace) -> _Setup:
     engine = choose_engine(options.engine, options.device)
+    check_shares(options.bounds)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
     if options.name is not None:
@@ -351,5 +353,8 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
     )
 
 
-def _weight_bytes(scorer: Scorer) -> int:
-    return sum(weight_bytes(Path(member.source)) for group in scorer.groups for member in group.members)
+def _shard_rows(options: ScoreOptions, setup: _Setup) -> Callable[[], int]:
+    """Asked when a job is planned: a Ray cluster has to be asked what devices it has."""
+    members = [member for group in setup.scorer.groups for member in group.members]
+    n_bytes = sum(weight_bytes(Path(member.source)) for member in members)
+    return lambda: options.shard_rows or shard_rows_for(n_bytes, setup.engine.kind)

@@ -49,7 +49,7 @@ class Job:
 def open_job(
     request: Request,
     folder: Path,
-    shard_rows: int,
+    shard_rows: Callable[[], int],
     note: Callable[[str], None],
     parts: RemoteFile | None = None,
 ) -> Iterator[Job]:
@@ -58,7 +58,7 @@ def open_job(
     Args:
         request: What is asked for.
         folder: The workspace's `.jobs/`.
-        shard_rows: Rows in a shard of a new job.
+        shard_rows: Gives the rows in a shard; asked for a new job only.
         note: Takes a sentence for the user.
         parts: Where parts go when the workers share no disk; None: beside the plan.
 
@@ -80,7 +80,7 @@ def open_job(
             store.write("plan.json", plan.to_json())
         if plan is None:
             _tell_what_changed(request, folder, store.id, note)
-            plan = _make_plan(request, store.id, shard_rows, note)
+            plan = _make_plan(request, store.id, shard_rows(), note)
             store.write("plan.json", plan.to_json())
             if store.shared is not None:
                 plan = load_plan(store) or plan  # another machine may have been first

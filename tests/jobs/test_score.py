@@ -425,6 +425,12 @@ def test_a_job_in_a_format_that_strays_further_than_is_allowed_now_is_refused(he
     assert score.run(asked, Notes()).was_complete
 
 
+@pytest.mark.parametrize("bounds", [GateBounds(float("nan")), GateBounds(-1.0), GateBounds(difference=1.5)])
+def test_bounds_that_bound_nothing_are_refused(table, model, bounds):
+    with pytest.raises(UserError, match=r"--max-(flips|difference) is .*\n.*between 0 and 1"):
+        score.run(options(model, table, bounds=bounds), Notes())
+
+
 def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
     for number in range(30):
         write_csv(here / f"part-{number}.csv", [(f"r{number}", "w1")])
