@@ -160,7 +160,8 @@ def _work(
     own_output = OutputClaim.make(job.store, output, force=options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
-    if not done and job.store.result is not None:
+    before = job.store.result
+    if not done and before is not None:
         tally.note(f"job {job.plan.id} was complete, but its parts were pruned: all rows are scored again")
     scorer, engine = setup.scorer, setup.engine
     claim = Claim.make(job.store.shared, job.store.id)
@@ -195,7 +196,7 @@ def _work(
         "gate": None if numerics.gate is None else vars(numerics.gate),
         "precision": numerics.precision,
         "backend": numerics.backend,
-        "performance": asdict(performance),
+        "performance": asdict(performance) if performance.rows or before is None else before.get("performance"),
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))

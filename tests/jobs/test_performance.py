@@ -136,3 +136,6 @@ def test_a_job_that_was_complete_still_tells_how_it_went(tmp_path, model, call):
     again = json.loads(call(*command)[1])
     assert again["was_complete"]
     assert again["performance"] == first["performance"]
+    again = json.loads(call(*command, "--force")[1])
+    assert not again["was_complete"]
+    assert again["performance"] == first["performance"]
