@@ -28,11 +28,11 @@ def parquet_shards(path: Place, shard_rows: int) -> tuple[tuple[str, ...], list[
     """Column names, shards and the digest of the content.
 
     Raises:
-        UserError: Not a Parquet file, a damaged one, or duplicate column names.
+        UserError: Not a Parquet file, or a damaged one.
     """
     with _open(path) as file:
         groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-        columns = _names(path, file)
+        columns = tuple(file.schema_arrow.names)
     crc = _footer_crc(path)
     shards: list[Shard] = []
     first_row = 0
@@ -46,21 +46,26 @@ def parquet_columns(path: Place) -> tuple[str, ...]:
     """Column names.
 
     Raises:
-        UserError: Not a Parquet file, a damaged one, or duplicate column names.
+        UserError: Not a Parquet file, or a damaged one.
     """
     with _open(path) as file:
-        return _names(path, file)
+        return tuple(file.schema_arrow.names)
 
 
 class ParquetRows:
-    """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row."""
+    """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row.
+
+    Raises:
+        UserError: Not a Parquet file, a damaged one, or one where the name of such a column occurs more than once.
+    """
 
     def __init__(self, path: Place, columns: Sequence[str]) -> None:
         self.crc32 = _footer_crc(path)
         self._path = path
         self._columns = list(columns)
         self._file = _open(path)
-        self.names = _names(path, self._file)
+        self.names = tuple(self._file.schema_arrow.names)
+        refuse_duplicates(path, [name for name in self.names if name in self._columns], where=path)
         self._first_rows = [0]
         for i in range(self._file.metadata.num_row_groups):
             self._first_rows.append(self._first_rows[-1] + self._file.metadata.row_group(i).num_rows)
@@ -148,12 +153,6 @@ def _open(path: Place) -> Any:
         return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"))
     except (pa.ArrowInvalid, OSError) as exc:
         raise UserError(f"{path.name} is not a whole Parquet file", where=path, found=str(exc).splitlines()[0]) from exc
-
-
-def _names(path: Place, file: Any) -> tuple[str, ...]:
-    names = tuple(file.schema_arrow.names)
-    refuse_duplicates(path, names, where=path)
-    return names
 
 
 def _footer_crc(path: Place) -> int:
