@@ -70,7 +70,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
         Its title, such as ``v0001-mean``; None where the input is not the competition's test file.
 
     Raises:
-        UserError: Rows that the sample submission asks for were set aside.
+        UserError: Rows that the sample submission asks for were set aside; another job wrote its predictions meanwhile.
     """
     competition = workspace.competition
     inputs = [place(file.path) for file in job.plan.request.inputs]
@@ -81,7 +81,14 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     for version in list_versions(workspace.submissions).versions:
         if version.manifest.recipe.get("job") == job.plan.id:
             return version.title
-    mean = _mean(_load(list(predictions.values()), competition))
+    members = _load(list(predictions.values()), competition)
+    if any(member.meta.get("job") != job.plan.id for member in members):
+        raise UserError(
+            f"another job replaced predictions of job {job.plan.id} before a submission was made of them",
+            where=", ".join(map(str, predictions.values())),
+            next="run the same command again once the other job has ended: no row is scored again",
+        )
+    mean = _mean(members)
     table = build_submission(mean, competition.path(competition.sample_submission), competition)
     draft = ManifestDraft(
         recipe={"kind": "mean", "runs": list(predictions), "job": job.plan.id},

@@ -586,6 +586,24 @@ def test_predictions_that_another_job_replaced_are_restored_before_a_submission_
     assert dict(submission.iter_rows()) == dict(scored.select("id", "label").iter_rows())
 
 
+def test_no_submission_is_made_of_predictions_that_another_job_replaces_meanwhile(competition, monkeypatch):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32")
+    score.run(replace(asked, max_length=3, submission=False), Notes())
+    others, real = predictions_of(competition).read_bytes(), score.write_run_predictions
+
+    def write_and_lose(*arguments, **settings):
+        written = real(*arguments, **settings)
+        predictions_of(competition).write_bytes(others)
+        return written
+
+    monkeypatch.setattr(score, "write_run_predictions", write_and_lose)
+    with pytest.raises(UserError, match="another job replaced predictions"):
+        score.run(asked, Notes())
+    assert not list((competition / "submissions").glob("v*"))
+    monkeypatch.setattr(score, "write_run_predictions", real)
+    assert score.run(asked, Notes()).submission == "v0001-mine"
+
+
 def test_predictions_by_row_number_are_replaced_by_those_with_ids(competition):
     asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
     score.run(asked, Notes())
