@@ -37,13 +37,14 @@ _GAINS = {"fp8": 2.0}
 _EXPECTED = CompileTrial(gain=1.15, seconds=20.0, difference=0.0, rows=0)
 
 
-def decide(work: Work, asked: Asked, watch: Watch) -> bool:
+def decide(work: Work, asked: Asked, watch: Watch, n_devices: int = 1) -> bool:
     """Whether to compile; tries it where that is not known. Leaves the scorer in that state.
 
     Args:
         work: Its scorer is in the job's precision, on the device of the job.
         asked: ``auto`` decides on a GPU by time; ``on`` and ``off`` are obeyed.
         watch: Told what was found.
+        n_devices: That share the rows, each of which compiles for itself.
     """
     scorer = work.scorer
     if asked == "off" or not scorer.flop_per_token or scorer.task == "token":
@@ -56,7 +57,7 @@ def decide(work: Work, asked: Asked, watch: Watch) -> bool:
     texts, key = _first_texts(work), _key(work)
     known = _known(key)
     expected = replace(_EXPECTED, gain=_GAINS.get(scorer.precision, _EXPECTED.gain))
-    if not _wins(known or expected, _expected_seconds(work, _some(texts, _FEW))):
+    if not _wins(known or expected, _expected_seconds(work, _some(texts, _FEW)) / n_devices):
         return False
     if known is None:
         trial = try_compiled(scorer, _some(texts, _BATCHES))

@@ -27,6 +27,7 @@ from kaggle_tools.errors import UserError
 
 COMMAND_FILE = "command.json"
 _ENVIRONMENT = "KAGGLE_JOBS_SCORE_"
+_INPUT_VARIABLE = f"{_ENVIRONMENT}INPUT"
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _process_of(store: JobStore) -> int:
     return who.pid
 
 
-def _command_of(store: JobStore) -> tuple[list[str], Path, Mapping[str, str]]:
+def _command_of(store: JobStore) -> tuple[list[str], Path, dict[str, str]]:
     if store.is_running:
         raise UserError(f"job {store.id} is running", next="`cli jobs --follow` shows its progress")
     command = store.read(COMMAND_FILE)
@@ -159,16 +160,25 @@ def _command_of(store: JobStore) -> tuple[list[str], Path, Mapping[str, str]]:
         raise UserError(f"{COMMAND_FILE} cannot be understood: {exc!r}", where=store.folder) from exc
     if not folder.is_dir():
         raise UserError("the folder where it was called is gone", where=folder, next="run its command again")
-    return _without_stdin(argv, store.read("plan.json") or {}), folder, environment
+    return _without_stdin(argv, environment, store), folder, environment
 
 
-def _without_stdin(argv: list[str], plan: Mapping[str, Any]) -> list[str]:
-    """A table that came through a pipe was kept as a file: read that."""
-    kept = [file["path"] for file in plan.get("request", {}).get("inputs", [])]
-    return [
-        kept[0] if word == "-" and before in ("--input", "-i") and kept else word
-        for before, word in zip(["", *argv], argv, strict=False)
-    ]
+def _without_stdin(argv: list[str], environment: dict[str, str], store: JobStore) -> list[str]:
+    """A table that came through a pipe was kept as a file: read that, however `-` was said."""
+    plan = store.read("plan.json") or {}
+    inputs = [Path(file["path"]) for file in plan.get("request", {}).get("inputs", [])]
+    if len(inputs) != 1 or inputs[0].parent != store.folder.parent / "stdin":
+        return argv
+    kept = str(inputs[0])
+    words = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        if word == "-" and before in ("--input", "-i"):
+            words.append(kept)
+        else:
+            words.append(f"--input={kept}" if word in ("--input=-", "-i-") else word)
+    if words == argv and environment.pop(_INPUT_VARIABLE, None) is not None:
+        words.append(f"--input={kept}")
+    return words
 
 
 @contextmanager

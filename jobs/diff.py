@@ -21,7 +21,7 @@ from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import table_stem, write_atomically
 from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions.answers import Answers, read_answers
@@ -272,7 +272,7 @@ def find_judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, s
     competition = workspace.competition
     if competition is None or competition.test is None:
         return None, "no competition here, so no runs to tell"
-    stem = Path(competition.test).name.split(".")[0]
+    stem = table_stem(Path(competition.test).name)
     oof, test = {}, {}
     for run in workspace.runs():
         if run.oof.is_file() and run.predictions(stem).is_file():

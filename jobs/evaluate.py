@@ -17,6 +17,7 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.bio import count_illegal
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import table_stem
 from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import encode_label_sets, group_scores, score
 from kaggle_tools.metrics.report import ClassificationReport, classification_report, entity_report
@@ -125,7 +126,7 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
         return found.oof, _load(found.oof, competition)
     if not truth.is_file():
         raise UserError("no such table of labels", where=truth)
-    source = found.predictions(truth.name.split(".")[0])
+    source = found.predictions(table_stem(truth.name))
     if not source.is_file():
         raise UserError(
             f"run '{found.name}' has no predictions for {truth.name}",

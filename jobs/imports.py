@@ -24,7 +24,7 @@ from jobs.tasks import require_plain
 from jobs.workspace import RUN_FILE, Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest, sync_folder, write_atomically
+from kaggle_tools.files import check_name, file_digest, sync_folder, table_stem, write_atomically
 from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import find_metric, score
 from kaggle_tools.predictions import Predictions
@@ -360,7 +360,7 @@ def _swap(folder: Path, target: Path) -> None:
 
 def _stem(competition: Competition) -> str:
     """What scoring calls the predictions of the competition's test file."""
-    return Path(competition.test).name.split(".")[0] if competition.test else "test"
+    return table_stem(Path(competition.test).name) if competition.test else "test"
 
 
 def _about(result: ImportResult, options: ImportOptions, competition: Competition) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import table_stem
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
 from kaggle_tools.search import members as joined
@@ -56,7 +57,7 @@ def test_stem(workspace: Workspace) -> str:
     test = workspace.competition.test if workspace.competition else None
     if test is None:
         raise UserError("the competition names no test file", next="--no-submission, or `cli init --test … --force`")
-    return Path(test).name.split(".")[0]
+    return table_stem(Path(test).name)
 
 
 @dataclass(frozen=True)

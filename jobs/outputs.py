@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from jobs.runner.assemble import write_predictions
 from jobs.runner.local import Watch
-from jobs.runner.planner import Job
+from jobs.runner.plan import Request
+from jobs.runner.planner import Job, load_plan
+from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools import metrics
 from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.predictions import Predictions
+from kaggle_tools.files import table_stem
+from kaggle_tools.predictions import METADATA_KEY, Predictions
 from kaggle_tools.remote import place
+from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
@@ -31,16 +40,21 @@ def write_run_predictions(
         return {}
     competition = workspace.competition
     test = competition.path(competition.test) if competition else None
-    if test is not None and test.name.split(".")[0] == request.stem and [str(test)] != [f.path for f in request.inputs]:
+    if test is not None and table_stem(test.name) == request.stem and [str(test)] != [f.path for f in request.inputs]:
         watch.note(f"runs/<run>/predictions/{request.stem}.parquet is kept for the competition's own test file")
         return {}
-    paths: dict[str, Path] = {}
-    for run in workspace.runs():
-        # A model from elsewhere may have the name of a run of ours.
-        if request.models.get(run.name) == tuple(fingerprint(path) for path in run.checkpoints):
-            paths[run.name] = run.predictions(request.stem)
-            write_predictions(job.plan, job.store, run.name, paths[run.name], task=task, precision=precision)
+    # A model from elsewhere may have the name of a run of ours.
+    ours = [run for run in workspace.runs() if request.models.get(run.name) == tuple(map(fingerprint, run.checkpoints))]
+    paths = {run.name: run.predictions(request.stem) for run in ours}
+    _tell_of_replaced(job, workspace, paths, watch)
+    for run, path in paths.items():
+        write_predictions(job.plan, job.store, run, path, task=task, precision=precision)
     return paths
+
+
+def are_of_job(paths: Iterable[Path], job_id: str) -> bool:
+    """Whether all of these predictions are there, undamaged, and written by this job: another may have come since."""
+    return all(_job_of(path) == job_id for path in paths)
 
 
 def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, Path], name: str | None) -> str | None:
@@ -56,7 +70,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
         Its title, such as ``v0001-mean``; None where the input is not the competition's test file.
 
     Raises:
-        UserError: Rows that the sample submission asks for were set aside.
+        UserError: Rows that the sample submission asks for were set aside; another job wrote its predictions meanwhile.
     """
     competition = workspace.competition
     inputs = [place(file.path) for file in job.plan.request.inputs]
@@ -67,7 +81,14 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     for version in list_versions(workspace.submissions).versions:
         if version.manifest.recipe.get("job") == job.plan.id:
             return version.title
-    mean = _mean(_load(list(predictions.values()), competition))
+    members = _load(list(predictions.values()), competition)
+    if any(member.meta.get("job") != job.plan.id for member in members):
+        raise UserError(
+            f"another job replaced predictions of job {job.plan.id} before a submission was made of them",
+            where=", ".join(map(str, predictions.values())),
+            next="run the same command again once the other job has ended: no row is scored again",
+        )
+    mean = _mean(members)
     table = build_submission(mean, competition.path(competition.sample_submission), competition)
     draft = ManifestDraft(
         recipe={"kind": "mean", "runs": list(predictions), "job": job.plan.id},
@@ -79,6 +100,43 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     )
     name = name or (next(iter(predictions)) if len(predictions) == 1 else "mean")
     return write_version(workspace.submissions, name, table, draft).title
+
+
+def _job_of(path: Path) -> str | None:
+    """Which job wrote a predictions file; None where it is gone, damaged, or nobody's."""
+    try:
+        check_parquet(path)
+        about = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY.encode()])
+    except (UserError, pa.ArrowInvalid, OSError, KeyError, ValueError):
+        return None
+    return str(about["job"]) if isinstance(about, dict) and "job" in about else None
+
+
+def _tell_of_replaced(job: Job, workspace: Workspace, paths: Mapping[str, Path], watch: Watch) -> None:
+    """Say so where predictions are about to be replaced that another job made of the same name with other settings."""
+    runs_of: dict[str, list[str]] = {}
+    for run, path in paths.items():
+        other = _job_of(path)
+        if other is not None and other != job.plan.id:
+            runs_of.setdefault(other, []).append(run)
+    for other, runs in runs_of.items():
+        with suppress(UserError):  # its plan is damaged: nobody knows
+            plan = load_plan(JobStore(workspace.jobs / other))
+            if plan is not None and (differences := _differences(plan.request, job.plan.request)):
+                what = f"predictions/{job.plan.request.stem}.parquet of {', '.join(runs)}"
+                watch.note(f"{what} replaced, which was of job {other}, whose command restores it: {differences}")
+
+
+def _differences(before: Request, now: Request) -> str:
+    """Settings that move scores or ids, and files; not their content, whose change is told where a job is planned."""
+    settings = ("id_column", "text_columns", "classes", "precision", "backend", "max_length", "on_bad_row", "tokenizer")
+    pairs = [(name.replace("_", " "), getattr(before, name), getattr(now, name)) for name in settings]
+    pairs.append(("input", [file.path for file in before.inputs], [file.path for file in now.inputs]))
+    return "; ".join(f"{name} was {_said(old)}, is {_said(new)}" for name, old, new in pairs if old != new)
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _load(paths: Sequence[Path], competition: Competition) -> Sequence[Predictions] | Sequence[TagPredictions]:

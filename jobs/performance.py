@@ -42,7 +42,7 @@ class Performance:
         bottleneck: The stage that worked longest.
         cpu_seconds: Processor seconds of this process, all cores together, from the first shard to the end.
         peak_memory: Most resident host memory of this process so far, bytes.
-        peak_device_memory: Most device memory, bytes; 0 on a CPU.
+        peak_device_memory: Most device memory of this process, bytes; 0 on a CPU, and where other processes compute.
     """
 
     rows: int

@@ -24,7 +24,7 @@ from jobs.training_rows import TrainingRows
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import digest
+from kaggle_tools.files import digest, table_stem
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import PseudoLabelOptions, Recipe
@@ -167,7 +167,7 @@ def find_teacher(
             next="make it a run: `cli import NAME --test FILE`",
         )
     new = new_texts(path, competition, recipe, rows)
-    stem = path.name.split(".")[0]
+    stem = table_stem(path.name)
     for run in soft.runs if options.source == "predictions" else ():
         if not run.predictions(stem).is_file():
             raise UserError(

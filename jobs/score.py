@@ -11,7 +11,7 @@ and batches, every network sees them (`models.inference`), folds are averaged, t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,23 +21,22 @@ from typing import Any, Literal
 from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
-from jobs.outputs import write_run_predictions, write_submission
+from jobs.outputs import are_of_job, write_run_predictions, write_submission
+from jobs.overwriting import OutputClaim, check_targets
 from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
-from jobs.runner.assemble import check_suffix, check_writable, write_output
+from jobs.runner.assemble import check_id_column, check_suffix, write_output
 from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.local import Watch
-from jobs.runner.numerics import Wanted, agree, check_bounds
+from jobs.runner.numerics import Wanted, agree, check_bounds, check_shares, tell_of_layers
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
-from jobs.runner.store import JobStore
 from jobs.runner.worker import Work
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
-from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest, sample_digest
 from kaggle_tools.remote import Place, RemoteFile, place
 from models.hub import fingerprint, local_folder, weight_bytes
@@ -130,14 +129,16 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace, watch)
         _tell_of_changed_checkpoints(workspace, setup.request, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         with tally.stage("plan"):
+            rows = _shard_rows(options, setup)
             job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note, options.parts))
         check_bounds(job.store, options.bounds)
         output = _output(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and _is_intact(result, output, each=options.each)
+        was_complete = result is not None and not options.force and _is_intact(result, output, each=options.each)
+        if was_complete:
+            tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
             if options.argv:
                 record_command(job.store, options.argv)
@@ -156,9 +157,12 @@ def _work(
     options: ScoreOptions, workspace: Workspace, setup: _Setup, job: Job, output: Place, tally: Tally
 ) -> dict[str, Any]:
     """Score what is missing, write the output and the runs' predictions; gives what `result.json` says."""
-    _claim_output(job.store, output, options.force)
+    own_output = OutputClaim.make(job.store, output, force=options.force)
     done = job.store.done()
     resumed = sum(task.n_rows for task in job.plan.tasks if task.index in done)
+    before = job.store.result
+    if not done and before is not None:
+        tally.note(f"job {job.plan.id} was complete, but its parts were pruned: all rows are scored again")
     scorer, engine = setup.scorer, setup.engine
     claim = Claim.make(job.store.shared, job.store.id)
     with recording(tally, job.store, claim, options.metrics_file) as recorded:
@@ -172,13 +176,13 @@ def _work(
         claim.check()
         _tell_of_changed_inputs(job, tally)
         with tally.stage("finish"):
-            write_output(job.plan, job.store, output, task=scorer.task, each=options.each)
+            write_output(job.plan, job.store, output, task=scorer.task, each=options.each, placing=own_output.confirm)
             predictions = write_run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
             output_digest = file_digest(output)
     performance = tally.performance(
         ceiling=engine.ceiling(numerics.precision, scorer),
         n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
-        peak_device_memory=peak_memory(scorer.device),
+        peak_device_memory=peak_memory(scorer.device) if isinstance(engine, Here) else 0,
     )
     result = {
         "job": job.plan.id,
@@ -192,7 +196,7 @@ def _work(
         "gate": None if numerics.gate is None else vars(numerics.gate),
         "precision": numerics.precision,
         "backend": numerics.backend,
-        "performance": asdict(performance),
+        "performance": asdict(performance) if performance.rows or before is None else before.get("performance"),
     }
     job.store.write("result.json", result)
     job.store.event("completed", output=str(output))
@@ -211,11 +215,10 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     with tally.stage("load"):
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace, watch)
-    rows = options.shard_rows or shard_rows_for(_weight_bytes(setup.scorer), setup.scorer.device.type)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
-            job = stack.enter_context(open_job(setup.request, folder, rows, watch.note))
+            job = stack.enter_context(open_job(setup.request, folder, _shard_rows(options, setup), watch.note))
         with tally.stage("gate"):  # tried in this process, whoever will work
             wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
             work = Work(job, setup.models, setup.scorer)
@@ -240,12 +243,13 @@ class _Setup:
 
 def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, watch: Watch) -> _Setup:
     engine = choose_engine(options.engine, options.device)
+    check_shares(options.bounds)
     if options.output is not None and not is_pipe(options.output):
         check_suffix(options.output)
     if options.name is not None:
         check_name(options.name, "version name")
     inputs = look_at_inputs(workspace, asked)
-    _spare_inputs(inputs, options)
+    check_targets(inputs, options.output, options.metrics_file)
     named = find_models(workspace, options.models)
     for name, why in quick_looks(workspace).items():
         if not options.models:
@@ -261,6 +265,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         tokenizer=options.tokenizer,
         backend="torch",
     )
+    check_id_column(inputs.id_column, models, scorer.classes, scorer.task)
     request = Request(
         inputs=inputs.files,
         id_column=inputs.id_column,
@@ -301,22 +306,6 @@ def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Place:
     return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
 
 
-def _spare_inputs(inputs: Inputs, options: ScoreOptions) -> None:
-    """Refuse, whatever --force says, to write over a table that is read."""
-    for option, path in (("--output", options.output), ("--metrics-file", options.metrics_file)):
-        if path is not None and str(path.resolve()) in [file.path for file in inputs.files]:
-            raise UserError(f"{option} is an input, which would be lost", where=path, next="name another file")
-
-
-def _claim_output(store: JobStore, output: Place, force: bool) -> None:
-    """Make sure before the work that the output can be written after it. A resumed job may write over its own."""
-    claimed = (store.read("output.json") or {}).get("path")
-    if output.exists() and claimed != str(output) and not force:
-        raise UserError("the output file exists", where=output, next="name another with --output, or say --force")
-    check_writable(output)
-    store.write("output.json", {"path": str(output)})
-
-
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
     """Rows that were scored are those that were planned, or it is an error; rows that came later are none of ours."""
     for file in job.plan.request.inputs:
@@ -346,7 +335,7 @@ def _is_intact(result: Mapping[str, Any], output: Place, *, each: bool) -> bool:
         and result.get("each", False) == each
         and output.is_file()
         and file_digest(output) == result["output_digest"]
-        and all(Path(path).is_file() for path in result["predictions"].values())
+        and are_of_job(map(Path, result["predictions"].values()), result["job"])
     )
 
 
@@ -368,5 +357,8 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
     )
 
 
-def _weight_bytes(scorer: Scorer) -> int:
-    return sum(weight_bytes(Path(member.source)) for group in scorer.groups for member in group.members)
+def _shard_rows(options: ScoreOptions, setup: _Setup) -> Callable[[], int]:
+    """Asked when a job is planned: a Ray cluster has to be asked what devices it has."""
+    members = [member for group in setup.scorer.groups for member in group.members]
+    n_bytes = sum(weight_bytes(Path(member.source)) for member in members)
+    return lambda: options.shard_rows or shard_rows_for(n_bytes, setup.engine.kind)

@@ -20,6 +20,8 @@ from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place
 
+_SHOWN = 20  # jobs in an error
+
 
 @dataclass(frozen=True)
 class JobSummary:
@@ -131,11 +133,15 @@ def find(job_id: str, start: Path | None = None) -> JobStore:
     folder = Workspace.find(start).jobs
     known = sorted(path.name for path in job_folders(folder))
     found = [name for name in known if name == job_id] or [name for name in known if name.startswith(job_id)]
-    if len(found) != 1:
+    if not found:
+        raise UserError(f"no job's id begins with '{job_id}'", where=folder, next=did_you_mean(job_id, known))
+    if len(found) > 1:
+        more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
         raise UserError(
-            f"{len(found)} jobs are called '{job_id}'",
+            f"the ids of {len(found):,} jobs begin with '{job_id}'",
             where=folder,
-            next=did_you_mean(job_id, (found or known)[-20:]),
+            found=", ".join(found[:_SHOWN]) + more,
+            next="say more of the id",
         )
     return JobStore(folder / found[0])
 

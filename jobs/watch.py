@@ -26,7 +26,7 @@ from jobs.errors import Interrupted
 from jobs.notify import Notice, Notify, send
 from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import file_digest, write_atomically
+from kaggle_tools.files import file_digest, table_stem, write_atomically
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _PACKED = (".gz", ".zst")
@@ -226,7 +226,7 @@ def _task(options: WatchOptions, path: Path, output: Path) -> Task:
 
 def _output(path: Path, content: str, into: Path, ledger: Ledger) -> Path:
     """A name that nothing has yet: `test.parquet`, and `test-3fa9c1d2.parquet` for another content of that name."""
-    stem = path.name.split(".")[0] or "table"
+    stem = table_stem(path.name) or "table"
     plain = into / f"{stem}.parquet"
     taken = {entry.output for entry in ledger.entries.values()}
     return plain if str(plain) not in taken and not plain.exists() else into / f"{stem}-{content[:8]}.parquet"

@@ -19,6 +19,7 @@ from kaggle_tools.remote import Place, RemoteFile, refuse_address
 WRITTEN_VARIABLE = "KAGGLE_JOBS_WRITTEN"
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl|ndjson|json-lines|json|parquet|gz|zst))+$", re.IGNORECASE)
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
@@ -190,6 +191,16 @@ def check_name(name: str, what: str) -> None:
             f"'{name}' cannot be a {what}",
             expected="at most 200 bytes of letters, digits, '.', '_', '+' and '-', a letter or digit first",
         )
+
+
+def table_stem(name: str) -> str:
+    """What a table is called, without the endings of its format and compression; perhaps nothing.
+
+    Example:
+        >>> table_stem("data.v1.csv.gz")
+        'data.v1'
+    """
+    return _ENDINGS.sub("", name).lstrip(".")
 
 
 def sample_digest(path: Place) -> str:

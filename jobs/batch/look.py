@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,8 @@ def look(task: Task, records: Mapping[str, Record], digests: Digests, folder: Pa
     if record.command != command:
         reasons.append("its command changed")
     if record.inputs or record.status == "done":
-        reasons += _changes("input", record.inputs, inputs)
+        unread = digests.of_all([path for path in record.inputs if path not in inputs], folder)
+        reasons += _changes("input", record.inputs, inputs, unread)
         reasons += [f"'{need}' wrote something else" for need in needs if record.needs.get(need) != needs[need]]
     reasons += outputs
     return Look(tuple(reasons), command, inputs, needs, replaces=bool(record.outputs) and not outputs)
@@ -73,9 +74,10 @@ def _changes_of_outputs(record: Record, found: Mapping[str, str]) -> list[str]:
     return missing + _changes("output", kept, still)
 
 
-def _changes(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def _changes(what: str, before: Mapping[str, str], now: Mapping[str, str], unread: Collection[str] = ()) -> list[str]:
+    """In words; `unread` are files that are there, and were read before."""
     found = [f"{what} {path} changed" for path in before if path in now and now[path] != before[path]]
-    found += [f"{what} {path} is gone" for path in before if path not in now]
+    found += [f"{what} {path} is {'not read' if path in unread else 'gone'}" for path in before if path not in now]
     found += [f"{what} {path} is new" for path in now if path not in before]
     if len(found) > _TOLD:
         return [*found[:_TOLD], f"and {len(found) - _TOLD:,} more"]

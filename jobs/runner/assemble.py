@@ -6,7 +6,7 @@ Bytes depend on the parts alone: one Parquet row group a part, one block of text
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +31,9 @@ from models.inference.scores import mean_probabilities
 Write = Callable[[pl.DataFrame], None]
 
 
-def write_output(plan: Plan, store: JobStore, path: Place, *, task: str, each: bool) -> None:
+def write_output(
+    plan: Plan, store: JobStore, path: Place, *, task: str, each: bool, placing: Callable[[], None] = lambda: None
+) -> None:
     """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
 
     Where words have tags, the label is all of a row's tags, ``entities`` a JSON list, and probabilities are lists,
@@ -43,9 +45,10 @@ def write_output(plan: Plan, store: JobStore, path: Place, *, task: str, each: b
         path: ``.parquet``, ``.csv`` or ``.jsonl``.
         task: ``single_label`` or ``multi_label`` (labels of at least one half, joined by ``|``).
         each: Also write each run's own columns, ``<run>/prob_<class>``.
+        placing: Called when all is written, before the file is put in its place; what it raises keeps it away.
     """
     about = {"runs": ",".join(plan.request.models)}
-    with _writer(path, _metadata(plan, task, about), store.folder) as write:
+    with _writer(path, _metadata(plan, task, about), store.folder, placing) as write:
         for frame in _parts(plan, store):
             write(_mean_frame(frame, plan, task, each))
 
@@ -57,6 +60,28 @@ def write_predictions(plan: Plan, store: JobStore, run: str, path: Path, *, task
     with _writer(path, _metadata(plan, task, about), store.folder) as write:
         for frame in _parts(plan, store):
             write(frame.select(frame.columns[0], *renames).rename(renames))
+
+
+def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str], task: str) -> None:
+    """Fail before anything is scored where the id column is called as a column beside it will be.
+
+    Args:
+        name: None where rows are numbered.
+        runs: That score the table.
+        classes: Of the probabilities.
+        task: As `write_output` has it.
+
+    Raises:
+        UserError: It is.
+    """
+    taken = {"label", *(PREFIX + one for one in classes), *(part_column(run, one) for run in runs for one in classes)}
+    if task == "token":
+        taken |= {TEXT, "entities"}
+    if name in taken:
+        raise UserError(
+            f"the id column is called '{name}', as a column of the scores is",
+            next="rename it in the table, name another with --id, or number the rows with --no-id",
+        )
 
 
 def check_suffix(path: Place) -> None:
@@ -142,12 +167,13 @@ def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _writer(path: Place, metadata: str, scratch: Path) -> Iterator[Write]:
+def _writer(path: Place, metadata: str, scratch: Path, placing: Callable[[], None] = lambda: None) -> Iterator[Write]:
     with write_atomically(path, scratch) as temporary:
         with _WRITERS[path.suffix](temporary, metadata) as write:
             yield write
         if path.suffix == ".parquet":
             seal_parquet(temporary)
+        placing()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from jobs.runner.processes import ProcessCrew
 from jobs.runner.worker import Work
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
-from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_precision
+from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_device, resolve_precision
 from models.inference.gate import GateBounds, GateReport
 from models.inference.members import NetworkGroup
 from models.inference.scorer import Scorer
@@ -49,6 +49,18 @@ class Engine(Protocol):
     @property
     def own_device(self) -> str:
         """Of the Scorer in this process."""
+
+    @property
+    def kind(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``: the workers' kind of device, for which shards are cut. Asked outside `session`.
+
+        Raises:
+            UserError: A cluster that is not there.
+        """
+
+    @property
+    def n_devices(self) -> int:
+        """Devices that share the work; workers on a CPU share it."""
 
     @property
     def default_threads(self) -> int:
@@ -99,6 +111,16 @@ class Here:
     own_device: str
 
     @property
+    def kind(self) -> str:
+        """The one device's."""
+        return resolve_device(self.own_device).type
+
+    @property
+    def n_devices(self) -> int:
+        """One."""
+        return 1
+
+    @property
     def default_threads(self) -> int:
         """As many as torch takes."""
         return torch.get_num_threads()
@@ -144,6 +166,16 @@ class Several:
         return self.devices[0]
 
     @property
+    def kind(self) -> str:
+        """All are of one kind."""
+        return resolve_device(self.own_device).type
+
+    @property
+    def n_devices(self) -> int:
+        """A device may have several workers."""
+        return len(set(self.devices))
+
+    @property
     def default_threads(self) -> int:
         """This process's, divided."""
         return max(1, torch.get_num_threads() // len(self.devices))
@@ -170,7 +202,7 @@ class Several:
         _tell(scorer.notes, watch)
         ceiling = self.ceiling(numerics.precision, scorer)
         if ceiling is None and scorer.flop_per_token > 0 and numerics.precision in PRECISIONS:
-            ceiling = self._n_devices(scorer) * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
+            ceiling = self.n_devices * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
         _make_room(scorer)
         crew = ProcessCrew(work.duty(numerics), self.devices)
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
@@ -178,10 +210,7 @@ class Several:
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
         """Of one device times their number; workers on a CPU share it."""
         found = _known_ceiling(precision, scorer)
-        return None if found is None else found * self._n_devices(scorer)
-
-    def _n_devices(self, scorer: Scorer) -> int:
-        return len(set(self.devices)) if scorer.device.type == "cuda" else 1
+        return None if found is None else found * self.n_devices
 
 
 def _backend(work: Work, asked: str, precision: str, threads: int | None, watch: Watch) -> str:

@@ -106,7 +106,7 @@ def agree(work: Work, wanted: Wanted, engine: Engine, watch: Watch) -> Numerics:
             _refuse(gate, wanted, watch)
     if precision != "fp32" and (gate is None or not gate.passed):
         precision, backend = "fp32", "openvino" if wanted.backend == "openvino" else "torch"
-    compiled = decide(work, wanted.compile, watch)
+    compiled = decide(work, wanted.compile, watch, engine.n_devices)
     found = Numerics(precision, device, threads, gate, compiled, backend)
     work.job.store.write(FILE, {**vars(found), "gate": vars(gate) if gate else None})
     if work.job.store.shared is not None:  # where another process may have been first: what it decided counts
@@ -132,11 +132,32 @@ def _as_begun(decided: Mapping[str, Any], work: Work, wanted: Wanted, engine: En
     compiled = decided.get("compiled", False) and decided["device"] == device
     if compiled and wanted.compile == "off":
         watch.note("begun with compiled layers, resumed with eager ones: last digits may differ")
+    if wanted.compile == "on" and not decided.get("compiled", False):
+        watch.note("begun with eager layers: going on so, --compile on changes nothing")
     return Numerics(precision, device, threads, gate, compiled and wanted.compile != "off", backend)
 
 
 def _told(device: str, precision: str, backend: str) -> str:
     return f"{device} in {precision}" + (" with OpenVINO" if backend == "openvino" else "")
+
+
+def check_shares(bounds: GateBounds) -> None:
+    """Refuse bounds that bound nothing.
+
+    Raises:
+        UserError: No number, or one outside [0, 1].
+    """
+    for option, value in (("--max-flips", bounds.flips), ("--max-difference", bounds.difference)):
+        if not 0 <= value <= 1:
+            raise UserError(f"{option} is {value:g}", expected="a share between 0 and 1")
+
+
+def tell_of_layers(store: JobStore, asked: Asked, watch: Watch) -> None:
+    """Say so where a complete job was computed with other layers than are asked for now; they are no part of its id."""
+    compiled = (store.read(FILE) or {}).get("compiled", False)
+    if asked == ("off" if compiled else "on"):
+        kind = "compiled" if compiled else "eager"
+        watch.note(f"the scores were computed before, with {kind} layers: --compile {asked} changes nothing")
 
 
 def check_bounds(store: JobStore, bounds: GateBounds) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kaggle_tools.files import digest, sample_digest
+from kaggle_tools.files import digest, sample_digest, table_stem
 from kaggle_tools.remote import Place, place
 from kaggle_tools.tables import FileIndex, Shard, TableFormat
 
@@ -78,7 +78,7 @@ class Request:
     @property
     def stem(self) -> str:
         """What the input is called, for names of jobs and files."""
-        name = Path(self.inputs[0].path).name.split(".")[0] or "input"
+        name = table_stem(Path(self.inputs[0].path).name) or "input"
         return name if len(self.inputs) == 1 else f"{name}-and-{len(self.inputs) - 1}-more"
 
     @property

@@ -6,6 +6,7 @@ is wrong with the file is known in the first minute, not in the middle of the ni
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Job:
 def open_job(
     request: Request,
     folder: Path,
-    shard_rows: int,
+    shard_rows: Callable[[], int],
     note: Callable[[str], None],
     parts: RemoteFile | None = None,
 ) -> Iterator[Job]:
@@ -57,7 +58,7 @@ def open_job(
     Args:
         request: What is asked for.
         folder: The workspace's `.jobs/`.
-        shard_rows: Rows in a shard of a new job.
+        shard_rows: Gives the rows in a shard; asked for a new job only.
         note: Takes a sentence for the user.
         parts: Where parts go when the workers share no disk; None: beside the plan.
 
@@ -79,7 +80,7 @@ def open_job(
             store.write("plan.json", plan.to_json())
         if plan is None:
             _tell_what_changed(request, folder, store.id, note)
-            plan = _make_plan(request, store.id, shard_rows, note)
+            plan = _make_plan(request, store.id, shard_rows(), note)
             store.write("plan.json", plan.to_json())
             if store.shared is not None:
                 plan = load_plan(store) or plan  # another machine may have been first
@@ -194,7 +195,7 @@ def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:
     """Say so when this request had a job before, with other content or other models."""
-    for path in folder.glob(f"{request.stem}-*/plan.json"):
+    for path in folder.glob(f"{glob.escape(request.stem)}-*/plan.json"):
         plan = load_plan(JobStore(path.parent))
         if plan is None or plan.id == job_id or plan.request.key != request.key:
             continue

@@ -20,6 +20,7 @@ from kaggle_tools.files import write_atomically
 from models.inference.shards import ShardStats
 
 EVERY_S = 2.0
+FIRST_WORDS = "# HELP kaggle_jobs"  # of a metrics file
 
 # Name, type and help of each metric, as Prometheus' text format has it.
 _METRICS = (

@@ -76,6 +76,21 @@ class RayEngine:
         self._connected = False
 
     @property
+    def kind(self) -> str:
+        """As named; else of a running cluster, which is asked; of one that is started here: this machine's."""
+        if self._device != "auto":
+            return self._device
+        if self._address is None:
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        with self.session():
+            return self._kind()
+
+    @property
+    def n_devices(self) -> int:
+        """GPUs that have an actor; an actor on a CPU has cores that are no device of their own."""
+        return self._size() if self._kind() == "cuda" else 1
+
+    @property
     def default_threads(self) -> int:
         """As many as each actor has cores."""
         threads = cpus_per_worker(self._cpus(), self._size())

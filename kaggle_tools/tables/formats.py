@@ -102,7 +102,8 @@ def sniff_format(
         quote_char: A character, None for no quoting, ``auto`` for the rule above.
 
     Raises:
-        UserError: No such file, an empty file, UTF-16 or UTF-32, an archive, an unknown encoding.
+        UserError: No such file, an empty file, UTF-16 or UTF-32, an archive, an unknown encoding; a separator or quote
+            that cannot be one.
     """
     head_raw = _first_bytes(path)
     compression = next((kind for magic, kind in MAGIC.items() if head_raw.startswith(magic)), None)
@@ -124,10 +125,14 @@ def sniff_format(
             "jsonl", encoding=codec, encoding_errors=encoding_errors or "strict", compression=compression
         )
     separator = _checked_separator(separator, codec) if separator else _sniff_separator(path, head, codec)
+    if quote_char == "auto":
+        quote_char = _sniff_quote(head, separator, whole=whole)
+    elif quote_char is not None:
+        _check_quote(quote_char, separator, codec)
     return TableFormat(
         "csv",
         separator,
-        _sniff_quote(head, separator, whole=whole) if quote_char == "auto" else quote_char,
+        quote_char,
         codec,
         encoding_errors or "strict",
         compression,
@@ -219,6 +224,18 @@ def _checked_separator(separator: str, encoding: str) -> str:
             next=f"convert the file: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE",
         )
     return separator
+
+
+def _check_quote(quote: str, separator: str, encoding: str) -> None:
+    if len(quote) != 1 or not quote.isascii() or not quote.isprintable():
+        raise UserError(f"{quote!r} cannot be the quote", expected="one ASCII character, such as \" or ', or none")
+    if quote == separator:
+        raise UserError(f"quote and separator are both {quote!r}", next="name another quote, or none")
+    if hides(encoding, quote):
+        raise UserError(
+            f"a table in {encoding} cannot be quoted by '{quote}', which is part of other characters there",
+            next=f"convert the file: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE",
+        )
 
 
 def _sniff_separator(path: Place, head: bytes, encoding: str) -> str:

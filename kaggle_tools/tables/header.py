@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,7 @@ def read_header(path: Place, fmt: TableFormat) -> Header:
     if fmt.kind == "jsonl":
         return Header(_keys(path, text, line), bom, 1)
     columns = _names(text.encode(), fmt, n_fields=int(first[FIELDS]))
-    _refuse_duplicates(path, columns)
+    refuse_duplicates(path, columns, where=f"{path}, header")
     if len(columns) > 1 and b"\n" not in data.rstrip() and b"\r" in data.rstrip():
         raise UserError(
             f"lines of {path.name} end in CR alone, as on an old Macintosh",
@@ -62,6 +63,22 @@ def read_header(path: Place, fmt: TableFormat) -> Header:
             next=f"convert it: tr '\\r' '\\n' < {path.name} > new_{path.name}",
         )
     return Header(columns, bom + int(first[END]), int(first[NEXT_LINE]))
+
+
+def refuse_duplicates(path: Place, columns: Sequence[str], where: object) -> None:
+    """Make sure that a column is one.
+
+    Raises:
+        UserError: Names that occur more than once.
+    """
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{path.name} has {len(twice):,} column names that occur more than once",
+            where=where,
+            first=", ".join(repr(name) for name in twice[:5]),
+            next="give each column its own name",
+        )
 
 
 def nul_error(path: Place, line: int) -> UserError:
@@ -128,17 +145,6 @@ def _names(record: bytes, fmt: TableFormat, *, n_fields: int) -> tuple[str, ...]
         wanted={str(i): i for i in range(n_fields)},
     )
     return tuple(name or "" for name in frame.row(0))
-
-
-def _refuse_duplicates(path: Place, columns: tuple[str, ...]) -> None:
-    twice = [name for name, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise UserError(
-            f"{path.name} has {len(twice):,} column names that occur more than once",
-            where=f"{path}, header",
-            first=", ".join(repr(name) for name in twice[:5]),
-            next="give each column its own name",
-        )
 
 
 def _keys(path: Place, text: str, line: int) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import digest
 from kaggle_tools.remote import Place, RemoteStat
 from kaggle_tools.tables.formats import TableFormat, require_file
-from kaggle_tools.tables.header import nul_error, open_quote_error, read_header
+from kaggle_tools.tables.header import nul_error, open_quote_error, read_header, refuse_duplicates
 from kaggle_tools.tables.scanner import END, NEXT_LINE
 from kaggle_tools.tables.shard import Shard
 from kaggle_tools.tables.streams import ByteStream
@@ -98,14 +98,15 @@ def index_file(path: Place, fmt: TableFormat, *, shard_rows: int, _block_bytes: 
 
 
 def require_columns(index: FileIndex, names: Sequence[str]) -> None:
-    """Check that the file has columns of these names.
+    """Check that the file has columns of these names, each once.
 
     Raises:
-        UserError: One is missing; with the nearest name and the list of columns.
+        UserError: One is missing (with the nearest name and the list of columns), or there are several.
     """
     for name in names:
         if name not in index.columns:
             raise missing_column(index.path, name, index.columns)
+    refuse_duplicates(index.path, [column for column in index.columns if column in names], where=index.path)
 
 
 def require_rows(index: FileIndex) -> None:

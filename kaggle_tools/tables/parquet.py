@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest
 from kaggle_tools.remote import Place
+from kaggle_tools.tables.header import refuse_duplicates
 from kaggle_tools.tables.records import to_text
 from kaggle_tools.tables.shard import Shard
 
@@ -52,7 +53,11 @@ def parquet_columns(path: Place) -> tuple[str, ...]:
 
 
 class ParquetRows:
-    """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row."""
+    """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row.
+
+    Raises:
+        UserError: Not a Parquet file, a damaged one, or one where the name of such a column occurs more than once.
+    """
 
     def __init__(self, path: Place, columns: Sequence[str]) -> None:
         self.crc32 = _footer_crc(path)
@@ -60,6 +65,7 @@ class ParquetRows:
         self._columns = list(columns)
         self._file = _open(path)
         self.names = tuple(self._file.schema_arrow.names)
+        refuse_duplicates(path, [name for name in self.names if name in self._columns], where=path)
         self._first_rows = [0]
         for i in range(self._file.metadata.num_row_groups):
             self._first_rows.append(self._first_rows[-1] + self._file.metadata.row_group(i).num_rows)

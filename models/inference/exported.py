@@ -27,6 +27,7 @@ from models.hub import fingerprint, weight_bytes
 from models.inference import openvino_runtime as runtime
 from models.inference.device import has_fast_bf16
 from models.inference.tokens import Tokens
+from models.pretrained import quiet_transformers
 
 KIND = "openvino"  # folder of the cache
 # Not modernbert: where no token in a padded row's window is real, OpenVINO gives NaN.
@@ -154,7 +155,8 @@ def _convert(network: TextClassifier) -> runtime.Graph:
     if _reads_types(network):
         example["token_type_ids"] = torch.zeros_like(ids)
     try:
-        graph = runtime.convert(network, example)
+        with quiet_transformers():  # which warns of attributes that the trace looks at
+            graph = runtime.convert(network, example)
     except Exception as exc:
         raise NotExported(f"it cannot be exported: {_reason(exc)}") from exc
     if runtime.fixed_rows(graph):

@@ -97,15 +97,17 @@ class Scores:
             each: Also each model's own columns, ``<model>/prob_<class>``.
 
         Raises:
-            ModelError: Not as many ids as texts.
+            ModelError: Not as many ids as texts; ids that are called as another column is.
         """
         if ids is not None and len(ids) != len(self):
             raise ModelError(f"{len(ids):,} ids for {len(self):,} texts", next="give one id a text")
         first = pl.Series("row", np.arange(self.first_row, self.first_row + len(self))) if ids is None else ids
-        columns = [first, self.labels, *self._columns(self.probabilities)]
+        columns = [self.labels, *self._columns(self.probabilities)]
         for model, probs in self.per_model.items() if each else ():
             columns += [column.alias(f"{model}/{column.name}") for column in self._columns(probs)]
-        return pl.DataFrame(columns)
+        if first.name in [column.name for column in columns]:
+            raise ModelError(f"the ids are called '{first.name}', as a column of the scores is", next="rename them")
+        return pl.DataFrame([first, *columns])
 
     def __len__(self) -> int:
         return next(iter(self.per_model.values())).shape[0] if self.offsets is None else len(self.offsets) - 1

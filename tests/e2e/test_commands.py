@@ -120,7 +120,7 @@ def test_verbose_says_where_each_setting_came_from(here, cli):
         (("train", "tyni.toml"), "tyni.toml"),
         (("init",), "--train"),
         (("import", "x", "--oof", "nowhere.csv"), "no competition.toml"),
-        (("jobs", "show", "x"), "0 jobs are called 'x'"),
+        (("jobs", "show", "x"), "no job's id begins with 'x'"),
         (("score",), "Missing option '--input'"),
         (("scroe",), "No such command 'scroe'"),
     ],

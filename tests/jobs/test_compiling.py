@@ -1,6 +1,7 @@
 """Whether a job's networks are compiled: who decides, what is remembered, that a job goes on as it began."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,9 +56,9 @@ def world(monkeypatch, tmp_path):
     return found
 
 
-def decide(asked="auto", scorer=None):
+def decide(asked="auto", scorer=None, n_devices=1):
     watch, scorer = Notes(), scorer or FakeScorer()
-    taken = compiling.decide(SimpleNamespace(scorer=scorer), asked, watch)
+    taken = compiling.decide(SimpleNamespace(scorer=scorer), asked, watch, n_devices)
     assert taken == scorer.compiled
     return taken, watch.notes
 
@@ -83,6 +84,14 @@ def test_a_job_that_ends_before_compiling_would_pay_is_not_held_up(world):
     assert decide() == (False, [])
     world.seconds = 100.0
     assert decide() == (True, [])
+
+
+def test_devices_that_share_the_rows_have_less_time_to_win_back(world):
+    world.seconds = 400.0  # saves 67 seconds, costs 15
+    assert decide(n_devices=8) == (False, [])
+    assert decide()[0]
+    assert decide(n_devices=2) == (True, [])
+    assert decide(n_devices=8) == (False, [])
 
 
 def test_what_does_not_pay_is_not_taken_and_not_tried_again(world):
@@ -164,3 +173,23 @@ def test_a_job_goes_on_as_it_began(tmp_path, monkeypatch, save_model):
     probs = pl.col("^prob_.*$")
     found = pl.read_parquet("out.parquet").select(probs).to_numpy()
     np.testing.assert_allclose(found, expected.select(probs).to_numpy(), atol=1e-6)
+
+    watch = Notes()
+    assert score.run(options(compile="off"), watch).was_complete
+    assert watch.notes == ["the scores were computed before, with compiled layers: --compile off changes nothing"]
+
+
+def test_layers_asked_for_too_late_are_told(tmp_path, monkeypatch, save_model):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("id,text\na,w1\nb,w2\n")
+    asked = ScoreOptions(
+        InputOptions(("rows.csv",)), (save_model(tmp_path / "tiny", 0),), Path("out.csv"), precision="fp32"
+    )
+    score.run(asked, SilentWatch())
+    for force, note in (
+        (False, "the scores were computed before, with eager layers: --compile on changes nothing"),
+        (True, "begun with eager layers: going on so, --compile on changes nothing"),
+    ):
+        watch = Notes()
+        score.run(replace(asked, compile="on", force=force), watch)
+        assert watch.notes == [note]

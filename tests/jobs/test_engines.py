@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs import score
 from jobs.resolve import InputOptions
+from jobs.runner import engines
 from jobs.runner.engines import EngineOptions, choose_engine
 from jobs.score import ScoreOptions
 from jobs.show.progress import SilentWatch
@@ -337,6 +338,45 @@ def test_devices_and_engines_that_do_not_go_together_are_refused():
             choose_engine(options, device)
     assert list(choose_engine(EngineOptions(), "cuda:0,cuda:1").devices) == ["cuda:0", "cuda:1"]
     assert list(choose_engine(EngineOptions(workers=3), "cuda:0,cuda:1").devices) == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_shards_are_cut_for_the_devices_of_the_workers(monkeypatch):
+    assert (choose_engine(EngineOptions(), "cpu").kind, choose_engine(EngineOptions(workers=2), "cpu").kind) == (
+        "cpu",
+        "cpu",
+    )
+    monkeypatch.setattr(engines, "resolve_device", torch.device)
+    several = choose_engine(EngineOptions(workers=4), "cuda:0,cuda:1")
+    assert (several.kind, several.n_devices) == ("cuda", 2)
+    assert choose_engine(EngineOptions(workers=4), "cpu").n_devices == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "address", "gpus_here", "gpus_there", "kind"),
+    [
+        ("cuda", None, False, 0, "cuda"),
+        ("cpu", "auto", True, 8, "cpu"),
+        ("auto", None, True, 0, "cuda"),
+        ("auto", None, False, 8, "cpu"),
+        ("auto", "head:6379", False, 8, "cuda"),
+        ("auto", "head:6379", True, 0, "cpu"),
+    ],
+)
+def test_under_ray_they_are_the_actors_not_the_heads(monkeypatch, device, address, gpus_here, gpus_there, kind):
+    ray_engine = pytest.importorskip("jobs.runner.ray_engine", exc_type=UserError)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus_here)
+    nodes = [{"CPU": 16.0, "GPU": float(gpus_there)}, {"CPU": 4.0}]
+    monkeypatch.setattr(ray_engine.RayEngine, "_nodes", lambda self: nodes)
+    assert ray_engine.RayEngine(None, address, device).kind == kind
+
+
+def test_a_plan_under_an_engine_of_gpus_has_shards_for_gpus(table, model, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(engines.Here, "kind", "cuda")
+    monkeypatch.setattr(score, "shard_rows_for", lambda n_bytes, kind: rows.append(kind) or 2_000)
+    for _ in range(2):
+        in_one_process(tmp_path, table, model, limit=3_000, shard_rows=None)
+    assert rows == ["cuda"]  # the second time the plan is there
 
 
 def test_a_job_goes_on_with_the_threads_that_it_began_with(table, model, tmp_path):

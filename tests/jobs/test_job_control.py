@@ -4,14 +4,18 @@ import io
 import json
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from jobs import prune, status
+from jobs import control, prune, status
+from jobs.errors import Interrupted
+from jobs.runner import engines
 from jobs.runner.store import JobStore
 from jobs.show import jobs as show
 from tests.conftest import process_environment
@@ -181,3 +185,37 @@ def test_a_job_without_a_recorded_command_says_to_run_it_again(tmp_path, call):
     code, _, err = call("jobs", "resume", "old")
     assert code == 2
     assert "run its command again" in err
+
+
+@pytest.mark.parametrize("words", [["--input", "-"], ["-i", "-"], ["--input=-"], ["-i-"], []])
+def test_a_job_whose_table_came_through_a_pipe_is_resumed_from_what_was_kept(tmp_path, call, model, monkeypatch, words):
+    real = engines.run_shards
+
+    def break_off(*arguments):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(engines, "run_shards", break_off)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"id,text\na,w1\nb,w2\n")))
+    if not words:
+        monkeypatch.setenv("KAGGLE_JOBS_SCORE_INPUT", "-")
+    assert call("score", *words, "--model", model, "--output", "out.csv")[0] == 143
+    monkeypatch.setattr(engines, "run_shards", real)
+    monkeypatch.delenv("KAGGLE_JOBS_SCORE_INPUT", raising=False)
+    argv, _, environment = control._command_of(status.find("stdin", tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert call(*argv)[0] == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+    assert len(status.run(tmp_path)) == 1
+
+
+def test_a_beginning_that_several_jobs_share_lists_them_and_says_how_many_more(tmp_path, call):
+    for i in range(32):
+        made(tmp_path, f"small-{i:02d}")
+    _, _, err = call("jobs", "show", "small")
+    assert "the ids of 32 jobs begin with 'small'" in err
+    assert "small-00, small-01" in err
+    assert "small-19 and 12 more" in " ".join(err.split())
+    _, _, err = call("jobs", "show", "smoll-07")
+    assert "no job's id begins with 'smoll-07'" in err
+    assert "did you mean 'small-07'?" in err

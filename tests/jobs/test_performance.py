@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from jobs import ceilings, machine, performance
+from jobs import ceilings, machine, performance, score
 from jobs.ceilings import Ceilings
 from jobs.performance import OVERLAPPED, Tally
+from jobs.runner import engines
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
 from models.inference.shards import ShardStats
@@ -117,10 +118,24 @@ def test_score_ends_with_what_was_counted(tmp_path, model, call):
     assert {"seconds", "bottleneck", "peak", "truncated", "tokens"} <= set(words)
 
 
+@pytest.mark.parametrize(("workers", "expected"), [(1, 7), (2, 0)])
+def test_device_memory_of_other_processes_is_not_told(tmp_path, model, call, monkeypatch, workers, expected):
+    monkeypatch.setattr(score, "peak_memory", lambda device: 7)
+    here = engines.Here("cpu")
+    monkeypatch.setattr(engines.Several, "run", lambda _, work, numerics, watch: here.run(work, numerics, watch))
+    (tmp_path / "rows.csv").write_text("id,text\na,w1\n")
+    words = ("-m", model, "--precision", "fp32", "--device", "cpu", "--workers", workers, "-o", "a.parquet", "--json")
+    found = json.loads(call("score", "-i", "rows.csv", *words)[1])
+    assert found["performance"]["peak_device_memory"] == expected
+
+
 def test_a_job_that_was_complete_still_tells_how_it_went(tmp_path, model, call):
     (tmp_path / "rows.csv").write_text("id,text\na,w1\n")
     command = ("score", "-i", "rows.csv", "-m", model, "--precision", "fp32", "-o", "a.parquet", "--json")
     first = json.loads(call(*command)[1])
     again = json.loads(call(*command)[1])
     assert again["was_complete"]
+    assert again["performance"] == first["performance"]
+    again = json.loads(call(*command, "--force")[1])
+    assert not again["was_complete"]
     assert again["performance"] == first["performance"]

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from polars.testing import assert_frame_equal
 
-from jobs import score
+from jobs import prune, score
 from jobs.resolve import InputOptions
 from jobs.runner import engines
 from jobs.runner.store import JobStore
@@ -293,6 +293,68 @@ def test_an_output_that_is_a_folder_is_told_before_the_work(table, model):
     assert watch.commits == 0
 
 
+def test_an_output_that_another_job_put_there_meanwhile_is_kept(table, model, monkeypatch):
+    other = write_csv(Path("other.csv"), ROWS[:2])
+    real, asked = engines.run_shards, options(model, table, output=Path("out.csv"))
+
+    def with_company(*arguments):
+        monkeypatch.setattr(engines, "run_shards", real)
+        score.run(options(model, other, output=Path("out.csv")), Notes())
+        return real(*arguments)
+
+    monkeypatch.setattr(engines, "run_shards", with_company)
+    with pytest.raises(UserError, match=r"the output file appeared while the job ran[\s\S]*parts of job .* are kept"):
+        score.run(asked, Notes())
+    assert len(pl.read_csv("out.csv")) == 2
+    with pytest.raises(UserError, match="the output file exists"):
+        score.run(asked, Notes())
+    watch = Notes()
+    score.run(replace(asked, force=True), watch)
+    assert (len(pl.read_csv("out.csv")), watch.commits) == (7, 0)
+
+
+def test_an_interrupted_job_does_not_take_another_jobs_output_for_its_own(table, model, monkeypatch):
+    real, asked = engines.run_shards, options(model, table, output=Path("out.csv"))
+
+    def break_off(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines, "run_shards", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        score.run(asked, Notes())
+    monkeypatch.setattr(engines, "run_shards", real)
+    score.run(options(model, write_csv(Path("other.csv"), ROWS[:2]), output=Path("out.csv")), Notes())
+    with pytest.raises(UserError, match="the output file exists"):
+        score.run(asked, Notes())
+    assert len(pl.read_csv("out.csv")) == 2
+
+
+def test_a_metrics_file_destroys_nothing(table, model):
+    asked = options(model, table, output=Path("out.csv"))
+    with pytest.raises(UserError, match="--metrics-file is the output"):
+        score.run(replace(asked, metrics_file=Path("./out.csv"), force=True), Notes())
+    Path("keep.toml").write_text("a = 1\n")
+    with pytest.raises(UserError, match="file of another kind"):
+        score.run(replace(asked, metrics_file=Path("keep.toml"), force=True), Notes())
+    assert Path("keep.toml").read_text() == "a = 1\n"
+    assert not Path(".jobs").exists()
+    Path("empty.prom").touch()
+    for _ in range(2):
+        score.run(replace(asked, metrics_file=Path("empty.prom"), force=True), Notes())
+    assert Path("empty.prom").read_text().startswith("# HELP kaggle_jobs")
+
+
+@pytest.mark.parametrize("name", ["label", "prob_cat", "tiny/prob_dog"])
+def test_an_id_column_called_as_one_of_the_scores_is_refused_before_anything_is_scored(here, model, name):
+    write_csv(here / "rows.csv", header=(name, "text"))
+    watch = Notes()
+    with pytest.raises(UserError, match=f"the id column is called '{name}'") as caught:
+        score.run(options(model, "rows.csv", id_column=name), watch)
+    assert "--no-id" in caught.value.details["next"]
+    assert not Path(".jobs").exists()
+    score.run(options(model, "rows.csv", no_id=True), Notes())
+
+
 @pytest.mark.parametrize("option", ["output", "metrics_file"])
 def test_an_input_is_never_written_over(table, model, option):
     before = table.read_bytes()
@@ -361,6 +423,12 @@ def test_a_job_in_a_format_that_strays_further_than_is_allowed_now_is_refused(he
     with pytest.raises(UserError, match="by more than is allowed now"):
         score.run(replace(asked, bounds=GateBounds(1.0, 0.0)), Notes())
     assert score.run(asked, Notes()).was_complete
+
+
+@pytest.mark.parametrize("bounds", [GateBounds(float("nan")), GateBounds(-1.0), GateBounds(difference=1.5)])
+def test_bounds_that_bound_nothing_are_refused(table, model, bounds):
+    with pytest.raises(UserError, match=r"--max-(flips|difference) is .*\n.*between 0 and 1"):
+        score.run(options(model, table, bounds=bounds), Notes())
 
 
 def test_of_many_files_only_one_is_open_at_a_time(here, model, monkeypatch):
@@ -491,6 +559,102 @@ def test_predictions_of_a_namesake_from_elsewhere_do_not_land_in_our_run(competi
     assert result.predictions == {}
     assert result.submission is None
     assert not (competition / "runs" / "mine" / "predictions").exists()
+
+
+def predictions_of(competition):
+    return competition / "runs" / "mine" / "predictions" / "test.parquet"
+
+
+def test_predictions_that_another_job_replaced_are_restored_before_a_submission_is_made_of_them(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    first = score.run(asked, Notes())
+    whole = predictions_of(competition).read_bytes()
+    watch = Notes()
+    other = score.run(replace(asked, max_length=3), watch)
+    assert watch.notes == [
+        f"predictions/test.parquet of mine replaced, which was of job {first.job}, whose command restores it: "
+        "max length was none, is 3"
+    ]
+    assert predictions_of(competition).read_bytes() != whole
+    watch = Notes()
+    again = score.run(replace(asked, submission=True), watch)
+    assert (again.was_complete, again.job, watch.commits) == (False, first.job, 0)
+    assert predictions_of(competition).read_bytes() == whole
+    assert f"job {other.job}" in watch.notes[0]
+    scored = pl.read_parquet(first.output)
+    submission = pl.read_csv(competition / "submissions" / again.submission / "submission.csv")
+    assert dict(submission.iter_rows()) == dict(scored.select("id", "label").iter_rows())
+
+
+def test_no_submission_is_made_of_predictions_that_another_job_replaces_meanwhile(competition, monkeypatch):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32")
+    score.run(replace(asked, max_length=3, submission=False), Notes())
+    others, real = predictions_of(competition).read_bytes(), score.write_run_predictions
+
+    def write_and_lose(*arguments, **settings):
+        written = real(*arguments, **settings)
+        predictions_of(competition).write_bytes(others)
+        return written
+
+    monkeypatch.setattr(score, "write_run_predictions", write_and_lose)
+    with pytest.raises(UserError, match="another job replaced predictions"):
+        score.run(asked, Notes())
+    assert not list((competition / "submissions").glob("v*"))
+    monkeypatch.setattr(score, "write_run_predictions", real)
+    assert score.run(asked, Notes()).submission == "v0001-mine"
+
+
+def test_predictions_by_row_number_are_replaced_by_those_with_ids(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    score.run(asked, Notes())
+    watch = Notes()
+    score.run(replace(asked, input=InputOptions(("test.csv",), no_id=True)), watch)
+    assert watch.notes[0].endswith("id column was id, is none")
+    assert not score.run(asked, Notes()).was_complete
+    assert Predictions.load(predictions_of(competition)).ids.to_list() == [row[0] for row in ROWS]
+    assert score.run(asked, Notes()).was_complete
+
+
+def test_damaged_predictions_are_written_anew(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    score.run(asked, Notes())
+    whole = predictions_of(competition).read_bytes()
+    predictions_of(competition).write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    score.run(asked, Notes())
+    assert predictions_of(competition).read_bytes() == whole
+
+
+def test_predictions_whose_parts_were_pruned_are_scored_again_and_that_is_said(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
+    job = score.run(asked, Notes()).job
+    whole = predictions_of(competition).read_bytes()
+    prune.run(0, start=competition)
+    predictions_of(competition).unlink()
+    watch = Notes()
+    score.run(asked, watch)
+    assert watch.notes == [f"job {job} was complete, but its parts were pruned: all rows are scored again"]
+    assert predictions_of(competition).read_bytes() == whole
+
+
+def test_force_writes_what_a_complete_job_has_written_anew(competition):
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", force=True)
+    first = score.run(asked, Notes())
+    files = [first.output, predictions_of(competition)]
+    before = [path.stat().st_ino for path in files]
+    watch = Notes()
+    again = score.run(asked, watch)
+    assert (again.was_complete, watch.commits, again.submission) == (False, 0, first.submission)
+    assert all(path.stat().st_ino != inode for path, inode in zip(files, before, strict=True))
+
+
+def test_tables_whose_names_differ_behind_a_dot_have_predictions_of_their_own(here, model):
+    run = here / "runs" / "mine"
+    shutil.copytree(model, run / "fold0")
+    (run / "run.json").write_text("{}")
+    for name in ("data.v1.csv", "data.v2.csv"):
+        write_csv(here / name)
+        score.run(ScoreOptions(InputOptions((name,)), precision="fp32"), Notes())
+    assert sorted(path.name for path in (run / "predictions").iterdir()) == ["data.v1.parquet", "data.v2.parquet"]
 
 
 def test_a_full_disk_is_one_error_and_the_job_goes_on_later(here, model, cli):

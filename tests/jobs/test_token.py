@@ -136,6 +136,26 @@ def test_a_notebook_gets_the_lists_of_the_file(place, cli):
     assert json.loads(dry.stdout)["n_rows"] == 32
 
 
+@pytest.mark.parametrize("name", ["text", "entities"])
+def test_an_id_column_called_as_one_of_the_output_is_refused_before_anything_is_scored(place, tmp_path, cli, name):
+    pl.read_csv(place / "test.csv").rename({"text": "words"}).rename({"id": name}).write_csv(tmp_path / "rows.csv")
+    words = (
+        "-i",
+        tmp_path / "rows.csv",
+        "-o",
+        tmp_path / "out.csv",
+        "--id",
+        name,
+        "--text",
+        "words",
+        "--device",
+        "cpu",
+    )
+    told = cli("score", *words, cwd=place, check=2).stderr
+    assert f"error: the id column is called '{name}', as a column of the scores is" in told
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_scoring_in_shards_gives_the_same_as_at_once(place, cli):
     whole = json.loads(cli("score", "--input", "test.csv", "--json", "--device", "cpu", cwd=place, check=0).stdout)
     cut = cli("score", "-i", "test.csv", "--shard-rows", "7", "-o", "cut.parquet", "--no-submission", "--max-length",

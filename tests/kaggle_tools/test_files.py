@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import check_name, digest, file_digest, write_atomically
+from kaggle_tools.files import check_name, digest, file_digest, table_stem, write_atomically
 
 
 def test_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -155,3 +155,18 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(tmp_path
     with write_atomically(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.txt", living.name])
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("test.csv", "test"),
+        ("data.v1.CSV.gz", "data.v1"),
+        ("rows.jsonl.zst", "rows"),
+        ("stdin-3fa9", "stdin-3fa9"),
+        ("a.b", "a.b"),
+        (".csv", ""),
+    ],
+)
+def test_a_table_is_called_by_its_name_without_the_endings_of_formats(name: str, stem: str) -> None:
+    assert table_stem(name) == stem

@@ -91,6 +91,9 @@ def test_the_table_has_the_columns_of_cli_score(scorer):
     np.testing.assert_array_equal(wide.select(f"run/prob_{c}" for c in CLASSES).to_numpy(), scores["run"])
     with pytest.raises(ModelError, match="2 ids for 6 texts"):
         scores.to_polars(ids[:2])
+    for name, each in (("label", False), ("prob_cat", False), ("run/prob_cat", True)):
+        with pytest.raises(ModelError, match=f"the ids are called '{name}'"):
+            scores.to_polars(ids.alias(name), each=each)
 
 
 def test_every_way_to_name_models_gives_the_same(models, scorer):

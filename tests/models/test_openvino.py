@@ -92,6 +92,16 @@ def test_a_head_of_ours_with_all_layers_is_exported(source):
     assert isinstance(export(network, source, 64, "fp32"), exported.ExportedNetwork)
 
 
+def test_what_the_trace_makes_transformers_warn_of_is_not_shown(tmp_path, model):
+    """In a process of its own: transformers says it once."""
+    words = [sys.executable, "-c", f"from models import Scorer; Scorer({model!r}, backend='openvino').score(['w1'])"]
+    environment = process_environment({"XDG_CACHE_HOME": str(tmp_path)})
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(tmp_path.rglob("*.xml"))
+
+
 def test_decoders_pairs_read_apart_and_word_vectors_are_not_tried(source):
     config = GPT2Config(vocab_size=90, n_embd=32, n_layer=1, n_head=2, num_labels=3, pad_token_id=0)
     gpt = TextClassifier(AutoModelForSequenceClassification.from_config(config)).eval()

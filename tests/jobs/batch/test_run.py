@@ -63,6 +63,17 @@ def test_steps_run_in_order_once_and_again_only_where_something_changed(batch):
     assert batch.ran() == ["c"]
 
 
+def test_an_input_that_is_no_longer_named_is_not_said_to_be_gone(batch):
+    batch.write('[parameters]\ntest = "a.csv"\n[steps.a]\ncommand = "cp {test} out.txt"\n')
+    (batch.folder / "a.csv").write_text("a")
+    (batch.folder / "b.csv").write_text("b")
+    batch.run()
+    reasons = json.loads(batch.run("--set", "test=b.csv", "--dry-run", "--json")[0])["tasks"][0]["reasons"]
+    assert reasons == ["its command changed", "input a.csv is not read", "input b.csv is new"]
+    (batch.folder / "a.csv").unlink()
+    assert "input a.csv is gone" in plan(batch)["a"][1]
+
+
 def test_a_failure_stops_only_what_needs_it_and_is_tried_again(batch):
     batch.write(CHAIN.replace("STEP a in.txt", "STEP a fail"))
     out, _ = batch.run("--json", code=1)

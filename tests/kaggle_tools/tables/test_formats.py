@@ -107,6 +107,14 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
         sniff_format(path, encoding="gb18030")
     with pytest.raises(UserError, match="separator ':' is not known"):
         sniff_format(path, separator=":")
+    for quote in ("XX", "", "\u201c", "\n", "\t"):
+        with pytest.raises(UserError, match="cannot be the quote"):
+            sniff_format(path, quote_char=quote)
+    with pytest.raises(UserError, match=r"quote and separator are both '\|'"):
+        sniff_format(path, quote_char="|")
+    with pytest.raises(UserError, match="cannot be quoted by"):
+        sniff_format(write(tmp_path / "b.csv", "id,text\n"), encoding="gb18030", quote_char="`")
+    assert sniff_format(path, quote_char="'").quote_char == "'"
 
 
 def test_lines_that_end_in_cr_alone_are_told_with_the_way_out(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ import datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.tables import ShardReader, index_file, read_table, sniff_format
+from kaggle_tools.tables import ShardReader, index_file, read_table, require_columns, sniff_format
 from kaggle_tools.tables.parquet import _cut
 
 from .helpers import read_all, write
@@ -104,3 +105,20 @@ def test_bytes_are_text_where_they_are_utf8_and_a_clear_error_otherwise(tmp_path
     pl.DataFrame({"id": ["a"], "text": [b"\xff\xfe"]}).write_parquet(path)
     with pytest.raises(UserError, match=r"column 'text' of t\.parquet holds bytes that are not UTF-8"):
         read_table(path)
+
+
+def test_a_column_name_that_occurs_twice_is_refused_as_in_a_csv_where_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["id", "text", "id"]), path)
+    index = index_file(path, sniff_format(path), shard_rows=10)
+    for read in (
+        lambda: read_table(path),
+        lambda: require_columns(index, ["id", "text"]),
+        lambda: read_all(index, ["id", "text"], id_column="id"),
+    ):
+        with pytest.raises(UserError, match="1 column names that occur more than once") as caught:
+            read()
+        assert caught.value.details["first"] == "'id'"
+    require_columns(index, ["text"])
+    with ShardReader(index.fmt, ["text"], id_column=None) as reader:
+        assert reader.read(index.shards[0]).frame["text"].to_list() == ["b"]
