@@ -22,7 +22,7 @@ from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import table_stem, write_atomically
-from kaggle_tools.metrics import score
+from kaggle_tools.metrics import find_metric, score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions.answers import Answers, read_answers
 from kaggle_tools.submissions.changes import ChangedRow, Texts, changed_rows, changes_table
@@ -134,8 +134,10 @@ def run(options: DiffOptions) -> DiffResult:
     """Compare, judge, write what was asked for.
 
     Raises:
-        UserError: A name that means nothing, files that cannot be compared, a file in the way.
+        UserError: A name that means nothing, an unknown metric, files that cannot be compared, a file in the way.
     """
+    if options.metric is not None:
+        find_metric(options.metric)  # an unknown one is told, whether or not anything differs
     csv = Path(options.csv) if options.csv and options.csv != STDOUT else None
     for path in (csv, options.html):
         if path is not None and path.exists() and not options.force:

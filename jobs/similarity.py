@@ -174,6 +174,9 @@ def _members(what: tuple[str, ...], on: On, workspace: Workspace, notes: list[st
     runs = {run.name: run for run in workspace.runs()}
     if not what:
         return _everything(on, workspace, notes)
+    twice = [name for name in dict.fromkeys(what) if what.count(name) > 1]
+    if twice:
+        raise UserError(f"'{twice[0]}' is named twice", next="name each once")
     found: dict[str, Answers | Predictions] = {}
     for name in what:
         if name in runs and not Path(name).is_file():

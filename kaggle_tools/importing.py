@@ -7,6 +7,7 @@ Knows nothing of runs or competitions: whether these are the right ids is for th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,8 +172,11 @@ def _ids(table: pl.DataFrame, names: Sequence[str] | None) -> pl.Series:
         return pl.Series("row", range(len(table)), dtype=pl.Int64).cast(pl.String)
     name = next((name for name in names if name in table.columns), None)
     if name is None:
+        hint = did_you_mean(names[0], table.columns)
         raise UserError(
-            f"no id column '{names[0]}'", found=", ".join(table.columns), next=did_you_mean(names[0], table.columns)
+            f"no id column '{names[0]}'",
+            found=", ".join(table.columns),
+            next=f"{hint} Name it: --id COLUMN" if hint.startswith("did") else "name it: --id COLUMN",
         )
     ids = table[name]
     return _text(ids.str.strip_chars() if ids.dtype == pl.String else ids)
@@ -266,13 +270,17 @@ def _numbers(values: pl.Series, ids: pl.Series) -> Floats:
     elif values.dtype.is_numeric():
         numbers = values.cast(pl.Float64)
     else:
-        raise UserError(f"column '{values.name}' holds {values.dtype}, not numbers")
+        raise UserError(f"column '{values.name}' holds {values.dtype}, not numbers", next="write it as numbers")
     wrong = numbers.is_null() | numbers.is_nan()
     if wrong.any():
         row = wrong.arg_max() or 0
+        commas = bool(re.fullmatch(r"\s*-?\d*,\d+\s*", str(values[row])))
         raise UserError(
             f"{wrong.sum():,} of {len(values):,} rows have no number in column '{values.name}'",
             first=f"{ids[row]}: {values[row]!r}",
+            next="write numbers with a decimal point: 0.98, not 0,98"
+            if commas
+            else "give every row a number for every class: predict these rows too, or mend them",
         )
     return numbers.to_numpy()
 

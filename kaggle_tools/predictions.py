@@ -68,6 +68,7 @@ class Predictions:
             raise UserError(
                 f"{bad.size:,} of {n:,} rows have a probability that is not a number",
                 first=", ".join(self.ids.gather(bad[:5]).to_list()),
+                next="every row needs a finite number for every class: mend these rows",
             )
 
     def __len__(self) -> int:
@@ -222,15 +223,21 @@ def encode_labels(labels: pl.Series, classes: Sequence[str]) -> NDArray[np.int64
     return codes.to_numpy()
 
 
+_OWN_IDS = "every row needs an id of its own: mend these rows, or name another column of ids (--id)"
+
+
 def _check_ids(ids: pl.Series) -> None:
     if ids.dtype != pl.String:
         raise UserError(f"ids must be strings, not {ids.dtype}", where=f"column '{ids.name}'")
     if ids.null_count():
-        raise UserError(f"{ids.null_count():,} of {len(ids):,} ids are missing", where=f"column '{ids.name}'")
+        raise UserError(
+            f"{ids.null_count():,} of {len(ids):,} ids are missing", where=f"column '{ids.name}'", next=_OWN_IDS
+        )
     if ids.n_unique() != len(ids):
         twice = ids.filter(ids.is_duplicated()).unique(maintain_order=True)
         raise UserError(
             f"{len(twice):,} ids occur more than once",
             where=f"column '{ids.name}'",
             first=", ".join(twice.head(5).to_list()),
+            next=_OWN_IDS,
         )

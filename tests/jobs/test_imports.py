@@ -237,9 +237,19 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
 WRONG: list[tuple[str, Change, str]] = [
     ("oof", lambda t: t.head(20), r"10 missing, 0 unexpected[\s\S]*missing: t20, t21"),
     ("test", lambda t: pl.concat([t, t.tail(1).with_columns(id=pl.lit("u99"))]), r"0 missing, 1 unexpected[\s\S]*u99"),
-    ("test", lambda t: pl.concat([t, t.tail(1)]), r"1 ids occur more than once"),
+    ("test", lambda t: pl.concat([t, t.tail(1)]), r"1 ids occur more than once[\s\S]*next: .*--id"),
+    ("oof", lambda t: t.rename({"id": "key"}), r"no id column 'id'[\s\S]*next: name it: --id COLUMN"),
+    (
+        "oof",
+        lambda t: t.with_columns(a=pl.col("a").cast(pl.String).str.replace(".", ",", literal=True)),
+        r"30 of 30 rows have no number in column 'a'[\s\S]*next: write numbers with a decimal point",
+    ),
     ("oof", lambda t: t.drop("b"), r"class column missing: b"),
-    ("test", lambda t: t.with_columns(a=None), r"12 of 12 rows have no number in column 'a'"),
+    (
+        "test",
+        lambda t: t.with_columns(a=None),
+        r"12 of 12 rows have no number in column 'a'[\s\S]*next: give every row a number",
+    ),
     ("oof", lambda t: t.with_columns(a=pl.col("a") - 1), r"look like logits"),
     ("oof", lambda t: t.with_columns(pl.col(CLASSES) * 2), r"--normalise"),
     (
@@ -316,6 +326,6 @@ def test_real_pairs_import_score_and_submit(tmp_path: Path, name: str, log_loss:
     assert (result.n_oof, result.n_test) == (19_579, 8_392)
     assert json.loads((result.run.folder / "run.json").read_text())["metric"] == "log_loss"
     sample = spooky / "sample_submission.csv.gz"
-    table = build_submission(Predictions.load(result.run.predictions("test.data")), sample, competition)
+    table = build_submission(Predictions.load(result.run.predictions("test")), sample, competition)
     table.write_csv(tmp_path / "submission.csv")
     assert validate(tmp_path / "submission.csv", sample, competition).ok

@@ -326,6 +326,7 @@ def test_similarity_of_versions_runs_and_files_is_on_the_test(workspace):
     [
         ({"what": ("strnog", "weak")}, "no run, version or file 'strnog'"),
         ({"what": ("strong",)}, "1 to compare"),
+        ({"what": ("strong", "strong")}, "'strong' is named twice"),
         ({"by": "kapa"}, "unknown measure 'kapa'"),
         ({"what": ("1", "2"), "by": "q_statistic"}, "q_statistic needs the labels"),
         ({"output": "matrix.pdf"}, "cannot draw 'matrix.pdf'"),

@@ -282,6 +282,13 @@ def test_labels_outside_a_competition_are_compared(tmp_path, cli):
     assert "not known: no competition here" in shown
 
 
+def test_an_unknown_metric_is_refused_where_nothing_differs_too(tmp_path, cli):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("id,y\n1,x\n2,y\n")
+    assert "did you mean 'macro_f1'?" in cli("diff", "a.csv", "b.csv", "--metric", "makro_f1", check=2).stderr
+    cli("diff", "a.csv", "b.csv", "--metric", "macro_f1", check=0)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
