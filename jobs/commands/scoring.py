@@ -27,7 +27,11 @@ def score(
     ],
     model: Annotated[
         list[str] | None,
-        option("--model", "-m", help="Run, directory or Hugging Face Hub id; again for more. Default: every run."),
+        option(
+            "--model",
+            "-m",
+            help="Run, directory or Hugging Face Hub id; again for more. Default: every run over all rows.",
+        ),
     ] = None,
     output: Annotated[
         str | None,

@@ -34,7 +34,9 @@ RecipeName = Annotated[
     )
 )
 def blend(
-    run: Annotated[list[str] | None, option("--run", help="Run to blend; again for more. Default: all.")] = None,
+    run: Annotated[
+        list[str] | None, option("--run", help="Run to blend; again for more. Default: all over all rows.")
+    ] = None,
     method: Annotated[
         str, option("--method", help="auto, single, mean, geometric, rank (for AUC), weights, greedy, stack or vote.")
     ] = "auto",
