@@ -7,12 +7,12 @@ cli conll weibo/test.conll --word-position --output test.csv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaggle_tools.bio import count_illegal, entities, to_bio
-from kaggle_tools.conll import read_conll, to_table
+from kaggle_tools.conll import Sentence, read_conll, to_table
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 
@@ -59,6 +59,17 @@ class ConllResult:
     n_rewritten: int = 0
 
 
+def _check_tags(path: Path, sentences: Sequence[Sentence]) -> None:
+    """Raises `UserError` with the line of the first tag that is none."""
+    for sentence in sentences:
+        for number, (word, tag) in enumerate(zip(sentence.words, sentence.tags or (), strict=False)):
+            try:
+                to_bio([[tag]])
+            except UserError as exc:
+                where = f"{path}, line {sentence.line + number:,}"
+                raise UserError(exc.summary, where=where, found=f"{word} {tag}", **exc.details) from exc  # type: ignore[arg-type]
+
+
 def run(options: ConllOptions) -> ConllResult:
     """Read, join, write.
 
@@ -70,11 +81,11 @@ def run(options: ConllOptions) -> ConllResult:
         raise UserError(f"cannot write '{options.output.suffix}' files", expected=".csv or .parquet")
     if options.output.exists() and not options.force:
         raise UserError("the output exists", where=options.output, next="name another, or replace it with --force")
-    sentences = [
-        sentence
-        for path in options.files
-        for sentence in read_conll(path, encoding=options.encoding, word_position=options.word_position)
-    ]
+    sentences: list[Sentence] = []
+    for path in options.files:
+        found = read_conll(path, encoding=options.encoding, word_position=options.word_position)
+        _check_tags(path, found)
+        sentences += found
     if len({sentence.tags is None for sentence in sentences}) > 1:
         raise UserError("some files have tags and some have none", next="convert them one by one")
     before = [sentence.tags or () for sentence in sentences]

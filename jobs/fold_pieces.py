@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from jobs.run_folder import Answers
 from jobs.training_rows import TrainingRows
+from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tag_predictions import TagPredictions
@@ -26,5 +27,7 @@ def fold_piece(
     ids, labels, folds = rows.ids.gather(inside), rows.labels.gather(inside), rows.folds[inside]
     if isinstance(found, Tagged):
         tags = pl.Series("label", split_words(labels), dtype=pl.List(pl.String))
-        return TagPredictions(ids, competition.classes, found.offsets, found.probs, found.codes, tags, folds, meta)
+        classes = competition.classes
+        codes = legal_tags(found.probs, found.offsets, classes)
+        return TagPredictions(ids, classes, found.offsets, found.probs, codes, tags, folds, meta)
     return Predictions(ids, competition.classes, found, labels, folds, competition.task, meta)

@@ -17,6 +17,7 @@ from jobs.pseudo_labels import PseudoRows
 from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
 from jobs.wordings import Wordings
+from kaggle_tools.bio import legal_tags
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tags
 from models.recipe import Recipe
@@ -97,8 +98,8 @@ def judge(task: Task, probs: NDArray[np.float32] | Tagged, labels: NDArray[Any])
 
 
 def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
-    """For each row its predicted tags."""
-    names = [classes[code] for code in tagged.codes]
+    """For each row its best legal tags, as scoring takes them."""
+    names = [classes[code] for code in legal_tags(tagged.probs, tagged.offsets, classes)]
     return [names[a:b] for a, b in zip(tagged.offsets[:-1], tagged.offsets[1:], strict=True)]
 
 

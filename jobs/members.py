@@ -15,6 +15,7 @@ import numpy as np
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import table_stem
+from kaggle_tools.label_groups import split_probs
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
 from kaggle_tools.search import members as joined
@@ -191,6 +192,13 @@ def checked(found: Predictions, path: Path, *, normalise: bool = False) -> Predi
 
     if not normalise and _are_probabilities(found):
         return found
+    if found.task == "multi_group":
+        raise UserError(
+            "rows of label groups are no probabilities",
+            where=path,
+            expected="numbers from 0 on that sum to one in each group",
+            next="leave --normalise out" if normalise else "score or train the run again",
+        )
     try:
         probs = to_probabilities(found.probs.astype(np.float64), found.ids, task=found.task, normalise=normalise)
     except UserError as exc:
@@ -206,7 +214,8 @@ def _are_probabilities(found: Predictions) -> bool:
         return True
     if found.task == "multi_label":
         return bool(found.probs.min() >= 0 and found.probs.max() <= 1)
-    sums = found.probs.sum(axis=1, dtype=np.float64)
+    parts = split_probs(found.probs, found.classes) if found.task == "multi_group" else [found.probs]
+    sums = np.stack([part.sum(axis=1, dtype=np.float64) for part in parts])
     return bool(found.probs.min() >= 0 and np.abs(sums - 1).max() <= TOLERANCE)
 
 

@@ -24,10 +24,11 @@ COLUMNS = ("id", "text", "tags")
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words and, where known, as many tags."""
+    """Words and, where known, as many tags; `line` is that of its first word in its file, from 1."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...] | None
+    line: int = 1
 
 
 def read_conll(path: Path, *, encoding: str = "utf-8", word_position: bool = False) -> list[Sentence]:
@@ -46,10 +47,10 @@ def read_conll(path: Path, *, encoding: str = "utf-8", word_position: bool = Fal
     lines: list[list[str]] = []
     width = 0
     for number, line in enumerate([*_text(path, encoding).splitlines(), ""], start=1):
-        fields = line.split("\t") if "\t" in line else line.split(" ")
+        fields = line.split("\t") if "\t" in line else line.rstrip(" ").split(" ")
         if not line.strip() or fields[0] == DOCSTART:
             if lines:
-                found.append(_sentence(lines))
+                found.append(_sentence(lines, number - len(lines)))
             lines = []
             continue
         width = width or min(len(fields), 2)
@@ -75,9 +76,9 @@ def to_table(sentences: Sequence[Sentence], prefix: str = "") -> pl.DataFrame:
     return pl.DataFrame(table, schema=dict.fromkeys(table, pl.String))
 
 
-def _sentence(lines: list[list[str]]) -> Sentence:
+def _sentence(lines: list[list[str]], first: int) -> Sentence:
     words = tuple(line[0] for line in lines)
-    return Sentence(words, tuple(line[1] for line in lines) if len(lines[0]) > 1 else None)
+    return Sentence(words, tuple(line[1] for line in lines) if len(lines[0]) > 1 else None, first)
 
 
 def _text(path: Path, encoding: str) -> str:

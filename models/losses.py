@@ -35,7 +35,12 @@ def cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, label_smoothing: Smoothing = 0.0
 ) -> Tensor:
     """Softmax cross-entropy; with `label_smoothing` ε the target is (1 − ε) one-hot + ε/C."""
-    return F.cross_entropy(logits.float(), targets, weight=weights, label_smoothing=label_smoothing)
+    if weights is None:
+        return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
+    total = F.cross_entropy(
+        logits.float(), targets, weight=weights, label_smoothing=label_smoothing, reduction="sum"
+    )  # fmt: skip
+    return total / _weight_of(targets, weights)
 
 
 def focal(
@@ -50,8 +55,12 @@ def focal(
     loss = -(miss**gamma) * log_p
     if weights is None:
         return loss.mean()
-    row_weights = weights[targets]
-    return (row_weights * loss).sum() / row_weights.sum()
+    return (weights[targets] * loss).sum() / _weight_of(targets, weights)
+
+
+def _weight_of(targets: Tensor, weights: Tensor) -> Tensor:
+    """Of a batch's rows together; never 0, so that rows without weight have no loss rather than 0/0."""
+    return weights[targets].sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, label_smoothing: Smoothing = 0.0) -> Tensor:

@@ -63,6 +63,8 @@ __all__ = [
     "load_recipe",
 ]
 
+_ONE_DRAW = ("stock", "linked", "tags", "crf", "cosine")  # heads that do not draw dropout several times
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check one recipe. Without a ``name`` it is called like its file.
@@ -290,5 +292,7 @@ def _check_named_parts(recipe: Recipe, place: Place) -> None:
         )
     if recipe.head.name == "crf" and loss != LossOptions():
         raise place.inside("loss").error("a CRF has a loss of its own", next="leave it out, or take head 'tags'")
-    if recipe.head.name == "stock" and recipe.head.dropout_samples > 1:
-        raise place.inside("head").error("dropout_samples is for heads of ours, not for 'stock'")
+    if recipe.head.name in _ONE_DRAW and recipe.head.dropout_samples > 1:
+        raise place.inside("head").error(
+            f"dropout_samples is not for head '{recipe.head.name}'", next="leave it out, or choose another head"
+        )

@@ -143,7 +143,8 @@ class HeadOptions:
     Attributes:
         name: ``stock`` (the architecture's own, so that stock transformers loads it) or a name in `models.heads.HEADS`.
         options: Keyword arguments of the head's function, such as ``dropout``.
-        dropout_samples: Draws of dropout in training whose logits are averaged; not for ``stock``.
+        dropout_samples: Draws of dropout in training whose logits are averaged; not for ``stock``,
+            ``linked``, ``tags``, ``crf`` and ``cosine``.
     """
 
     name: str = "stock"
@@ -321,7 +322,7 @@ class TrainingOptions:
         weight_decay: Of matrices; biases and norms have none.
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
-        max_grad_norm: Gradients are clipped to this norm.
+        max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
         dropout: Of the encoder's hidden states and attention; None: as its configuration says.
         precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.

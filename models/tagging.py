@@ -104,7 +104,7 @@ def tag_rows(
     forward: Callable[[Tensor, Tensor | None], Tensor] | None = None,
     on_batch: Callable[[Tensor, NDArray[np.int64]], None] | None = None,
 ) -> Tagged:
-    """Tags of every word of every row.
+    """Probabilities of the tags of every word of every row.
 
     Args:
         network: In eval mode, with a head of `models.heads.tagging`.
@@ -118,7 +118,6 @@ def tag_rows(
     offsets, outside = words.offsets, list(classes).index(OUTSIDE)
     probs = np.zeros((int(offsets[-1]), len(classes)), np.float32)
     probs[:, outside] = 1.0
-    codes = np.full(len(probs), outside, np.int64)
     unseen = 0
     crf = getattr(network.head, "crf", None)
     for batch in sorted_batches(words.rows.lengths, batch_size):
@@ -128,14 +127,13 @@ def tag_rows(
             on_batch(logits, batch)
         is_word = _word_mask([words.first[row] for row in batch], logits.shape[1]).to(device)
         some = logits.softmax(-1) if crf is None else crf.marginals(logits, is_word)
-        best = logits.argmax(-1) if crf is None else crf.decode(logits, is_word)
-        some_np, best_np = some.cpu().numpy(), best.cpu().numpy()
+        some_np = some.cpu().numpy()
         for i, row in enumerate(batch):
             seen = np.flatnonzero(words.first[row] >= 0)
             place = words.first[row][seen]
-            probs[offsets[row] + seen], codes[offsets[row] + seen] = some_np[i, place], best_np[i, place]
+            probs[offsets[row] + seen] = some_np[i, place]
             unseen += len(words.first[row]) - len(seen)
-    return Tagged(probs, codes, offsets, unseen)
+    return Tagged(probs, offsets, unseen)
 
 
 def _word_mask(first: Sequence[NDArray[np.int64]], length: int) -> Tensor:

@@ -75,6 +75,7 @@ class Setting:
 
 Fit = Callable[[Setting, Stack, Codes, Codes], Recipe]
 
+_CUTS = 5  # of the only fold that is left
 _REMEMBERED = 64  # recipes of a candidate: those of some searches with their folds
 _SMALL = 1 << 24  # probabilities up to which reading them once more is nothing beside a fit
 
@@ -182,7 +183,12 @@ def _likely(setting: Setting, probs: Stack, codes: Codes, knee: float | None) ->
 
 @remembered
 def logistic_stack(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
-    """A regularised logistic regression on all log-probabilities."""
+    """A regularised logistic regression on all log-probabilities.
+
+    Its strength is chosen by holding folds out. Where nested cross-validation leaves one fold of two, that one is cut.
+    """
+    if len(np.unique(folds)) < 2:
+        folds = np.random.default_rng(setting.seed).permutation(len(folds)) % _CUTS
     found = stack.fit(codes, probs, folds, allow_absent=True)
     return setting.recipe("logistic_stack", {"coefficients": found.coefficients, "intercepts": found.intercepts})
 

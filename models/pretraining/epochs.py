@@ -143,7 +143,7 @@ def _train_epoch(job: Job, epoch: int, optimizer: AdamW, schedule: LambdaLR) -> 
     batches = random_batches(job.train.lengths, job.options.batch_size, generator)
     for i, batch in enumerate(batches, start=1):
         loss = _put_gradient(job, masked_batch(job.train, batch, job.share, generator))
-        norm = clip_grad_norm_(body.parameters(), job.options.max_grad_norm)
+        norm = clip_grad_norm_(body.parameters(), job.options.max_grad_norm or math.inf)
         step = (epoch - 1) * job.n_batches + i
         if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
             raise ModelError(

@@ -66,7 +66,7 @@ class PretrainingOptions:
         weight_decay: Of matrices; biases and norms have none.
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`.
-        max_grad_norm: Gradients are clipped to this norm.
+        max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
         precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
         held_out: Share of the rows that is not trained on and measures the perplexity; 2,000 rows at most.
     """

@@ -5,6 +5,7 @@ A plain loop. Knows nothing of texts, recipes as files and checkpoints; what one
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -238,7 +239,7 @@ def _train_epoch(loop: Loop, epoch: int, tools: _Tools) -> float:
         tools.thaw.at(step - 1)
         try:
             value = put_gradient(loop.source, batch, adversary)
-            norm = clip_grad_norm_(network.parameters(), options.max_grad_norm)
+            norm = clip_grad_norm_(network.parameters(), options.max_grad_norm or math.inf)
             if not bool(torch.isfinite(norm)):
                 raise NoNumber("gradient is no number", batch)
         except NoNumber as exc:

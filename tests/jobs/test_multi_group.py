@@ -1,6 +1,8 @@
 """Linked label groups from the table to the submission: init, train, evaluate, score, decode, and what is refused."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,6 +14,7 @@ from jobs.evaluate import EvaluateOptions
 from jobs.evaluate import run as evaluate
 from jobs.init import InitOptions
 from jobs.init import run as init
+from jobs.members import load_checked
 from jobs.train import TrainOptions
 from jobs.train import run as train
 from kaggle_tools.competition import Competition
@@ -88,6 +91,23 @@ def test_training_leaves_predictions_of_both_groups(place, head):
     assert info["score"] == info["groups"]["exact_match"] > 0.5
     assert sum(info["class_counts"].values()) == 120
     assert CheckpointSpec.load(place / "runs" / head / "fold0").task == "multi_group"
+
+
+def test_a_run_of_groups_teaches_another(place):
+    recipe = RECIPE.format(head="mean").replace("epochs = 6", "epochs = 1")
+    (place / "pupil.toml").write_text(recipe + '[distill]\nteacher = "mean"\n')
+    try:
+        assert train(TrainOptions(place / "pupil.toml", device="cpu", start=place)).score > 0
+    finally:
+        shutil.rmtree(place / "runs" / "pupil")
+
+
+def test_probabilities_of_groups_sum_to_one_in_each(place, tmp_path):
+    oof = load_checked(place / "runs" / "mean" / "oof.parquet")
+    replace(oof, probs=oof.probs * np.float32(0.9)).save(tmp_path / "bad.parquet")
+    with pytest.raises(UserError, match="no probabilities") as caught:
+        load_checked(tmp_path / "bad.parquet")
+    assert "in each group" in caught.value.details["expected"]
 
 
 def test_training_again_reuses_every_fold(place):

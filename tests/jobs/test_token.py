@@ -15,6 +15,7 @@ from jobs.init import InitOptions
 from jobs.init import run as init
 from jobs.train import TrainOptions
 from jobs.train import run as train
+from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.inspect import Overrides
@@ -117,8 +118,11 @@ def test_training_a_fold_again_gives_the_same_tags(place):
     assert np.array_equal(before.codes, after.codes)
 
 
-def test_a_crf_gives_no_illegal_tag(place):
-    assert evaluate(EvaluateOptions("crf", start=place)).n_illegal == 0
+@pytest.mark.parametrize("head", ["tags", "crf"])
+def test_tags_out_of_fold_are_those_that_scoring_takes(place, head):
+    oof = TagPredictions.load(place / "runs" / head / "oof.parquet")
+    assert np.array_equal(oof.codes, legal_tags(oof.probs, oof.offsets, oof.classes))
+    assert evaluate(EvaluateOptions(head, start=place)).n_illegal == 0
 
 
 def test_a_notebook_gets_the_lists_of_the_file(place, cli):
@@ -240,3 +244,11 @@ def test_words_are_segmented_by_their_bmes_tags(tmp_path):
     assert Competition.find(tmp_path).classes == ("B-word", "I-word", "O")
     (tmp_path / "crf.toml").write_text(RECIPE.format(head="crf"))
     assert (train(TrainOptions(tmp_path / "crf.toml", device="cpu", start=tmp_path)).score or 0) > 0.9
+
+
+def test_a_tag_that_is_none_is_told_with_its_line(tmp_path):
+    (tmp_path / "a.conll").write_text("a O\nb O\n\nc O\nd FOO\n")
+    with pytest.raises(UserError, match="'FOO' is no tag") as caught:
+        conll(ConllOptions((tmp_path / "a.conll",), tmp_path / "out.csv"))
+    assert caught.value.details["where"].endswith("a.conll, line 5")
+    assert caught.value.details["found"] == "d FOO"

@@ -155,6 +155,8 @@ def test_conll_files_become_tables(tmp_path):
     assert table.rows() == [("a-0", "科 技", "B-A I-A"), ("a-1", f"{BLANK} 。", "O O")]
     (tmp_path / "plain.conll").write_text("EU NNP B-ORG\nrejects VBZ O\n\n")
     assert read_conll(tmp_path / "plain.conll")[0].tags == ("B-ORG", "O")
+    (tmp_path / "blanks.conll").write_text("a B-X \nb O\n\nc O  \n")
+    assert [(one.tags, one.line) for one in read_conll(tmp_path / "blanks.conll")] == [(("B-X", "O"), 1), (("O",), 4)]
     (tmp_path / "words.conll").write_text("one\ntwo\n\nthree\n")
     assert to_table(read_conll(tmp_path / "words.conll")).columns == ["id", "text"]
 

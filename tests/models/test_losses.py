@@ -225,3 +225,14 @@ def test_auto_takes_the_loss_of_the_task_and_the_other_task_is_refused():
     assert make_loss(LossOptions(), "multi_label")(logits, sets) == bce(logits, sets)
     with pytest.raises(ModelError, match="loss 'focal' is not for multi_label tasks"):
         make_loss(LossOptions("focal"), "multi_label")
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_a_batch_of_rows_without_weight_has_no_loss_and_no_gradient(name):
+    """`alpha` may be 0 for a class, and a small batch may hold no other."""
+    loss = make_loss(LossOptions(name, alpha=(0.0, 1.0)), "single_label", None, ("a", "b"))
+    logits = torch.randn(3, 2, requires_grad=True)
+    value = loss(logits, torch.zeros(3, dtype=torch.int64))
+    value.backward()
+    assert value.item() == 0.0
+    assert logits.grad.eq(0).all()

@@ -148,6 +148,15 @@ def test_progress_tells_every_step_and_every_validation(tmp_path, tiny_recipe, t
     assert [p.score for p in told if p.score is not None] == [epoch.score for epoch in result.history]
 
 
+def test_a_norm_of_zero_clips_nothing(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
+    """As in transformers' Trainer; it would otherwise train nothing."""
+    runs = [
+        train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / f"{norm}", epochs=1, max_grad_norm=norm)
+        for norm in (0.0, 1e9)
+    ]
+    np.testing.assert_array_equal(runs[0].valid_probs, runs[1].valid_probs)
+
+
 def test_a_loss_that_is_no_number_names_the_step_and_leaves_no_checkpoint(
     tmp_path, tiny_recipe, tiny_tokenizer, coloured
 ):

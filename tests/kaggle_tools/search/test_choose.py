@@ -10,6 +10,7 @@ from kaggle_tools.search import blend
 from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Setting, study_candidate
 from kaggle_tools.search.choose import candidates_for, choose
+from kaggle_tools.search.recipe.replay import apply_stack
 
 from .data import make_label_stack, make_stack
 
@@ -35,6 +36,15 @@ def test_the_numbers_of_a_stack_are_those_that_it_fits(make, task):
     recipe = CANDIDATES["stack"].fit(setting, stack, codes, np.arange(len(stack[0])) % 3)
     fitted = np.size(recipe.parameters["coefficients"]) + np.size(recipe.parameters["intercepts"])
     assert CANDIDATES["stack"].n_parameters(setting) == fitted
+
+
+def test_a_blend_of_two_folds_has_a_stack_too():
+    """Nested cross-validation leaves one fold to it, of which it must hold out some rows."""
+    stack, codes = make_stack(2, 300)
+    setting = Setting(("x", "y"), tuple("abcd")[: stack.shape[2]], "log_loss", "single_label")
+    recipe = CANDIDATES["stack"].fit(setting, stack, codes, np.zeros(300, np.int64))
+    uniform = np.log(stack.shape[2])
+    assert evaluate("log_loss", codes, apply_stack(recipe, stack)) < uniform
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "log_loss", "roc_auc"])
