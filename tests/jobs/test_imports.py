@@ -79,7 +79,7 @@ def test_run_is_made_whole_and_is_found(home: Path) -> None:
         "lgbm",
         "lgbm/oof.parquet",
         "lgbm/predictions",
-        "lgbm/predictions/test.parquet",
+        "lgbm/predictions/test.data.parquet",
         "lgbm/run.json",
     ]
     assert found.checkpoints == []
@@ -99,7 +99,7 @@ def test_rows_follow_the_competitions_files_by_id(home: Path) -> None:
     np.testing.assert_allclose(loaded.probs, oof.select(CLASSES).to_numpy(), rtol=1e-6)
     assert loaded.labels is not None
     assert loaded.labels.to_list() == [CLASSES[i % 3] for i in range(N_TRAIN)]
-    loaded = Predictions.load(found.predictions("test"))
+    loaded = Predictions.load(found.predictions("test.data"))
     assert loaded.ids.to_list() == test["id"].to_list()
     assert loaded.labels is None
     assert loaded.meta["run"] == "lgbm"
@@ -191,7 +191,7 @@ def test_hard_labels_are_marked(home: Path) -> None:
     test = pl.DataFrame({"id": [f"u{i}" for i in range(N_TEST)], "y": ["b"] * N_TEST})
     result = run(write(home, test=test))
     assert result.hard_labels
-    loaded = Predictions.load(result.run.predictions("test"))
+    loaded = Predictions.load(result.run.predictions("test.data"))
     assert loaded.meta["hard_labels"] == "true"
     assert loaded.probs.sum(axis=0).tolist() == [0, N_TEST, 0]
 
