@@ -230,7 +230,7 @@ def test_auto_takes_the_loss_of_the_task_and_the_other_task_is_refused():
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 def test_a_batch_of_rows_without_weight_has_no_loss_and_no_gradient(name):
     """`alpha` may be 0 for a class, and a small batch may hold no other."""
-    loss = make_loss(LossOptions(name, alpha=(0.0, 1.0)), "single_label", None, ("a", "b"))
+    loss = make_loss(LossOptions(name), "single_label", torch.tensor([0.0, 1.0]), ("a", "b"))
     logits = torch.randn(3, 2, requires_grad=True)
     value = loss(logits, torch.zeros(3, dtype=torch.int64))
     value.backward()
