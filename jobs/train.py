@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
 from kaggle_tools.metrics import Metric, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
+from models.errors import ModelError
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
 from models.schema import Place
@@ -180,8 +182,8 @@ def run(options: TrainOptions) -> TrainResult:
     asked = _folds_to_train(options.folds, recipe.folds.n)
     # Two that write one checkpoint's files would leave a mixture of both.
     with hold(workspace.jobs / "runs" / recipe.name, f"another process trains run '{recipe.name}'"):
-        folder.claim(asked, force=options.force, replace=options.replace)
-        todo = [(fold, seed) for fold in asked for seed in folder.seeds if folder.finished(fold, seed) is None]
+        todo = folder.to_train(asked, force=options.force, replace=options.replace)
+        train_one = None
         if todo:
             task = Task(
                 recipe,
@@ -195,7 +197,12 @@ def run(options: TrainOptions) -> TrainResult:
                 soft,
                 wordings,
             )
-            train_one = fold_trainer(task)
+            with _of_recipe(options.recipe):
+                train_one = fold_trainer(task)
+        # From here on all is known to fit: what a refused recipe would have replaced is still there.
+        rows.keep_folds()
+        folder.claim(asked, force=options.force, replace=options.replace)
+        if train_one is not None:
             for fold, seed in todo:
                 once = recipe.data.duplicates == "once"
                 _train_fold(fold, seed, rows, folder, competition, train_one, once=once)
@@ -253,6 +260,16 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
             require_peft()
         resolve_device(device)
     return metric
+
+
+@contextmanager
+def _of_recipe(path: Path | None) -> Iterator[None]:
+    """Errors of parts that do not fit together say where the recipe is."""
+    try:
+        yield
+    except ModelError as exc:
+        exc.details = {"where": str(path or "command line"), **exc.details}
+        raise
 
 
 def _soft_targets(

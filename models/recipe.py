@@ -11,7 +11,8 @@ field or a parameter.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     _check_seeds(recipe, place)
     _check_pseudo_labels(recipe, place.inside("pseudo_labels"))
+    if recipe.kind == "linear":
+        _check_linear(recipe.linear, place.inside("linear"))
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
@@ -135,6 +138,22 @@ def _check_pseudo_labels(recipe: Recipe, place: Place) -> None:
         raise place.error("stage = 'before' is for transformers: a linear model is fitted once", next="stage = 'mixed'")
     if options.epochs != PseudoLabelOptions.epochs and options.stage == "mixed":
         raise place.error("epochs are those of stage = 'before'", next="leave them out, or set the stage")
+
+
+def _check_linear(options: Mapping[str, Any], place: Place) -> None:
+    from models.linear import check_linear_options
+
+    with _naming(place):
+        check_linear_options(options)
+
+
+@contextmanager
+def _naming(place: Place) -> Iterator[None]:
+    """Errors of a part that knows no recipe say where its options stand."""
+    try:
+        yield
+    except ModelError as exc:
+        raise place.error(exc.summary, **exc.details) from exc
 
 
 def check_encoder(encoder: EncoderOptions, place: Place) -> None:
@@ -246,10 +265,8 @@ def _check_soup(options: TrainingOptions, place: Place) -> None:
         return
     from models.training.soup import parse_soup
 
-    try:
+    with _naming(place):
         plan = parse_soup(options.soup)
-    except ModelError as exc:
-        raise place.error(exc.summary, **exc.details) from exc
     if plan.size > options.epochs:
         raise place.error(f"soup = '{options.soup}' wants more epochs than the {options.epochs} that there are")
     if plan.kind == "greedy" and options.keep == "last":

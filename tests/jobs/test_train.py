@@ -260,7 +260,6 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     with pytest.raises(ModelError, match="max_length = 128, but the encoder takes 64"):
         run(options)
     place.recipe("tuned", f'[encoder]\npath = "{model}"\n[data]\nmax_length = 40\n[folds]\nn = 3\n')
-    shutil.rmtree(place.file(""))
     place.train("tuned", folds=(0,))
     shutil.rmtree(model)
     save_model(model, 1)
@@ -299,6 +298,60 @@ def test_a_device_that_is_not_there_is_told_before_anything_is_removed(place):
     with pytest.raises(ModelError, match="unknown device 'cdua'"):
         run(TrainOptions(recipe=place.root / "tiny.toml", start=place.root, device="cdua", force=True))
     assert place.file("tiny/run.json").exists()
+
+
+MISFITS = [
+    ('kind = "linear"\n[folds]\nn = 3\n[linear]\nc = 2.0\n', "[linear] unknown option 'c'"),
+    ('kind = "linear"\n[folds]\nn = 3\n[linear]\nmin_df = 0\n', "[linear] 'min_df' and 'max_features' must be"),
+    (TINY + '[loss]\nname = "bce"\n', "loss 'bce' is not for single_label"),
+    (TINY + "[loss]\nalpha = [1.0, 2.0]\n", "alpha has 2 numbers for 3 classes"),
+    (TINY.replace('"max"', '"linked"'), "head 'linked' is not for single_label"),
+    (TINY.replace('"max"', '"tags"'), "head 'tags' is not for single_label"),
+    (TINY.replace('"max"', '"crf"'), "head 'crf' is not for single_label"),
+    (TINY.replace('"max"', '"cosine"').replace("[data]", '[data]\nform = "apart"'), "tells two classes, not 3"),
+    (TINY.replace('"max"', '"textcnn"\nwindows = [0]'), "[head] windows = [0]"),
+    ('[encoder]\npath = "{encoder}"\n[folds]\nn = 3\n', "tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "message"), MISFITS, ids=[message for _, message in MISFITS])
+@pytest.mark.parametrize("how", ["replace", "force"])
+def test_a_recipe_that_does_not_fit_is_refused_before_a_run_is_touched(
+    place, save_model, trained_once, recipe, message, how
+):
+    """With its place; what `--replace` and `--force` would have replaced stays, and nothing is left behind."""
+    shutil.copytree(trained_once, place.file("tiny"))
+    encoder = place.root / "encoder"
+    save_model(encoder, 0)
+    for path in (encoder / "vocab.txt", *encoder.glob("*token*")):
+        path.unlink()
+    place.recipe("misfit", recipe.replace("{encoder}", str(encoder)))
+    before = {path: path.read_bytes() for path in place.file("").rglob("*") if path.is_file()}
+    for name in ("tiny", "first"):
+        with pytest.raises(ModelError) as error:
+            place.train("misfit", name=name, **{how: True})
+        assert message in error.value.summary
+        assert error.value.details["where"]
+    assert {path: path.read_bytes() for path in place.file("").rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """Folder of a finished run."""
+    place = Place(tmp_path_factory.mktemp("trained"))
+    place.train()
+    return place.file("tiny")
+
+
+def test_a_refused_first_recipe_binds_no_other_to_its_folds(place):
+    place.recipe("misfit", TINY.replace("n = 3", "n = 4") + "[loss]\nalpha = [1.0, 2.0]\n")
+    with pytest.raises(ModelError, match="alpha has 2 numbers"):
+        place.train("misfit")
+    assert not place.file("folds.parquet").exists()
+    assert not place.file("misfit").exists()
+    assert place.train("linear").missing == ()
+    with pytest.raises(UserError, match="other runs of this workspace use other folds"):
+        place.train("misfit")
 
 
 def test_a_run_that_was_not_trained_is_never_replaced(place):
