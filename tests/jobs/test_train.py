@@ -521,13 +521,34 @@ def test_a_competition_that_does_not_do_is_refused(place, changes, message):
         ({"folds": (3,)}, UserError, "no fold 3"),
         ({"name": "a/b"}, UserError, "'a/b' cannot be a run name"),
         ({"limit": 1}, UserError, "fold . has"),
-        ({"limit": 0}, UserError, "limit"),
+        ({"limit": 0}, ModelError, r"\[data\] limit is out of range"),
+        ({"seed": -3}, ModelError, "seed is out of range"),
         ({"encoder": "x"}, UserError, "either a recipe file or an --encoder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(place, options, error, message):
     with pytest.raises(error, match=message):
         place.train(**options)
+    assert not place.file("tiny").exists()
+
+
+def test_a_negative_seed_is_refused_by_the_command(place, call):
+    code, _, err = call("train", "tiny.toml", "--seed", "-3", "--device", "cpu")
+    assert code == 2
+    assert "--seed" in err
+    assert not place.file("").exists()
+
+
+def test_a_fold_on_which_the_metric_is_undefined_is_named_before_anything_is_trained(place, monkeypatch):
+    place.write(table().with_columns(label=pl.Series(["cat"] * 2 + ["dog"] * 34)))
+    place.competition(metric="roc_auc", classes=["cat", "dog"])
+    place.recipe("tiny", TINY.replace("n = 3", 'n = 3\nkind = "random"'))
+    monkeypatch.setattr("jobs.train.fold_trainer", lambda _: pytest.fail("made before the folds were looked at"))
+    with pytest.raises(UserError, match=r"roc_auc ranks nothing here.*, in fold \d") as error:
+        place.train()
+    assert "rows that fold" in error.value.details["where"]
+    assert "stratified folds" in error.value.details["next"]
+    assert not place.file("").exists()
 
 
 def test_without_a_competition_the_way_to_one_is_told(tmp_path):
