@@ -82,7 +82,11 @@ TrainOne = Callable[[int, int | None, NDArray[np.int64], NDArray[np.int64], Path
 
 
 def fold_trainer(task: Task) -> TrainOne:
-    """A function that trains one fold; tokenizer or vectorizer are made here, once for all of them."""
+    """A function that trains one fold; tokenizer or vectorizer are made here, once for all of them.
+
+    Raises:
+        ModelError: The recipe does not fit the encoder, the task or the rows; nothing is written before that is known.
+    """
     return _linear_trainer(task) if task.recipe.kind == "linear" else _transformer_trainer(task)
 
 
@@ -104,7 +108,7 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
 
 
 def _transformer_trainer(task: Task) -> TrainOne:
-    from models.training.fold import make_tokenizer, train_fold
+    from models.training.fold import check_fold, make_tokenizer, train_fold
     from models.vectors.make import make_vectors
     from models.vectors.words import make_lexicon
 
@@ -112,6 +116,10 @@ def _transformer_trainer(task: Task) -> TrainOne:
     tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
     vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
     lexicon = make_lexicon(task.recipe, task.rows.corpus, tokenizer)
+    check_fold(
+        task.recipe, task.classes, texts, targets, tokenizer, task=task.task, device=task.device, vectors=vectors,
+        lexicon=lexicon,
+    )  # fmt: skip
 
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path

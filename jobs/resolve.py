@@ -12,6 +12,7 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place
 from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
+from models.errors import ModelError
 from models.hub import checkpoints_of
 from models.recipe import load_recipe
 
@@ -107,8 +108,16 @@ def quick_looks(workspace: Workspace) -> dict[str, str]:
     return {
         run.name: f"it was trained on {n:,} of {most:,} rows (--limit)"
         for run, n in limited.items()
-        if load_recipe(run.folder / RECIPE_FILE).data.limit == n
+        if _limit_of(run) == n
     }
+
+
+def _limit_of(run: Run) -> int | None:
+    """Rows that a run was held to; None also where its recipe is of a version that took what this one refuses."""
+    try:
+        return load_recipe(run.folder / RECIPE_FILE).data.limit
+    except ModelError:
+        return None
 
 
 def _find_model(workspace: Workspace, name: str) -> tuple[str, list[str]]:

@@ -59,6 +59,21 @@ class RunFolder:
         """Where a fold's checkpoint lies."""
         return self.run.folder / folder_name(fold, seed)
 
+    def to_train(
+        self, folds: Sequence[int], *, force: bool, replace: bool = False
+    ) -> tuple[tuple[int, int | None], ...]:
+        """Folds and seeds that are to be trained once the folder is claimed; changes nothing.
+
+        Args:
+            folds, force, replace: As `claim` gets them.
+
+        Raises:
+            UserError: A run that was not trained here, or one of other settings and neither is said.
+        """
+        afresh = bool(self._replaceable(force=force, replace=replace)) or force
+        members = [(fold, seed) for fold in folds for seed in self.seeds]
+        return tuple(member for member in members if afresh or self.finished(*member) is None)
+
     def claim(self, folds: Sequence[int], *, force: bool, replace: bool = False) -> None:
         """Make the folder ours to train in.
 
@@ -68,8 +83,20 @@ class RunFolder:
             replace: Forget all folds where they are of another recipe or other rows; keep finished ones that fit.
 
         Raises:
-            UserError: A run that was not trained here, or one of other settings and neither is said.
+            UserError: As `to_train`.
         """
+        differences = self._replaceable(force=force, replace=replace)
+        if force or differences:
+            self._forget(None if differences else folds)
+        for path in self._strangers():  # never finished: else they would have been told as a difference
+            shutil.rmtree(path)
+        if any(self.finished(fold, seed) is None for fold in folds for seed in self.seeds):
+            self._forget(())
+        with write_atomically(self.run.folder / RECIPE_FILE) as temporary:
+            temporary.write_text(self.recipe, encoding="utf-8")
+
+    def _replaceable(self, *, force: bool, replace: bool) -> list[str]:
+        """How finished folds differ from what is asked, where they may be replaced."""
         if self.run.info is not None and not (self.run.folder / RECIPE_FILE).is_file():
             raise UserError(
                 f"run '{self.run.name}' was not trained here", where=self.run.folder, next="use another name"
@@ -82,14 +109,7 @@ class RunFolder:
                 differ="; ".join(differences[:6]),
                 next="give this one another --name, or replace that one with --force",
             )
-        if force or differences:
-            self._forget(None if differences else folds)
-        for path in self._strangers():  # never finished: else they would have been told as a difference
-            shutil.rmtree(path)
-        if any(self.finished(fold, seed) is None for fold in folds for seed in self.seeds):
-            self._forget(())
-        with write_atomically(self.run.folder / RECIPE_FILE) as temporary:
-            temporary.write_text(self.recipe, encoding="utf-8")
+        return differences
 
     def finished(self, fold: int, seed: int | None = None) -> Answers | None:
         """A fold's out-of-fold predictions; None while it is not finished."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
@@ -33,10 +35,11 @@ from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import Metric, group_scores, metric_for, score
+from kaggle_tools.metrics import Metric, evaluate, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
+from models.errors import ModelError
 from models.hub import fingerprint, local_folder
-from models.recipe import EncoderOptions, Recipe, check_recipe, load_recipe
+from models.recipe import EncoderOptions, Recipe, check_recipe, check_values, load_recipe
 from models.schema import Place
 from models.text.augmentation import read_synonyms
 from models.training.progress import OnProgress
@@ -180,8 +183,8 @@ def run(options: TrainOptions) -> TrainResult:
     asked = _folds_to_train(options.folds, recipe.folds.n)
     # Two that write one checkpoint's files would leave a mixture of both.
     with hold(workspace.jobs / "runs" / recipe.name, f"another process trains run '{recipe.name}'"):
-        folder.claim(asked, force=options.force, replace=options.replace)
-        todo = [(fold, seed) for fold in asked for seed in folder.seeds if folder.finished(fold, seed) is None]
+        todo = folder.to_train(asked, force=options.force, replace=options.replace)
+        train_one = None
         if todo:
             task = Task(
                 recipe,
@@ -195,10 +198,16 @@ def run(options: TrainOptions) -> TrainResult:
                 soft,
                 wordings,
             )
-            train_one = fold_trainer(task)
+            _check_folds(recipe, competition, rows, {fold for fold, _ in todo})
+            with _of_recipe(options.recipe):
+                train_one = fold_trainer(task)
+        # From here on all is known to fit: what a refused recipe would have replaced is still there.
+        rows.keep_folds()
+        folder.claim(asked, force=options.force, replace=options.replace)
+        if train_one is not None:
             for fold, seed in todo:
-                once = recipe.data.duplicates == "once"
-                _train_fold(fold, seed, rows, folder, competition, train_one, once=once)
+                inside, outside = _divide(fold, rows, recipe)
+                _train_fold(fold, seed, rows, inside, outside, folder, competition, train_one)
         return _conclude(recipe, competition, rows, folder, todo, began)
 
 
@@ -228,7 +237,9 @@ def read_recipe(options: TrainOptions) -> Recipe:
     if options.limit is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, limit=options.limit))
     check_name(recipe.name, "run name")
-    check_recipe(recipe, Place(str(options.recipe or "command line")))
+    place = Place(str(options.recipe or "command line"))
+    check_values(recipe, place)
+    check_recipe(recipe, place)
     return recipe
 
 
@@ -253,6 +264,16 @@ def _check_request(competition: Competition, recipe: Recipe, device: str) -> Met
             require_peft()
         resolve_device(device)
     return metric
+
+
+@contextmanager
+def _of_recipe(path: Path | None) -> Iterator[None]:
+    """Errors of parts that do not fit together say where the recipe is."""
+    try:
+        yield
+    except ModelError as exc:
+        exc.details = {"where": str(path or "command line"), **exc.details}
+        raise
 
 
 def _soft_targets(
@@ -284,23 +305,46 @@ def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
     return sorted(set(asked)) or list(range(n))
 
 
+def _divide(fold: int, rows: TrainingRows, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to validate on and rows to train on; where the recipe says so, each text of these once."""
+    inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
+    if recipe.data.duplicates == "once":
+        outside = without_copies(rows.texts, outside, inside)
+    return inside, outside
+
+
+def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, folds: set[int]) -> None:
+    """Refuse folds without rows, and those on whose validation rows the metric is undefined, before any is trained."""
+    draw = np.random.default_rng(0)
+    for fold in sorted(folds):
+        inside, outside = _divide(fold, rows, recipe)
+        if not len(inside) or not len(outside):
+            raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
+        if competition.task not in ("single_label", "multi_label"):
+            continue
+        probs = draw.dirichlet(np.ones(len(competition.classes)), len(inside))  # any will do: labels make it undefined
+        try:
+            evaluate(competition.metric, rows.targets[inside], probs)
+        except UserError as exc:
+            raise UserError(
+                f"{exc.summary}, in fold {fold}",
+                where=f"{competition.train}: the {len(inside):,} rows that fold {fold} is validated on",
+                next='stratified folds (kind = "stratified" under [folds]), or fewer: a smaller n',
+            ) from exc
+
+
 def _train_fold(
     fold: int,
     seed: int | None,
     rows: TrainingRows,
+    inside: NDArray[np.int64],
+    outside: NDArray[np.int64],
     folder: RunFolder,
     competition: Competition,
     train_one: TrainOne,
-    *,
-    once: bool,
 ) -> None:
-    """Train a fold and keep its predictions; with `once` on each text once."""
+    """Train a fold and keep its predictions of the rows `inside`."""
     began = time.perf_counter()
-    inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
-    if once:
-        outside = without_copies(rows.texts, outside, inside)
-    if not len(inside) or not len(outside):
-        raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
     trained = train_one(fold, seed, outside, inside, folder.fold(fold, seed))
     about = {
         "seconds": time.perf_counter() - began,

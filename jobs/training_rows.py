@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class TrainingRows:
         fingerprint: Of everything above and of what it is trained and judged by.
         n_repaired: Illegal tags of the whole table that became legal.
         n_dropped: Rows of the whole table that were left out for their labels.
+        keep_folds: Writes the division into folds where no run has one yet. Other runs are bound to it from then on, so
+            it is called once it is known that this one can be trained.
         corpus: Cleaned texts of all tables, each once, where the recipe learns from them without labels; else empty.
     """
 
@@ -59,6 +62,7 @@ class TrainingRows:
     all_texts: pl.Series
     n_null_texts: int
     fingerprint: str
+    keep_folds: Callable[[], object]
     n_repaired: int = 0
     n_dropped: int = 0
     corpus: tuple[str, ...] = ()
@@ -70,7 +74,8 @@ class TrainingRows:
 def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Path) -> TrainingRows:
     """Read the training table, check it, and give each row its fold.
 
-    Folds are made for the whole table before `recipe.data.limit` is applied, since all runs share them.
+    Folds are made for the whole table before `recipe.data.limit` is applied, since all runs share them. Nothing is
+    written: see `TrainingRows.keep_folds`.
 
     Raises:
         UserError: The competition names no training table or label column; the table cannot be read; an id occurs
@@ -91,7 +96,8 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     groups = table["group"].alias(f.group_column) if f.group_column is not None else None
     several = competition.task != "single_label"
     sets = kinds_of_entities(labels) if competition.task == "token" else labels
-    folds = load_or_make(runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
+    divide = partial(load_or_make, runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
+    folds = divide(keep=False)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
@@ -105,6 +111,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         folds=folds,
         all_texts=all_texts,
         n_null_texts=n_null,
+        keep_folds=divide,
         n_repaired=n_repaired,
         n_dropped=n_dropped,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),

@@ -110,6 +110,7 @@ def load_or_make(
     groups: pl.Series | None = None,
     *,
     label_sets: bool = False,
+    keep: bool = True,
 ) -> NDArray[np.int16]:
     """Folds of `ids` from the file at `path`, which is made first where it does not exist.
 
@@ -122,6 +123,7 @@ def load_or_make(
         labels: (N,) label of each row.
         groups: (N,) group of each row, where `settings.kind` needs them.
         label_sets: As in `assign`.
+        keep: Whether the file is made; without, the same folds are given and nothing is written.
 
     Returns:
         (N,) int16, in the order of `ids`.
@@ -133,7 +135,8 @@ def load_or_make(
         raise UserError("ids are missing or occur twice: no fold can be told by them", where=f"column '{ids.name}'")
     if not path.is_file():
         folds = assign(settings, labels, groups, label_sets=label_sets)
-        _save(path, settings, ids, folds)
+        if keep:
+            _save(path, settings, ids, folds)
         return folds
     found, table = _load(path)
     if found != dataclasses.asdict(settings):

@@ -40,6 +40,7 @@ from models.words import WordVectors
 
 HEAD_FILE = "head.safetensors"
 WORDS_FILE = "words.safetensors"
+LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the encoder's
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
@@ -265,6 +266,7 @@ def build_classifier(
             f"head '{recipe.head.name}' reads the first token, which sees no other in a {config.model_type}",
             next="use 'stock' or 'last', which read the last one, or 'mean'",
         )
+    _check_layers_of_head(recipe, config)
     head = _make_head(
         recipe.head.name, recipe.head.options, config, classes, task, words=words, samples=recipe.head.dropout_samples
     )
@@ -316,6 +318,16 @@ def _make_head(
         names=tuple(classes),
     )
     return HEADS[name](shape, **options)
+
+
+def _check_layers_of_head(recipe: Recipe, config: Any) -> None:
+    """Refuse more layers than there are where they are asked for; a head's own number of them gives way."""
+    asked = recipe.head.options.get("layers", 0) if recipe.head.name in LAYERED_HEADS else 0
+    if asked > max(1, config.num_hidden_layers):
+        raise ModelError(
+            f"[head] layers = {asked}, but the encoder has {config.num_hidden_layers} layers",
+            next=f"layers = {max(1, config.num_hidden_layers)} at most",
+        )
 
 
 def _check_generation(recipe: Recipe, config: Any, limit: int | None) -> None:

@@ -74,7 +74,9 @@ def reinitialise_top_layers(network: TextClassifier, n: int) -> None:
         return
     layers = count_layers(network)
     if n > layers:
-        raise ModelError(f"[encoder] reinit_layers = {n}, but the encoder has {layers} layers")
+        raise ModelError(
+            f"[encoder] reinit_layers = {n}, but the encoder has {layers} layers", next=f"{layers} at most"
+        )
     for name, module in network.encoder.named_modules():
         depth = _LAYER.search(name)
         if depth is None or depth.end() != len(name) or int(depth[1]) < layers - n:

@@ -129,6 +129,17 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     )
 
 
+def check_linear_options(options: Mapping[str, Any]) -> None:
+    """Check the whole table of a recipe, before there is a text to fit anything to.
+
+    Raises:
+        ModelError: An unknown option, or an unusable value.
+    """
+    of_vectorizer, of_classifier = split_options(options)
+    VectorizerOptions.of(of_vectorizer)
+    ClassifierOptions.of(of_classifier)
+
+
 @dataclass(frozen=True)
 class Vectorizer:
     """Text to features, fitted.

@@ -10,8 +10,10 @@ field or a parameter.
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,9 @@ __all__ = [
     "WordOptions",
     "check_encoder",
     "check_recipe",
+    "check_values",
     "load_recipe",
+    "read_toml",
 ]
 
 _ONE_DRAW = ("stock", "linked", "tags", "crf", "cosine")  # heads that do not draw dropout several times
@@ -72,12 +76,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         ModelError: No such file, not TOML, an unknown key, a wrong type or value; names file, section and key.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ModelError("no such recipe", where=path, next="see recipes/ for examples, or use --encoder") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
+    raw = read_toml(path)
     place = Place(str(path))
     if raw.get("kind") == "pretraining":
         raise ModelError("this file is for `cli pretrain`, not for a run", where=path, next=f"cli pretrain {path}")
@@ -87,6 +86,39 @@ def load_recipe(path: Path) -> Recipe:
         raise place.inside(foreign[0]).error(f"has no meaning in a {recipe.kind} recipe")
     check_recipe(recipe, place)
     return recipe
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table of a recipe's file, unchecked.
+
+    Raises:
+        ModelError: No such file, one that cannot be read, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin files with a mark
+    except FileNotFoundError as exc:
+        raise ModelError("no such recipe", where=path, next="see recipes/ for examples, or use --encoder") from exc
+    except IsADirectoryError as exc:
+        inside = path / "recipe.toml"
+        advice = f"name the file in it: {inside}" if inside.is_file() else "name a file; see recipes/ for examples"
+        raise ModelError(
+            "a folder, not a recipe", where=path, expected="a file such as mine.toml", next=advice
+        ) from exc
+    except OSError as exc:
+        raise ModelError(
+            f"cannot read the recipe: {exc.strerror or exc}", where=path, next="see who may read it: `ls -l`"
+        ) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ModelError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
+
+
+def check_values(recipe: Recipe, place: Place) -> None:
+    """Compare each value of a recipe that was put together by hand with the schema, as `load_recipe` does.
+
+    Raises:
+        ModelError: A wrong type, or a value out of range.
+    """
+    read_table(Recipe, tomllib.loads(recipe.to_toml()), place)
 
 
 def check_recipe(recipe: Recipe, place: Place) -> None:
@@ -109,6 +141,8 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         raise place.inside("folds").error(f"kind = '{recipe.folds.kind}' {problem} a group_column")
     _check_seeds(recipe, place)
     _check_pseudo_labels(recipe, place.inside("pseudo_labels"))
+    if recipe.kind == "linear":
+        _check_linear(recipe.linear, place.inside("linear"))
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
@@ -137,6 +171,22 @@ def _check_pseudo_labels(recipe: Recipe, place: Place) -> None:
         raise place.error("stage = 'before' is for transformers: a linear model is fitted once", next="stage = 'mixed'")
     if options.epochs != PseudoLabelOptions.epochs and options.stage == "mixed":
         raise place.error("epochs are those of stage = 'before'", next="leave them out, or set the stage")
+
+
+def _check_linear(options: Mapping[str, Any], place: Place) -> None:
+    from models.linear import check_linear_options
+
+    with _naming(place):
+        check_linear_options(options)
+
+
+@contextmanager
+def _naming(place: Place) -> Iterator[None]:
+    """Errors of a part that knows no recipe say where its options stand."""
+    try:
+        yield
+    except ModelError as exc:
+        raise place.error(exc.summary, **exc.details) from exc
 
 
 def check_encoder(encoder: EncoderOptions, place: Place) -> None:
@@ -248,10 +298,8 @@ def _check_soup(options: TrainingOptions, place: Place) -> None:
         return
     from models.training.soup import parse_soup
 
-    try:
+    with _naming(place):
         plan = parse_soup(options.soup)
-    except ModelError as exc:
-        raise place.error(exc.summary, **exc.details) from exc
     if plan.size > options.epochs:
         raise place.error(f"soup = '{options.soup}' wants more epochs than the {options.epochs} that there are")
     if plan.kind == "greedy" and options.keep == "last":
@@ -262,6 +310,8 @@ def _check_augmentation(options: AugmentationOptions, place: Place) -> None:
     for step in options.steps:
         if step not in AUGMENTATIONS:
             raise place.error(f"unknown step '{step}'", next=did_you_mean(step, list(AUGMENTATIONS)))
+    if not options.copies and dataclasses.replace(options, table=None) != AugmentationOptions():
+        raise place.error("has no copies: no text would be changed", next="copies = 1, or leave the section out")
     if options.copies and not options.steps:
         raise place.error("copies without steps", next=f"name some of {', '.join(AUGMENTATIONS)}")
     if options.copies and "replace" in options.steps and options.synonyms is None:

@@ -143,7 +143,7 @@ def train(
     name: Annotated[str | None, option("--name", help="Of the run; default: the recipe's.")] = None,
     fold: Annotated[list[int] | None, option("--fold", min=0, help="Train this fold only; again for more.")] = None,
     limit: Annotated[int | None, option("--limit", min=1, help="Use so many training rows, drawn at random.")] = None,
-    seed: Annotated[int | None, option("--seed", help="Overrides the recipe's.")] = None,
+    seed: Annotated[int | None, option("--seed", min=0, help="Overrides the recipe's.")] = None,
     seeds: Annotated[
         int | None, option("--seeds", min=1, help="Train each fold with so many seeds, and average them.")
     ] = None,

@@ -9,13 +9,12 @@ as `models.recipe`: a key exists if a field exists.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from models.errors import ModelError
-from models.recipe import check_encoder, load_recipe
+from models.recipe import check_encoder, load_recipe, read_toml
 from models.recipe_options import EncoderOptions, VectorOptions
 from models.schema import Between, Place, read_table, to_toml
 from models.text.cleaning import check_steps
@@ -113,10 +112,7 @@ def load_pretraining(path: Path) -> Pretraining:
     Raises:
         ModelError: No such file, not TOML, an unknown key, a wrong value, switches that contradict each other.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raw = {}  # told by load_recipe
+    raw = read_toml(path)
     place = Place(str(path))
     if raw.get("kind") == "pretraining":
         recipe: Pretraining = read_table(Pretraining, {"name": path.stem, **raw}, place)

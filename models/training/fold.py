@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, build_classifier, save_checkpoint
 from models.decoder import give_padding
+from models.depth import Thaw
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
@@ -35,10 +36,11 @@ from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import tokenise
 from models.training.epochs import Diverged, Loop, Metric, train_before, train_epochs
+from models.training.optimizer import make_optimizer
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
-from models.training.sources import FoldRows, augmented, make_source, marked
-from models.training.step import MORE_ROOM, Adversary
+from models.training.sources import FoldRows, augmented, check_source, make_source, marked
+from models.training.step import MORE_ROOM, Adversary, wants_bf16
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 from models.trim import trim_tokenizer
@@ -73,6 +75,40 @@ def make_tokenizer(recipe: Recipe, texts: Sequence[str]) -> Any:
     if entities:
         add_marks(tokenizer)
     return tokenizer
+
+
+def check_fold(
+    recipe: Recipe,
+    classes: Sequence[str],
+    texts: Sequence[str],
+    labels: NDArray[Any],
+    tokenizer: Any,
+    *,
+    task: str,
+    device: str = "auto",
+    vectors: NDArray[np.float32] | None = None,
+    lexicon: Lexicon | None = None,
+) -> None:
+    """Put a recipe's parts together once and drop them, so that what does not fit is told before a fold is begun.
+
+    Args:
+        recipe, classes, tokenizer, task, device, vectors, lexicon: As `train_fold` gets them.
+        texts: Cleaned texts of all training rows.
+        labels: Of these, as `train_fold` gets them.
+
+    Raises:
+        ModelError: The recipe does not fit the encoder, the task or the rows.
+    """
+    rows = FoldRows(list(texts), labels, tuple(map(str, range(len(texts)))), np.ones(len(texts), bool), None)
+    with torch.random.fork_rng(devices=[]):
+        with memory_told("the network itself", MORE_ROOM):
+            network = _build(recipe, classes, tokenizer, task, vectors, lexicon)
+        if recipe.training.gradient_checkpointing:
+            _checkpoint_activations(network)
+        wants_bf16(recipe.training.precision, resolve_device(device), network.body.config)
+        make_optimizer(network, recipe.training)
+        Thaw(network, 1, recipe.training.unfreeze)
+    check_source(recipe, tokenizer, rows, task, tuple(classes))
 
 
 def train_fold(
@@ -145,12 +181,7 @@ def train_fold(
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         with memory_told("the network itself", MORE_ROOM):
-            network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
-            place_vectors(network.body, vectors)
-            if recipe.contrast.generate:
-                embeddings = network.body.get_input_embeddings()
-                network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
-            network.to(where)
+            network = _build(recipe, classes, tokenizer, task, vectors, lexicon).to(where)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
         source = make_source(recipe, network, tokenizer, rows, task, tuple(classes), where)
@@ -200,6 +231,23 @@ def train_fold(
     return FoldResult(
         trained.probs, trained.history, trained.kept, trained.score, seconds, micro.size, micro.halvings, trained.soup
     )
+
+
+def _build(
+    recipe: Recipe,
+    classes: Sequence[str],
+    tokenizer: Any,
+    task: str,
+    vectors: NDArray[np.float32] | None,
+    lexicon: Lexicon | None,
+) -> TextClassifier:
+    """The network as training begins with it, on the CPU."""
+    network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
+    place_vectors(network.body, vectors)
+    if recipe.contrast.generate:
+        embeddings = network.body.get_input_embeddings()
+        network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
+    return network
 
 
 def _word_vectors(lexicon: Lexicon | None, tokenizer: Any) -> WordVectors | None:

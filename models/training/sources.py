@@ -104,6 +104,17 @@ def make_source(
     )
 
 
+def check_source(recipe: Recipe, tokenizer: Any, rows: FoldRows, task: str, classes: tuple[str, ...]) -> None:
+    """Refuse what `make_source` refuses of a recipe, without tokenising all rows.
+
+    Raises:
+        ModelError: As `make_source`.
+    """
+    make_loss(recipe.loss, task, _class_weights(recipe, rows.labels, task, classes), classes)
+    make_contrast(recipe.contrast, rows.texts, rows.labels, classes, torch.device("cpu"))
+    _tokenised(recipe, tokenizer, rows.part(slice(1)), task)
+
+
 def marked(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[Any]:
     """Labels as samplers read them: of groups and tags (N, C) of 0 and 1, so that a row's rarest class counts."""
     if task == "token":

@@ -260,7 +260,6 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     with pytest.raises(ModelError, match="max_length = 128, but the encoder takes 64"):
         run(options)
     place.recipe("tuned", f'[encoder]\npath = "{model}"\n[data]\nmax_length = 40\n[folds]\nn = 3\n')
-    shutil.rmtree(place.file(""))
     place.train("tuned", folds=(0,))
     shutil.rmtree(model)
     save_model(model, 1)
@@ -299,6 +298,60 @@ def test_a_device_that_is_not_there_is_told_before_anything_is_removed(place):
     with pytest.raises(ModelError, match="unknown device 'cdua'"):
         run(TrainOptions(recipe=place.root / "tiny.toml", start=place.root, device="cdua", force=True))
     assert place.file("tiny/run.json").exists()
+
+
+MISFITS = [
+    ('kind = "linear"\n[folds]\nn = 3\n[linear]\nc = 2.0\n', "[linear] unknown option 'c'"),
+    ('kind = "linear"\n[folds]\nn = 3\n[linear]\nmin_df = 0\n', "[linear] 'min_df' and 'max_features' must be"),
+    (TINY + '[loss]\nname = "bce"\n', "loss 'bce' is not for single_label"),
+    (TINY + "[loss]\nalpha = [1.0, 2.0]\n", "alpha has 2 numbers for 3 classes"),
+    (TINY.replace('"max"', '"linked"'), "head 'linked' is not for single_label"),
+    (TINY.replace('"max"', '"tags"'), "head 'tags' is not for single_label"),
+    (TINY.replace('"max"', '"crf"'), "head 'crf' is not for single_label"),
+    (TINY.replace('"max"', '"cosine"').replace("[data]", '[data]\nform = "apart"'), "tells two classes, not 3"),
+    (TINY.replace('"max"', '"textcnn"\nwindows = [0]'), "[head] windows = [0]"),
+    ('[encoder]\npath = "{encoder}"\n[folds]\nn = 3\n', "tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "message"), MISFITS, ids=[message for _, message in MISFITS])
+@pytest.mark.parametrize("how", ["replace", "force"])
+def test_a_recipe_that_does_not_fit_is_refused_before_a_run_is_touched(
+    place, save_model, trained_once, recipe, message, how
+):
+    """With its place; what `--replace` and `--force` would have replaced stays, and nothing is left behind."""
+    shutil.copytree(trained_once, place.file("tiny"))
+    encoder = place.root / "encoder"
+    save_model(encoder, 0)
+    for path in (encoder / "vocab.txt", *encoder.glob("*token*")):
+        path.unlink()
+    place.recipe("misfit", recipe.replace("{encoder}", str(encoder)))
+    before = {path: path.read_bytes() for path in place.file("").rglob("*") if path.is_file()}
+    for name in ("tiny", "first"):
+        with pytest.raises(ModelError) as error:
+            place.train("misfit", name=name, **{how: True})
+        assert message in error.value.summary
+        assert error.value.details["where"]
+    assert {path: path.read_bytes() for path in place.file("").rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """Folder of a finished run."""
+    place = Place(tmp_path_factory.mktemp("trained"))
+    place.train()
+    return place.file("tiny")
+
+
+def test_a_refused_first_recipe_binds_no_other_to_its_folds(place):
+    place.recipe("misfit", TINY.replace("n = 3", "n = 4") + "[loss]\nalpha = [1.0, 2.0]\n")
+    with pytest.raises(ModelError, match="alpha has 2 numbers"):
+        place.train("misfit")
+    assert not place.file("folds.parquet").exists()
+    assert not place.file("misfit").exists()
+    assert place.train("linear").missing == ()
+    with pytest.raises(UserError, match="other runs of this workspace use other folds"):
+        place.train("misfit")
 
 
 def test_a_run_that_was_not_trained_is_never_replaced(place):
@@ -468,13 +521,34 @@ def test_a_competition_that_does_not_do_is_refused(place, changes, message):
         ({"folds": (3,)}, UserError, "no fold 3"),
         ({"name": "a/b"}, UserError, "'a/b' cannot be a run name"),
         ({"limit": 1}, UserError, "fold . has"),
-        ({"limit": 0}, UserError, "limit"),
+        ({"limit": 0}, ModelError, r"\[data\] limit is out of range"),
+        ({"seed": -3}, ModelError, "seed is out of range"),
         ({"encoder": "x"}, UserError, "either a recipe file or an --encoder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(place, options, error, message):
     with pytest.raises(error, match=message):
         place.train(**options)
+    assert not place.file("tiny").exists()
+
+
+def test_a_negative_seed_is_refused_by_the_command(place, call):
+    code, _, err = call("train", "tiny.toml", "--seed", "-3", "--device", "cpu")
+    assert code == 2
+    assert "--seed" in err
+    assert not place.file("").exists()
+
+
+def test_a_fold_on_which_the_metric_is_undefined_is_named_before_anything_is_trained(place, monkeypatch):
+    place.write(table().with_columns(label=pl.Series(["cat"] * 2 + ["dog"] * 34)))
+    place.competition(metric="roc_auc", classes=["cat", "dog"])
+    place.recipe("tiny", TINY.replace("n = 3", 'n = 3\nkind = "random"'))
+    monkeypatch.setattr("jobs.train.fold_trainer", lambda _: pytest.fail("made before the folds were looked at"))
+    with pytest.raises(UserError, match=r"roc_auc ranks nothing here.*, in fold \d") as error:
+        place.train()
+    assert "rows that fold" in error.value.details["where"]
+    assert "stratified folds" in error.value.details["next"]
+    assert not place.file("").exists()
 
 
 def test_without_a_competition_the_way_to_one_is_told(tmp_path):

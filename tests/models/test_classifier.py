@@ -153,6 +153,17 @@ def test_a_max_length_beyond_the_encoder_is_refused(checkpoint, tiny_recipe, tin
         )
 
 
+@pytest.mark.parametrize("head", ["cls_last_layers", "cls_pooler"])
+def test_more_layers_for_a_head_than_the_encoder_has_are_refused_where_they_are_asked_for(
+    tiny_recipe, tiny_tokenizer, head
+):
+    asked = dataclasses.replace(tiny_recipe, head=HeadOptions(head, {"layers": 9}))
+    with pytest.raises(ModelError, match=r"\[head\] layers = 9, but the encoder has 2 layers") as error:
+        build_classifier(asked, CLASSES, tiny_tokenizer, "single_label")
+    assert error.value.details["next"] == "layers = 2 at most"
+    build(tiny_recipe, tiny_tokenizer, head)  # the head's own number gives way
+
+
 def test_saving_replaces_a_checkpoint_and_a_failure_leaves_the_old_one(checkpoint, tiny_recipe, tiny_tokenizer):
     (checkpoint / "stale.txt").write_text("old")
     other = build(tiny_recipe, tiny_tokenizer, seed=5)

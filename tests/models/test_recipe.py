@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ModelError
+from models.pretraining.recipe import load_pretraining
 from models.recipe import HeadOptions, Recipe, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -68,6 +69,14 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[adversary]\nname = "xyz"', "[adversary] unknown adversary", "known: none, fgm, pgd, awp"),
         (SCRATCH + '[augmentation]\nsteps = ["swop"]', "[augmentation] unknown step 'swop'", "did you mean 'swap'?"),
         (SCRATCH + '[augmentation]\ncopies = 1\nsteps = ["replace"]', "[augmentation] step 'replace' needs", None),
+        (
+            SCRATCH + "[augmentation]\nrate = 0.5",
+            "[augmentation] has no copies",
+            "copies = 1, or leave the section out",
+        ),
+        (SCRATCH + '[augmentation]\nsteps = ["swap"]\ntable = "a.csv"', "[augmentation] has no copies", None),
+        ('kind = "linear"\n[linear]\nc = 2.0', "[linear] unknown option 'c'", None),
+        ('kind = "linear"\n[linear]\nC = -1.0', "[linear] 'C' must be positive", None),
         (SCRATCH + "[augmentation]\ncopies = 1\nsteps = []", "[augmentation] copies without steps", None),
         (SCRATCH + '[pseudo_labels]\nsource = "folds"', "[pseudo_labels] source cannot be", "did you mean 'fold'?"),
         (SCRATCH + "[head]\ndropout_samples = 2", "[head] dropout_samples is not for head 'stock'", None),
@@ -103,6 +112,28 @@ def test_a_mistake_is_told_with_file_section_and_key(tmp_path, text, message, ne
 def test_a_missing_file_says_where_it_looked(tmp_path):
     with pytest.raises(ModelError, match="no such recipe"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_a_folder_is_no_recipe_but_may_hold_one(tmp_path):
+    with pytest.raises(ModelError, match="a folder, not a recipe") as error:
+        load_recipe(tmp_path)
+    assert "see recipes/" in error.value.details["next"]
+    (tmp_path / "recipe.toml").write_text(SCRATCH)
+    for read in (load_recipe, load_pretraining):
+        with pytest.raises(ModelError, match="a folder, not a recipe") as error:
+            read(tmp_path)
+        assert error.value.details["next"].endswith(str(tmp_path / "recipe.toml"))
+
+
+@pytest.mark.parametrize(
+    ("read", "text"), [(load_recipe, SCRATCH), (load_pretraining, 'kind = "pretraining"\n' + SCRATCH)]
+)
+def test_a_mark_of_byte_order_at_the_beginning_of_a_file_is_passed_over(tmp_path, read, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    expected = read(path)
+    path.write_text(text, encoding="utf-8-sig")
+    assert read(path) == expected
 
 
 names = st.text(alphabet=st.characters(exclude_characters="/\\\0", exclude_categories=("Cs",)), min_size=1).filter(
