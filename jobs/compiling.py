@@ -10,11 +10,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 
 from jobs.ceilings import identify
-from jobs.runner.local import Watch, read_texts
+from jobs.runner.local import Watch, texts_of
 from jobs.user_cache import keep_in_cache, read_cache
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
-from kaggle_tools.tables import read_sample
 from models.inference.device import DEFAULTS
 from models.inference.gain import CompileTrial, try_compiled
 from models.inference.gate import sample_positions
@@ -54,7 +53,7 @@ def decide(work: Work, asked: Asked, watch: Watch, n_devices: int = 1) -> bool:
         return scorer.compiled
     if scorer.device.type != "cuda":  # matrix products are all that a CPU's time goes to: docs/decisions/0019
         return False
-    texts, key = _first_texts(work), _key(work)
+    texts, key = texts_of(work.job.plan, work.job.plan.tasks[0]), _key(work)
     known = _known(key)
     expected = replace(_EXPECTED, gain=_GAINS.get(scorer.precision, _EXPECTED.gain))
     if not _wins(known or expected, _expected_seconds(work, _some(texts, _FEW)) / n_devices):
@@ -83,13 +82,6 @@ def _expected_seconds(work: Work, sample: pl.Series) -> float:
         if isinstance(group, NetworkGroup) and isinstance(part, Tokens)
     )
     return work.job.plan.n_rows * flop / max(1, len(sample)) / DEFAULTS[scorer.device.type].flops
-
-
-def _first_texts(work: Work) -> pl.Series:
-    """Of the first shard."""
-    request = work.job.plan.request
-    frame = read_sample(work.job.plan.tasks[0].shard, request.inputs[0].format, request.text_columns)
-    return read_texts(frame, request.text_columns)[0]
 
 
 def _some(texts: pl.Series, at_most: int) -> pl.Series:

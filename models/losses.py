@@ -37,9 +37,7 @@ def cross_entropy(
     """Softmax cross-entropy; with `label_smoothing` ε the target is (1 − ε) one-hot + ε/C."""
     if weights is None:
         return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
-    total = F.cross_entropy(
-        logits.float(), targets, weight=weights, label_smoothing=label_smoothing, reduction="sum"
-    )  # fmt: skip
+    total = F.cross_entropy(logits.float(), targets, weights, label_smoothing=label_smoothing, reduction="sum")
     return total / _weight_of(targets, weights)
 
 

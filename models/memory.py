@@ -1,6 +1,6 @@
 """What to do when a device runs out of memory: work with less at a time, or say it.
 
-until_it_fits(lambda: score(rows, budget), budget.halve, device)
+until_it_fits(partial(score, rows, budget), partial(budget.halve, longest), device)
 """
 
 from __future__ import annotations

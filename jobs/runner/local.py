@@ -25,7 +25,7 @@ from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import PREFIX
-from kaggle_tools.tables import BadRow, ShardReader
+from kaggle_tools.tables import BadRow, ShardReader, read_sample
 from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
 from models.inference.scorer import Scorer
@@ -192,6 +192,13 @@ def read_texts(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.Series, 
     n_null = int(frame.select(pl.any_horizontal(pl.col(list(columns)).is_null()).sum()).item())
     first = frame[columns[0]]
     return (first if len(columns) == 1 else join_texts(first, frame[columns[1]])), n_null
+
+
+def texts_of(plan: Plan, task: ShardTask) -> pl.Series:
+    """(N,) texts of a shard's good rows, read apart from the job's own reading."""
+    request = plan.request
+    frame = read_sample(task.shard, request.inputs[task.file].format, request.text_columns)
+    return read_texts(frame, request.text_columns)[0]
 
 
 def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:

@@ -13,11 +13,10 @@ import polars as pl
 import torch
 
 from jobs.compiling import Asked, decide
-from jobs.runner.local import Watch, read_texts
-from jobs.runner.plan import Plan, ShardTask
+from jobs.runner.local import Watch, texts_of
+from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
-from kaggle_tools.tables import read_sample
 from models.errors import ModelError
 from models.inference.choice import choose_backend
 from models.inference.gate import (
@@ -181,7 +180,7 @@ def check_bounds(store: JobStore, bounds: GateBounds) -> None:
 
 def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
     """Try `precision` on rows of the first shard; None where all of them were set aside: then float32 it is."""
-    texts = _texts_of(plan, plan.tasks[0])
+    texts = texts_of(plan, plan.tasks[0])
     if not len(texts):
         return None
     scorer.set_precision("fp32")
@@ -196,18 +195,18 @@ def calibration_of(plan: Plan, device_type: str) -> tuple[str, ...]:
 
     From shards all over the input; of a compressed file from its beginning, which alone can be read at once.
     """
-    first = _texts_of(plan, plan.tasks[0])
+    first = texts_of(plan, plan.tasks[0])
     spread = {plan.tasks[k * len(plan.tasks) // _CALIBRATION_SHARDS].index for k in range(1, _CALIBRATION_SHARDS)} - {0}
     others = [plan.tasks[index] for index in sorted(spread)]
     quick = [task for task in others if plan.request.inputs[task.file].format.compression is None]
-    texts = pl.concat([first, *(_texts_of(plan, task) for task in quick)])
+    texts = pl.concat([first, *(texts_of(plan, task) for task in quick)])
     judged = set(sample_positions(len(first), SAMPLE_ROWS[device_type]))
     return tuple(calibration_texts(texts.fill_null(""), judged))
 
 
 def choose_for_job(plan: Plan, precision: str, scorer: Scorer, threads: int | None, watch: Watch) -> str:
     """The backend that is faster on rows of the first shard, computing with so many threads."""
-    texts = _texts_of(plan, plan.tasks[0])
+    texts = texts_of(plan, plan.tasks[0])
     sample = texts.gather(sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])) if len(texts) else texts
     own = torch.get_num_threads()
     torch.set_num_threads(threads or own)
@@ -218,13 +217,6 @@ def choose_for_job(plan: Plan, precision: str, scorer: Scorer, threads: int | No
     if choice.note is not None:
         watch.note(choice.note)
     return choice.backend
-
-
-def _texts_of(plan: Plan, task: ShardTask) -> pl.Series:
-    """Texts of a shard's good rows."""
-    request = plan.request
-    frame = read_sample(task.shard, request.inputs[task.file].format, request.text_columns)
-    return read_texts(frame, request.text_columns)[0]
 
 
 def _threads(begun_with: int | None, wanted: Wanted, device: str, engine: Engine, watch: Watch) -> int | None:

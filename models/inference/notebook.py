@@ -117,7 +117,7 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
     try:
         with scorer.eager():
             _find_out(scorer, due, texts)
-    except ModelError:
+    except BaseException:  # also where a person interrupts it: nothing may be scored in a format that was not judged
         scorer.set_precision("fp32")
         scorer.due = due
         raise

@@ -51,14 +51,15 @@ def world(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(compiling, "try_compiled", try_compiled)
     monkeypatch.setattr(compiling, "_expected_seconds", lambda work, sample: found.seconds)
-    monkeypatch.setattr(compiling, "_first_texts", lambda work: pl.Series(["text"]))
+    monkeypatch.setattr(compiling, "texts_of", lambda plan, task: pl.Series(["text"]))
     monkeypatch.setattr(compiling, "_key", lambda work: "these models here")
     return found
 
 
 def decide(asked="auto", scorer=None, n_devices=1):
     watch, scorer = Notes(), scorer or FakeScorer()
-    taken = compiling.decide(SimpleNamespace(scorer=scorer), asked, watch, n_devices)
+    work = SimpleNamespace(scorer=scorer, job=SimpleNamespace(plan=SimpleNamespace(tasks=["first"])))
+    taken = compiling.decide(work, asked, watch, n_devices)
     assert taken == scorer.compiled
     return taken, watch.notes
 

@@ -276,6 +276,21 @@ def test_a_format_that_was_asked_for_by_name_is_refused_as_often_as_it_is_asked(
             scorer.score(["w1 w2"] * 9)
 
 
+def test_an_interrupted_gate_judges_the_next_texts(models, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    scorer = Scorer(models / "other", backend="torch")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr("models.inference.gate._flips", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            scorer.score(["w1 w2"] * 9)
+    assert scorer.precision == "fp32"
+    assert scorer.score(["w1 w2"] * 9).gate is not None
+
+
 def test_a_format_that_gives_nan_is_left_for_float32(models, monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
     expected = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 9).probabilities
