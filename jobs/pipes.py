@@ -15,12 +15,11 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from jobs.resolve import InputOptions
+from jobs.resolve import PIPE, InputOptions
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.remote import Place
 
-PIPE = "-"
 _CHUNK = 1 << 20
 
 

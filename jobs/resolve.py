@@ -10,11 +10,13 @@ from jobs.run_folder import RECIPE_FILE
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.remote import Place
+from kaggle_tools.remote import Place, RemoteFile, place
 from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
 from models.errors import ModelError
 from models.hub import checkpoints_of
 from models.recipe import load_recipe
+
+PIPE = "-"  # an input that is stdin, an output that is stdout
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,19 @@ class Inputs:
     text_column: str
     settings: tuple[Setting, ...]
     pair_column: str | None = None
+
+
+def look_early(asked: InputOptions, models: Sequence[str]) -> None:
+    """Tell what was mistyped before the libraries are loaded, which takes seconds; files of this machine only.
+
+    Raises:
+        UserError: What `look_at_inputs` and `find_models` raise.
+    """
+    if any(pattern == PIPE or isinstance(place(pattern), RemoteFile) for pattern in asked.patterns):
+        return
+    workspace = Workspace.find()
+    look_at_inputs(workspace, asked)
+    find_models(workspace, models)
 
 
 def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:

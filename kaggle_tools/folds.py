@@ -25,7 +25,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_set_folds import deal
 from kaggle_tools.predictions import SEPARATOR
-from kaggle_tools.seals import check_parquet, seal_parquet
+from kaggle_tools.seals import read_parquet, seal_parquet
 
 FoldKind = Literal["stratified", "group", "stratified_group", "random"]
 FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
@@ -217,11 +217,9 @@ def _save(path: Path, settings: FoldSettings, ids: pl.Series, folds: NDArray[np.
 def _load(path: Path) -> tuple[dict[str, Any], pl.DataFrame]:
     """The file's settings, and its rows as columns ``id`` and ``fold``."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        check_parquet(path, next="delete it and train every run again")
-        table = pq.read_table(path)
+        table = read_parquet(path, next="delete it and train every run again")
         settings = json.loads(table.schema.metadata[METADATA_KEY])
         id_column, fold_column = pl.DataFrame(table).get_columns()
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as exc:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_groups import likeliest_of_each
-from kaggle_tools.seals import check_parquet, seal_parquet
+from kaggle_tools.seals import read_parquet, seal_parquet
 
 SCHEMA_VERSION = 1
 PREFIX = "prob_"
@@ -119,11 +119,9 @@ class Predictions:
             UserError: No such file, not Parquet, damaged, or no ``prob_`` columns (then `cli import` is the way in).
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
-            check_parquet(path)
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except FileNotFoundError as exc:
             raise UserError("no such predictions file", where=path) from exc
         except (pa.ArrowInvalid, OSError) as exc:

@@ -13,11 +13,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.remote import Place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEY = "seal"
 _MARK = b"kaggle-jobs seal"
@@ -68,6 +71,31 @@ def check_open_parquet(file: IO[bytes], path: Place, next: str) -> None:
     seal, footer = file.read(_SEAL_BYTES), file.read()
     if seal.startswith(_MARK) and seal[len(_MARK) :] != _digest(file, start - _SEAL_BYTES, footer):
         raise UserError(f"{path.name} is damaged: its content is not what was written", where=path, next=next)
+
+
+def read_parquet(path: Path, next: str = "make the file again, or copy it again") -> pa.Table:
+    """The whole of a Parquet file, compared with its seal first.
+
+    Args:
+        path: The file.
+        next: What to do when it is damaged.
+
+    Raises:
+        UserError: Its bytes are not those that were sealed.
+        FileNotFoundError: No such file.
+        pyarrow.ArrowInvalid: Not Parquet.
+    """
+    with path.open("rb") as file:
+        return read_open_parquet(file, path, next)
+
+
+def read_open_parquet(file: IO[bytes], path: Place, next: str) -> pa.Table:
+    """The same, of a file that is open for reading; `path` is what the error names."""
+    import pyarrow.parquet as pq
+
+    check_open_parquet(file, path, next)
+    # `pq.read_table` reads data sets, too, and loads pandas for that, where it is there: half a second.
+    return pq.ParquetFile(file).read()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
-from kaggle_tools.seals import check_parquet, seal_parquet
+from kaggle_tools.seals import read_parquet, seal_parquet
 
 TASK = "token"
 
@@ -106,11 +106,9 @@ class TagPredictions:
             UserError: No such file, not predictions of tags, or damaged.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
-            check_parquet(path)
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except FileNotFoundError as exc:
             raise UserError("no such predictions file", where=path) from exc
         except (pa.ArrowInvalid, OSError) as exc:

@@ -72,3 +72,17 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", code], env=process_environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_mistyped_file_is_told_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; from jobs.cli import main; "
+        "sys.argv = ['cli', 'score', '--input', 'tset.csv']; main()"
+    )
+    (tmp_path / "test.csv").write_text("id,text\n1,a\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=process_environment(), capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "no file tset.csv" in done.stderr
+    assert "test.csv" in done.stderr.partition("next:")[2]

@@ -113,9 +113,13 @@ def score(
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
     called = time.perf_counter()  # the imports below are counted, too
+    from jobs.resolve import InputOptions, look_early
+
+    asked = InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair)
+    look_early(asked, model or ())
+
     from jobs import score as command
     from jobs.pipes import is_pipe, send
-    from jobs.resolve import InputOptions
     from jobs.runner.engines import EngineOptions
     from jobs.show import score as show
     from jobs.show.output import emit
@@ -125,7 +129,7 @@ def score(
 
     target = None if output is None else place(output)
     options = command.ScoreOptions(
-        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair),
+        input=asked,
         models=tuple(model or ()),
         output=target,
         on_bad_row=on_bad_row,

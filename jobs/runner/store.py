@@ -31,7 +31,7 @@ from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_whole
 from kaggle_tools.remote import Place, RemoteFile
-from kaggle_tools.seals import check_open_parquet, read_sealed, seal_open_parquet, sealed
+from kaggle_tools.seals import read_open_parquet, read_sealed, seal_open_parquet, sealed
 
 # Whoever only asks how far a job is (`cli jobs`) need not wait for these.
 if TYPE_CHECKING:
@@ -182,11 +182,9 @@ class JobStore:
             UserError: The file was damaged after it was written.
         """
         import polars as pl
-        import pyarrow.parquet as pq
 
         with _readable(self.part(index)) as file:
-            check_open_parquet(file, self.part(index), next=_NEXT)
-            return pl.DataFrame(pq.read_table(file))
+            return pl.DataFrame(read_open_parquet(file, self.part(index), next=_NEXT))
 
     def each(self, indices: Iterable[int], read: Callable[[int], Found]) -> Iterator[Found]:
         """``read(index)`` of each, in order; several at a time where each is a request to object storage."""

@@ -173,7 +173,7 @@ def failures_told(device: torch.device) -> Iterator[None]:
         ) from exc
 
 
-def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+def measure_matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.15) -> float:
     """FLOP/s of a large matrix product on this device: the ceiling that scoring is held against.
 
     The fastest of those that fit into `seconds`: what else the machine does can only hide its rate.
