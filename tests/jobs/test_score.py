@@ -24,7 +24,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables.streams import ByteStream
 from models.errors import ModelError
-from models.inference.gate import GateBounds
+from models.inference.gate import SAMPLE_ROWS, GateBounds
 from models.inference.scorer import Scorer
 
 ROWS = [
@@ -407,7 +407,18 @@ def test_rows_set_aside_are_written_down_with_line_and_reason(here, model):
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
 
 
-def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(here, model):
+@pytest.mark.parametrize(("n_rows", "precision"), [(7, "fp32"), (8, "bf16")])
+def test_the_gate_judges_a_format_that_has_rows_enough_to_pay_for_it(here, model, n_rows, precision, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)
+    monkeypatch.setitem(SAMPLE_ROWS, "cpu", 2)
+    write_csv(here / "rows.csv", [*ROWS, ("a8", "w2")][:n_rows])
+    result = score.run(replace(options(model, "rows.csv"), precision="auto"), Notes())
+    assert (result.precision, result.gate is not None) == (precision, precision == "bf16")
+
+
+def test_a_first_shard_without_a_good_row_leaves_the_gate_nothing_and_goes_on(here, model, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)
+    monkeypatch.setitem(SAMPLE_ROWS, "cpu", 1)  # a longer table would be judged
     (here / "rows.csv").write_text("id,text\na\nb\nc,w3\nd,w4\n")
     asked = options(model, "rows.csv", on_bad_row="set-aside", shard_rows=2)
     result = score.run(replace(asked, precision="auto"), Notes())
