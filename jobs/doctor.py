@@ -150,9 +150,9 @@ def check_devices() -> Iterator[Finding]:
         yield Finding("devices", "note", "CUDA", "none usable", "if this machine has a GPU: does `nvidia-smi` see it?")
     for i in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(i)
-        bf16 = "fast bf16" if (about.major, about.minor) >= (8, 0) else "no fast bf16"
+        half = "bf16" if about.major >= 8 else "fp16" if about.major == 7 else "fp32"
         memory = f"{about.total_memory / GIB:.0f} GiB"
-        detail = f"{about.name}, {memory}, compute capability {about.major}.{about.minor}, {bf16}"
+        detail = f"{about.name}, {memory}, compute capability {about.major}.{about.minor}, fast {half}"
         yield Finding("devices", "ok", f"cuda:{i}", detail)
     if torch.backends.mps.is_available():
         yield Finding("devices", "ok", "mps", "Apple GPU")

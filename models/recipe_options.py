@@ -324,7 +324,8 @@ class TrainingOptions:
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
         max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
         dropout: Of the encoder's hidden states and attention; None: as its configuration says.
-        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), fp16 on an
+            older GPU (Volta, Turing), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
         patience: Stop after so many epochs without a better score; None: never.
         gradient_checkpointing: Spend time to save memory.
@@ -346,7 +347,7 @@ class TrainingOptions:
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Annotated[float, Between(0.0)] = 1.0
     dropout: Annotated[float | None, Between(0.0, 0.95)] = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     keep: Literal["best", "last"] = "best"
     patience: Annotated[int | None, Between(1)] = None
     gradient_checkpointing: bool = False

@@ -74,7 +74,11 @@ def score(
         str | None, option("--parts", help="Where machines without a common disk put parts: s3://BUCKET/FOLDER.")
     ] = None,
     precision: Annotated[
-        str, option("--precision", help="auto (bf16 where it pays), fp32, bf16, fp16; fp8 on a GPU; int8 on a CPU.")
+        str,
+        option(
+            "--precision",
+            help="auto (bf16, or fp16 on a T4, where it pays), fp32, bf16, fp16; fp8 on a GPU; int8 on a CPU.",
+        ),
     ] = "auto",
     backend: Annotated[
         str, option("--backend", help="On a CPU: torch, openvino, or auto: the faster one, measured on a large table.")

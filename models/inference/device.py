@@ -80,6 +80,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and _has_flag("amx_bf16", "avx512_bf16")
 
 
+def _has_only_fp16(device: torch.device) -> bool:
+    """Volta and Turing (V100, T4): products of fp16 are eight times as fast as those of fp32."""
+    return device.type == "cuda" and (7, 0) <= torch.cuda.get_device_capability(device) < (8, 0)
+
+
 def has_fast_int8(device: torch.device) -> bool:
     """Whether OpenVINO has fast int8 products there: on an x86 CPU with VNNI or AMX; without it is slower than fp32."""
     return device.type == "cpu" and _has_flag("avx512_vnni", "avx_vnni", "amx_int8")
@@ -108,13 +113,13 @@ def has_fp8(device: torch.device) -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` becomes bf16 where the device has fast bf16, else fp32.
+    """`auto` becomes bf16 where the device has fast bf16, fp16 on an older GPU that has that, else fp32.
 
     Raises:
         ModelError: Unknown name; a format that this device computes only in emulation; int8 without OpenVINO.
     """
     if name == "auto":
-        return "bf16" if has_fast_bf16(device) else "fp32"
+        return "bf16" if has_fast_bf16(device) else "fp16" if _has_only_fp16(device) else "fp32"
     if name not in (*PRECISIONS, "int8"):
         raise ModelError(f"unknown precision '{name}'", next=did_you_mean(name, ["auto", *PRECISIONS, "int8"]))
     if name == "int8":

@@ -28,9 +28,10 @@ from models.pretraining.masking import IGNORED, masked_batch
 from models.pretraining.recipe import PretrainingOptions
 from models.pretraining.rows import MaskableRows
 from models.training.batches import random_batches, sorted_batches
+from models.training.half import HalfPrecision
 from models.training.optimizer import make_schedule
 from models.training.progress import OnProgress, Progress
-from models.training.step import MicroBatch, autocast
+from models.training.step import MicroBatch
 
 _HELD_OUT = 10**6  # epochs are counted from 1; the masks of the held-out rows have this number
 
@@ -46,7 +47,7 @@ class Job:
         share: Of the tokens to foretell.
         seed: Of the recipe.
         device: Where the model is.
-        bf16: Autocast.
+        half: Number format of the passes.
         micro: Rows at once; changes when memory runs out.
         state_file: Where the state is kept after each epoch.
         fingerprint: Of all that decides the outcome; a state with another is left alone.
@@ -60,7 +61,7 @@ class Job:
     share: float
     seed: int
     device: torch.device
-    bf16: bool
+    half: HalfPrecision
     micro: MicroBatch
     state_file: Path
     fingerprint: str
@@ -160,7 +161,10 @@ def _train_epoch(job: Job, epoch: int, optimizer: AdamW, schedule: LambdaLR) -> 
 
 def _put_gradient(job: Job, batch: tuple[NDArray[np.int64], ...]) -> float:
     """Leave the gradient of the mean loss over the masked tokens; begun again with fewer rows when memory runs out."""
-    return until_it_fits(partial(_backward, job, batch), partial(job.micro.halve, len(batch[0])), job.device)
+    while True:
+        loss = until_it_fits(partial(_backward, job, batch), partial(job.micro.halve, len(batch[0])), job.device)
+        if job.half.settle(job.model.body.parameters()):
+            return loss
 
 
 def _backward(job: Job, batch: tuple[NDArray[np.int64], ...]) -> float:
@@ -170,14 +174,14 @@ def _backward(job: Job, batch: tuple[NDArray[np.int64], ...]) -> float:
     for start in range(0, len(batch[0]), job.micro.size):
         ids, mask, labels = (part[start : start + job.micro.size] for part in batch)
         loss = _losses(job, (ids, mask, labels)).sum() / n
-        loss.backward()  # type: ignore[no-untyped-call]
+        job.half.backward(loss)
         total += float(loss.detach())
     return total
 
 
 def _losses(job: Job, batch: tuple[NDArray[np.int64], ...]) -> torch.Tensor:
     ids, mask, labels = (torch.from_numpy(part).to(job.device) for part in batch)
-    with autocast(job.device, job.bf16):
+    with job.half.autocast(job.device):
         return job.model.losses(ids, mask, labels)
 
 
@@ -194,6 +198,7 @@ def _save(job: Job, optimizer: AdamW, schedule: LambdaLR, state: State) -> None:
         "body": job.model.body.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
+        "loss_scale": (job.half.scale, job.half.good),
     }
     job.state_file.parent.mkdir(parents=True, exist_ok=True)
     temporary = job.state_file.with_name(f"{job.state_file.name}.tmp")
@@ -217,5 +222,6 @@ def _load(job: Job, optimizer: AdamW, schedule: LambdaLR) -> State | None:
     job.model.body.load_state_dict(content["body"])
     optimizer.load_state_dict(content["optimizer"])
     schedule.load_state_dict(content["schedule"])
+    job.half.scale, job.half.good = content.get("loss_scale", (job.half.scale, job.half.good))
     history = [PretrainEpoch(**epoch) for epoch in content["history"]]
     return State(content["before"], content["n_masked"], history, resumed=len(history))

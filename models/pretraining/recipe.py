@@ -66,7 +66,8 @@ class PretrainingOptions:
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`.
         max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
-        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), else fp32.
+        precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), fp16 on an
+            older GPU (Volta, Turing), else fp32.
         held_out: Share of the rows that is not trained on and measures the perplexity; 2,000 rows at most.
     """
 
@@ -77,7 +78,7 @@ class PretrainingOptions:
     warmup: Annotated[float, Between(0.0, 1.0)] = 0.06
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Annotated[float, Between(0.0)] = 1.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     held_out: Annotated[float, Between(0.001, 0.5)] = 0.05
 
 

@@ -28,8 +28,9 @@ from models.pretraining.recipe import Pretraining
 from models.pretraining.rows import MaskableRows, check_tokenizer, make_rows
 from models.scratch import scratch_config, train_tokenizer
 from models.text.segment import make_segmenter
+from models.training.half import HalfPrecision
 from models.training.progress import OnProgress
-from models.training.step import MicroBatch, wants_bf16
+from models.training.step import MicroBatch
 
 LEAST_ROWS = 20
 MOST_HELD_OUT = 2000
@@ -111,7 +112,7 @@ def pretrain(
                 share=recipe.masking.share,
                 seed=recipe.seed,
                 device=where,
-                bf16=wants_bf16(recipe.training.precision, where, body.config),
+                half=HalfPrecision.of(recipe.training.precision, where, body.config),
                 micro=MicroBatch(recipe.training.batch_size),
                 state_file=state_file(folder),
                 fingerprint=fingerprint,

@@ -28,7 +28,7 @@ from models.training.ema import Ema
 from models.training.optimizer import make_optimizer, make_schedule
 from models.training.progress import Epoch, OnProgress, Progress
 from models.training.soup import Ingredient, Pot, State, average, choose, parse_soup, restore, snapshot
-from models.training.step import MORE_ROOM, Adversary, GradientSource, NoNumber, autocast, put_gradient
+from models.training.step import MORE_ROOM, Adversary, GradientSource, NoNumber, put_gradient
 
 Metric = Callable[[Any, NDArray[Any]], float]
 Tagger = Callable[[], tuple[Tagged, float]]
@@ -261,7 +261,7 @@ def _validate(loop: Loop, what: str) -> tuple[NDArray[np.float32], float]:
     outputs: list[Tensor] = []
     batches = sorted_batches(loop.valid.lengths, min(loop.options.batch_size, source.micro.size))
     for batch in batches:
-        with autocast(source.device, source.bf16):
+        with source.half.autocast(source.device):
             outputs.append(source.network(*network_inputs(loop.valid, batch, source.device)).float())
     order = np.concatenate(batches)
     logits = torch.cat(outputs)[torch.from_numpy(np.argsort(order)).to(source.device)]  # (V, C)

@@ -36,11 +36,12 @@ from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
 from models.training.batches import tokenise
 from models.training.epochs import Diverged, Loop, Metric, train_before, train_epochs
+from models.training.half import HalfPrecision
 from models.training.optimizer import make_optimizer
 from models.training.progress import FoldResult, OnProgress
 from models.training.samplers import SAMPLERS
 from models.training.sources import FoldRows, augmented, check_source, make_source, marked
-from models.training.step import MORE_ROOM, Adversary, wants_bf16
+from models.training.step import MORE_ROOM, Adversary
 from models.training.tags import tag_and_judge
 from models.training.unilm import Generator
 from models.trim import trim_tokenizer
@@ -105,7 +106,7 @@ def check_fold(
             network = _build(recipe, classes, tokenizer, task, vectors, lexicon)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
-        wants_bf16(recipe.training.precision, resolve_device(device), network.body.config)
+        HalfPrecision.of(recipe.training.precision, resolve_device(device), network.body.config)
         make_optimizer(network, recipe.training)
         Thaw(network, 1, recipe.training.unfreeze)
     check_source(recipe, tokenizer, rows, task, tuple(classes))

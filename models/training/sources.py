@@ -22,7 +22,8 @@ from models.text.augmentation import augment, read_synonyms
 from models.training.batches import Rows, tokenise
 from models.training.contrast import make_contrast
 from models.training.distill import Teaching
-from models.training.step import GradientSource, MicroBatch, wants_bf16
+from models.training.half import HalfPrecision
+from models.training.step import GradientSource, MicroBatch
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def make_source(
         task=task,
         classes=classes,
         device=device,
-        bf16=wants_bf16(recipe.training.precision, device, network.body.config),
+        half=HalfPrecision.of(recipe.training.precision, device, network.body.config),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(
             min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)

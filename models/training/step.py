@@ -6,10 +6,8 @@ Knows nothing of epochs, of the optimizer and of what is validated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +17,13 @@ from torch import Tensor
 from models.classifier import TextClassifier
 from models.crf import NO_WORD
 from models.errors import ModelError
-from models.inference.device import has_fast_bf16, resolve_precision
 from models.losses import Loss, symmetric_kl
 from models.memory import until_it_fits
 from models.training.batches import Rows, network_inputs
 from models.training.contrast import Contrast, contrastive_loss
 from models.training.distill import Teaching
+from models.training.half import HalfPrecision
 from models.training.unilm import generation_loss
-
-# Width of an encoder from which on a CPU trains half as fast again in bf16; below, copying weights eats the gain.
-_WIDE = 256
 
 Adversary = Callable[[TextClassifier, Callable[[], object]], None]
 
@@ -86,7 +81,7 @@ class GradientSource:
         task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
         classes: C class names, which tell the label groups of ``multi_group``.
         device: Where the network is.
-        bf16: Autocast.
+        half: Number format of the passes.
         r_drop: Weight of the divergence between two passes; 0: one pass.
         micro: Rows at once; changes when memory runs out.
         contrast: Added to the loss; a micro-batch's texts find their partners in it alone.
@@ -99,7 +94,7 @@ class GradientSource:
     loss: Loss
     task: str
     device: torch.device
-    bf16: bool
+    half: HalfPrecision
     r_drop: float
     micro: MicroBatch
     classes: tuple[str, ...] = ()
@@ -111,7 +106,7 @@ def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Ad
     """Leave the gradient of the batch's mean loss in the network's parameters, the adversary's included.
 
     Micro-batches count by their rows, so that the gradient is that of the whole batch where the loss is a mean of the
-    rows' own losses. It is begun again with smaller ones when memory runs out.
+    rows' own losses. It is begun again with smaller ones when memory runs out, and where fp16 overflows.
 
     Args:
         source: Network and rows.
@@ -126,26 +121,10 @@ def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Ad
         ModelError: Out of memory with a single row.
     """
     work = partial(_put_gradient, source, batch, adversary)
-    return until_it_fits(work, partial(source.micro.halve, len(batch)), source.device)
-
-
-def autocast(device: torch.device, bf16: bool) -> Any:
-    """bf16 autocast where asked for."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
-
-
-def wants_bf16(precision: str, device: torch.device, config: Any) -> bool:
-    """``auto`` means bf16 where hardware has it and it pays: on a GPU, and on a CPU for wide encoders.
-
-    Args:
-        precision: Of the recipe.
-        device: Where the network trains.
-        config: Of the encoder.
-    """
-    if precision == "auto":
-        pays = device.type == "cuda" or (config.num_hidden_layers > 0 and config.hidden_size >= _WIDE)
-        return pays and has_fast_bf16(device)
-    return resolve_precision(precision, device) == "bf16"
+    while True:
+        loss = until_it_fits(work, partial(source.micro.halve, len(batch)), source.device)
+        if source.half.settle(source.network.parameters()):
+            return loss
 
 
 def _put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
@@ -165,7 +144,7 @@ def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
         value = float(loss.detach())
         if not np.isfinite(value):
             raise NoNumber(f"loss is {value}", _rows_without_number(source, rows))
-        loss.backward()  # type: ignore[no-untyped-call]
+        source.half.backward(loss)
         total += value
     return total
 
@@ -198,7 +177,7 @@ def _loss_with_contrast(
     targets: Tensor,
 ) -> Tensor:
     options, places = contrast.options, torch.from_numpy(rows).to(source.device)
-    with autocast(source.device, source.bf16):
+    with source.half.autocast(source.device):
         vectors = source.network.embed(*inputs)  # (2B, D)
         logits = source.network.head.decide(vectors.detach() if options.alone else vectors)
     groups = contrast.groups[places].T.flatten()
@@ -208,14 +187,14 @@ def _loss_with_contrast(
         return loss
     ids, mask, types = inputs
     assert types is not None  # rows of two texts always tell which is which
-    with autocast(source.device, source.bf16):
+    with source.half.autocast(source.device):
         written = generation_loss(source.network, (ids, mask, types), contrast.positive[places], contrast.skip)
     return loss + options.generate * written
 
 
 def _logits(source: GradientSource, inputs: tuple[Tensor, Tensor | None, Tensor | None], targets: Tensor) -> Tensor:
     shown = {"targets": targets} if getattr(source.network, "takes_targets", False) else {}
-    with autocast(source.device, source.bf16):
+    with source.half.autocast(source.device):
         return source.network(*inputs, **shown)  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.crf import NO_WORD
 from models.tagged import Tagged
 from models.tagging import WordRows, tag_rows
-from models.training.step import GradientSource, autocast
+from models.training.step import GradientSource
 
 
 def tag_and_judge(
@@ -28,7 +28,7 @@ def tag_and_judge(
     total = n_words = 0.0
 
     def forward(ids: Tensor, mask: Tensor | None) -> Tensor:
-        with autocast(source.device, source.bf16):
+        with source.half.autocast(source.device):
             return source.network(ids, mask)  # type: ignore[no-any-return]
 
     def add(logits: Tensor, rows: NDArray[np.int64]) -> None:

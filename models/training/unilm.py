@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from models.classifier import TextClassifier, split_pairs
 
+_UNSEEN = -3e4  # added to an attention score: no weight is left, in any number format
+
 
 class Generator(nn.Module):
     """States to scores of every token of the vocabulary, by the encoder's own word embeddings.
@@ -41,10 +43,8 @@ def unilm_mask(types: Tensor, real: Tensor) -> Tensor:
     """
     order = types.cumsum(1)
     visible = (order[:, None, :] <= order[:, :, None]) & real[:, None, :]
-    # Not -inf: it would make NaN of a row that sees nothing, and bool masks leak with eager attention.
-    return torch.zeros(visible.shape, device=types.device).masked_fill(~visible, torch.finfo(torch.float32).min)[
-        :, None
-    ]
+    # Not -inf, also in fp16: it would make NaN of a row that sees nothing. Bool masks leak with eager attention.
+    return torch.zeros(visible.shape, device=types.device).masked_fill(~visible, _UNSEEN)[:, None]
 
 
 def both_ways(first: Tensor, lengths: Tensor, pad_id: int, skip: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -247,18 +247,22 @@ def test_perplexity_falls_and_stock_transformers_loads_what_is_saved(tmp_path):
     assert body.config.vocab_size == len(tokenizer)
 
 
-def test_an_interrupted_one_ends_with_the_same_bytes(tmp_path):
-    run(tmp_path / "whole")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_interrupted_one_ends_with_the_same_bytes(tmp_path, precision, monkeypatch):
+    monkeypatch.setattr("models.training.half.resolve_precision", lambda *_: precision)
+    monkeypatch.setattr("models.training.half._FIRST_SCALE", 2.0**40)  # steps are made again, under other dropout
+    asked = recipe(precision=precision)
+    run(tmp_path / "whole", asked)
 
     def stop(progress):
         if progress.epoch == 2 and progress.score is None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", on_progress=stop)
+        run(tmp_path / "cut", asked, on_progress=stop)
     assert not (tmp_path / "cut").exists()
     assert state_file(tmp_path / "cut").is_file()
-    result = run(tmp_path / "cut")
+    result = run(tmp_path / "cut", asked)
     assert result.resumed == 1
     name = "model.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

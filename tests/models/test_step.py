@@ -13,7 +13,8 @@ from models.losses import make_loss, symmetric_kl
 from models.recipe import HeadOptions, LossOptions
 from models.training.batches import tokenise
 from models.training.ema import Ema
-from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient, wants_bf16
+from models.training.half import HalfPrecision
+from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient
 
 CLASSES = ("red", "green", "blue")
 BATCH = np.arange(11)
@@ -35,7 +36,7 @@ def source(tiny_recipe, tiny_tokenizer, coloured):
         task="single_label",
         classes=CLASSES,
         device=torch.device("cpu"),
-        bf16=False,
+        half=HalfPrecision(),
         r_drop=0.0,
         micro=MicroBatch(64),
     )
@@ -57,8 +58,9 @@ def test_auto_precision_is_bf16_where_hardware_has_it_and_it_pays(
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr("models.inference.device._CPU_INFO", tmp_path / "cpuinfo")
     config = BertConfig(num_hidden_layers=layers, hidden_size=hidden)
-    assert wants_bf16("auto", torch.device(device), config) is expected
-    assert wants_bf16("fp32", torch.device(device), config) is False
+    found = HalfPrecision.of("auto", torch.device(device), config)
+    assert found == HalfPrecision(torch.bfloat16 if expected else None)
+    assert HalfPrecision.of("fp32", torch.device(device), config) == HalfPrecision()
 
 
 def gradients(network):

@@ -342,6 +342,15 @@ def test_bf16_stays_near_fp32_and_keeps_float32_weights(tmp_path, tiny_recipe, t
     assert {weight.dtype for weight in load_classifier(tmp_path / "b").network.parameters()} == {torch.float32}
 
 
+def test_fp16_stays_near_fp32_and_keeps_float32_weights(tmp_path, tiny_recipe, tiny_tokenizer, coloured, monkeypatch):
+    plain = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a", epochs=2, dropout=0.0)
+    monkeypatch.setattr("models.training.half.resolve_precision", lambda *_: "fp16")  # refused on a CPU
+    half = train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "b", epochs=2, dropout=0.0, precision="fp16")
+    assert not np.array_equal(plain.valid_probs, half.valid_probs)
+    np.testing.assert_allclose(plain.valid_probs, half.valid_probs, atol=0.05)
+    assert {weight.dtype for weight in load_classifier(tmp_path / "b").network.parameters()} == {torch.float32}
+
+
 def test_a_trained_checkpoint_serves_as_the_encoder_of_the_next_run(tmp_path, tiny_recipe, tiny_tokenizer, coloured):
     train(tiny_recipe, tiny_tokenizer, coloured, tmp_path / "a")
     encoder = EncoderOptions(path=str(tmp_path / "a"))
