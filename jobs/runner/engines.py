@@ -88,6 +88,8 @@ class Engine(Protocol):
 def choose_engine(asked: EngineOptions, device: str) -> Engine:
     """The engine for these options; `device` may name several: ``cuda:0,cuda:1`` or ``cuda:all``.
 
+    Several workers share out the GPUs where `device` leaves open which.
+
     Raises:
         UserError: Options that do not go together, Ray where it is not installed.
     """
@@ -98,10 +100,20 @@ def choose_engine(asked: EngineOptions, device: str) -> Engine:
     if asked.ray_address is not None:
         raise UserError("--ray-address is for --engine ray", next="add --engine ray, or leave it out")
     devices = _devices(device)
+    if asked.workers is not None and asked.workers > 1 and _leaves_open_which_gpu(device):
+        devices = _devices("cuda:all")[: asked.workers]
     n_workers = asked.workers or len(devices)
     if n_workers < len(devices):
         raise UserError(f"{len(devices)} devices and {n_workers} workers", next="a worker or more for each device")
     return Here(device) if n_workers == 1 else Several([devices[i % len(devices)] for i in range(n_workers)])
+
+
+def idle_gpus(engine: Engine, device: str) -> str | None:
+    """What to say where `device` left the choice open and one of several GPUs is taken; None: nothing."""
+    n_gpus = torch.cuda.device_count()
+    if not isinstance(engine, Here) or not _leaves_open_which_gpu(device) or n_gpus < 2:
+        return None
+    return f"one of {n_gpus} GPUs is used; --device cuda:all uses them all"
 
 
 @dataclass(frozen=True)
@@ -223,6 +235,10 @@ def _backend(work: Work, asked: str, precision: str, threads: int | None, watch:
     if work.scorer.backend != name:
         _tell(work.scorer.notes, watch)  # why not
     return work.scorer.backend
+
+
+def _leaves_open_which_gpu(device: str) -> bool:
+    return device in ("auto", "cuda") and torch.cuda.is_available()
 
 
 def _devices(device: str) -> tuple[str, ...]:

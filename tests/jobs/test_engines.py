@@ -352,6 +352,34 @@ def test_shards_are_cut_for_the_devices_of_the_workers(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("device", "workers", "gpus", "expected"),
+    [
+        ("auto", 2, 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 3, 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("auto", 2, 4, ["cuda:0", "cuda:1"]),
+        ("cuda:1", 2, 2, ["cuda:1", "cuda:1"]),
+        ("auto", 2, 0, ["auto", "auto"]),
+    ],
+)
+def test_workers_share_out_the_gpus_unless_one_is_named(monkeypatch, device, workers, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert list(choose_engine(EngineOptions(workers=workers), device).devices) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpus", "told"),
+    [("auto", None, 2, True), ("cuda", None, 4, True), ("auto", None, 1, False), ("auto", 2, 2, False),
+     ("cuda:0", None, 2, False), ("cpu", None, 2, False)],
+)  # fmt: skip
+def test_gpus_that_idle_are_told(monkeypatch, device, workers, gpus, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    note = engines.idle_gpus(choose_engine(EngineOptions(workers=workers), device), device)
+    assert note == (f"one of {gpus} GPUs is used; --device cuda:all uses them all" if told else None)
+
+
+@pytest.mark.parametrize(
     ("device", "address", "gpus_here", "gpus_there", "kind"),
     [
         ("cuda", None, False, 0, "cuda"),
