@@ -161,7 +161,7 @@ def read_members(
     members = {}
     for name, path in files.items():
         if path.suffix == ".parquet" and _is_ours(path):
-            members[name] = load_checked(path, normalise=normalise)
+            members[name] = load_checked(path, normalise=normalise).in_class_order(recipe.classes)
         else:
             found = read_foreign(path, classes=recipe.classes, id_column=names, task=recipe.task, normalise=normalise)
             members[name] = checked(found, path)

@@ -148,7 +148,11 @@ def run(options: BlendOptions) -> BlendResult:
     if is_count_metric(metric):
         compile_ahead()
     loaded = load_oof(
-        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+        found_runs,
+        competition.classes,
+        named=bool(options.runs),
+        normalise=options.normalise,
+        allow_absent=options.allow_absent,
     )
     runs, oof = loaded.runs, loaded.oof
     if options.submission:

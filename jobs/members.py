@@ -76,11 +76,14 @@ class LoadedRuns:
     notes: tuple[str, ...]
 
 
-def load_oof(runs: Sequence[Run], *, named: bool, normalise: bool = False, allow_absent: bool = False) -> LoadedRuns:
+def load_oof(
+    runs: Sequence[Run], classes: Sequence[str], *, named: bool, normalise: bool = False, allow_absent: bool = False
+) -> LoadedRuns:
     """The runs' out-of-fold predictions as one array, fit to be searched.
 
     Args:
         runs: In the order of the result.
+        classes: The competition's: their order is the result's, whatever it was when a run was made.
         named: Whether a person named them: one that holds but some of the rows is then an error, else left out.
         normalise: Divide each row by its sum.
         allow_absent: Accept classes without a row.
@@ -89,7 +92,7 @@ def load_oof(runs: Sequence[Run], *, named: bool, normalise: bool = False, allow
         UserError: As `load_checked` and `refuse_partial`; a run that says the same of every row; ids, classes, labels
             or folds that differ between runs; labels missing; classes without a row.
     """
-    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise), runs)
+    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise).in_class_order(classes), runs)
     oof, partial = without_partial({run.name: one for run, one in zip(runs, loaded, strict=True)})
     if named:
         refuse_partial(partial)
@@ -157,7 +160,7 @@ def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *
     assert competition is not None
     first: Predictions | None = None
     for run in runs:
-        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise)
+        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise).in_class_order(oof.classes)
         if test.classes != oof.classes:
             ours = f"the test predictions of '{run.name}'"
             raise UserError(joined.differing_classes(ours, test.classes, "its out-of-fold predictions", oof.classes))

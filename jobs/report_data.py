@@ -89,7 +89,9 @@ def read_runs(workspace: Workspace, competition: Competition) -> RunsFound:
             info = run.info
             if info is None:
                 raise UserError("is not complete: the command that made it resumes it")
-            predictions = Predictions.load(run.oof) if run.oof.is_file() else None
+            predictions = None
+            if run.oof.is_file():
+                predictions = Predictions.load(run.oof).in_class_order(competition.classes)
             measured.append(_measure(name, info, predictions, competition))
             if predictions is not None:
                 oof[name] = predictions

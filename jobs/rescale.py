@@ -160,7 +160,9 @@ def run(options: RescaleOptions) -> RescaleResult:
     require_plain(competition, "rescale")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, (options.run,), need_test=options.submission)
-    oof = load_oof(runs, named=True, normalise=options.normalise, allow_absent=options.allow_absent).oof
+    oof = load_oof(
+        runs, competition.classes, named=True, normalise=options.normalise, allow_absent=options.allow_absent
+    ).oof
     plan = _plan(options, oof, competition.metric)
     if options.submission:
         check_test(workspace, runs, oof, normalise=options.normalise)

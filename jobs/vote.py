@@ -145,7 +145,11 @@ def run(options: VoteOptions) -> VoteResult:
     found_runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
     loaded = load_oof(
-        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+        found_runs,
+        competition.classes,
+        named=bool(options.runs),
+        normalise=options.normalise,
+        allow_absent=options.allow_absent,
     )
     runs, oof = loaded.runs, loaded.oof
     _check_votable(oof, metric, least=2 if options.plain else 3)

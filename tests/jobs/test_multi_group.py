@@ -202,3 +202,21 @@ def test_a_linked_head_is_refused_for_one_label_column(place, tmp_path):
     (tmp_path / "linked.toml").write_text(RECIPE.format(head="linked"))
     with pytest.raises(Exception, match="is not for single_label tasks"):
         train(TrainOptions(tmp_path / "linked.toml", device="cpu", start=tmp_path))
+
+
+def test_a_decoder_decides_by_names_where_the_classes_were_reordered_since(place, tmp_path, cli):
+    root = tmp_path / "moved"
+    shutil.copytree(place, root)
+    cli("score", "--input", "test.csv", "--device", "cpu", cwd=root, check=0)
+    first = decode(DecodeOptions("mean", start=root))
+    toml = root / "competition.toml"
+    turned = toml.read_text().replace('["anger", "fear", "joy"]', '["joy", "anger", "fear"]')
+    assert turned != toml.read_text()
+    toml.write_text(turned)
+    cli("score", "--input", "test.csv", "--device", "cpu", cwd=root, check=0)
+    again = decode(DecodeOptions("mean", decoder=first.decoder, name="again", start=root))
+    files = [root / "submissions" / found.submission / "submission.csv" for found in (first, again)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert again.joint == first.joint
+    anew = decode(DecodeOptions("mean", name="anew", start=root))
+    assert anew.score == pytest.approx(first.score)
