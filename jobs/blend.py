@@ -155,8 +155,9 @@ def run(options: BlendOptions) -> BlendResult:
         allow_absent=options.allow_absent,
     )
     runs, oof = loaded.runs, loaded.oof
+    notes = loaded.notes
     if options.submission:
-        check_test(workspace, runs, oof, normalise=options.normalise)
+        notes += check_test(workspace, runs, oof, normalise=options.normalise)
     _check_pools(options, metric, oof.task)
     setting = Setting(
         names=oof.names,
@@ -203,7 +204,7 @@ def run(options: BlendOptions) -> BlendResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
+        notes=(*notes, *other_metric(competition, metric, written.submission)),
     )
 
 

@@ -153,8 +153,9 @@ def run(options: VoteOptions) -> VoteResult:
     )
     runs, oof = loaded.runs, loaded.oof
     _check_votable(oof, metric, least=2 if options.plain else 3)
+    notes = loaded.notes
     if options.submission:
-        check_test(workspace, runs, oof, normalise=options.normalise)
+        notes += check_test(workspace, runs, oof, normalise=options.normalise)
     found = (_plain if options.plain else _search)(options, oof, metric)
     application = None
     if options.submission:
@@ -183,7 +184,7 @@ def run(options: VoteOptions) -> VoteResult:
         words=explain(found.recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
+        notes=(*notes, *other_metric(competition, metric, written.submission)),
     )
 
 
