@@ -141,6 +141,9 @@ def test_scoring_evaluating_and_submitting(place, cli):
     with pytest.raises(UserError, match="--decoder names one that is fitted"):
         decode(DecodeOptions("linked", decoder=found.decoder, metric="exact_match", start=place))
     cli("validate", str(version / "submission.csv"), cwd=place, check=0)
+    page = json.loads(cli("report", "--output", "groups.html", "--json", cwd=place, check=0).stdout)
+    assert page["problems"] == []  # nothing is damaged here: decoders, sets of labels, a column a group
+    assert (place / "groups.html").read_text().count("is not for multi_group tasks") == 2
     told = cli("decode", "mean", "--no-submission", cwd=place, check=0).stdout
     assert "95 % within [" in told
     answer = json.loads(cli("decode", "mean", "--no-submission", "--json", cwd=place, check=0).stdout)
