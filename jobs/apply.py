@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.members import checked, load_checked, test_stem
+from jobs.members import checked, load_checked, outdated, test_stem
 from jobs.pipes import is_pipe
 from jobs.recipes import Application, check_recipe_name, find_recipe, other_metric, write_application
 from jobs.runner.assemble import check_writable
@@ -100,7 +100,9 @@ def run(options: ApplyOptions) -> ApplyResult:
     members = read_members(recipe, workspace, files, options.id_column, normalise=options.normalise)
     found = replay(recipe, members)
     title = None
+    notes: tuple[str, ...] = ()
     if submission:
+        notes = outdated(workspace.competition, {name: one.meta.get("input") for name, one in members.items()})
         application = Application(found, tuple(files.values()), note=f"replay of {path.name}")
         title = write_application(workspace, recipe, path, name, application)
     if options.output is not None:
@@ -113,7 +115,7 @@ def run(options: ApplyOptions) -> ApplyResult:
         output=None if is_pipe(options.output) else options.output,
         submission=title,
         seconds=time.perf_counter() - began,
-        notes=other_metric(workspace.competition, recipe.metric, title),
+        notes=(*notes, *other_metric(workspace.competition, recipe.metric, title)),
     )
 
 
@@ -161,7 +163,7 @@ def read_members(
     members = {}
     for name, path in files.items():
         if path.suffix == ".parquet" and _is_ours(path):
-            members[name] = load_checked(path, normalise=normalise)
+            members[name] = load_checked(path, normalise=normalise).in_class_order(recipe.classes)
         else:
             found = read_foreign(path, classes=recipe.classes, id_column=names, task=recipe.task, normalise=normalise)
             members[name] = checked(found, path)

@@ -148,11 +148,16 @@ def run(options: BlendOptions) -> BlendResult:
     if is_count_metric(metric):
         compile_ahead()
     loaded = load_oof(
-        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+        found_runs,
+        competition.classes,
+        named=bool(options.runs),
+        normalise=options.normalise,
+        allow_absent=options.allow_absent,
     )
     runs, oof = loaded.runs, loaded.oof
+    notes = loaded.notes
     if options.submission:
-        check_test(workspace, runs, oof, normalise=options.normalise)
+        notes += check_test(workspace, runs, oof, normalise=options.normalise)
     _check_pools(options, metric, oof.task)
     setting = Setting(
         names=oof.names,
@@ -199,7 +204,7 @@ def run(options: BlendOptions) -> BlendResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
+        notes=(*notes, *other_metric(competition, metric, written.submission)),
     )
 
 

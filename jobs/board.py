@@ -74,7 +74,7 @@ class Board:
             one = read_answers(target, workspace.submissions, competition)
             answers[one.title] = one
             named.add(one.title)
-        belief = _belief(workspace, notes)
+        belief = _belief(workspace, competition, notes)
         if target is not None:
             join({"the runs": belief, one.title: one})  # an error of the target is not left out with a note
         others = () if wanted and not with_others else _all_versions(workspace, notes)
@@ -200,17 +200,17 @@ class Board:
         return draw_splits(self.belief, self.probs, self.metric, n_public, self.task)
 
 
-def _belief(workspace: Workspace, notes: list[str]) -> Predictions:
+def _belief(workspace: Workspace, competition: Competition, notes: list[str]) -> Predictions:
     stem = test_stem(workspace)
     runs = find_runs(workspace, (), need_test=True)
     oof, test = {}, {}
     for run in runs:
-        own = Predictions.load(run.oof)
+        own = Predictions.load(run.oof).in_class_order(competition.classes)
         if own.labels is None or own.meta.get("hard_labels") == "true":
             notes.append(f"run '{run.name}' is not among those believed: no labels, or no probabilities")
             continue
         oof[run.name] = own
-        test[run.name] = Predictions.load(run.predictions(stem))
+        test[run.name] = Predictions.load(run.predictions(stem)).in_class_order(competition.classes)
     oof, partial = without_partial(oof)
     notes += left_out(partial)
     return believe(oof, {name: test[name] for name in oof})

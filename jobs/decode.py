@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.members import find_runs, test_stem
+from jobs.members import find_runs, outdated, test_stem
 from jobs.recipes import FOLDER, check_recipe_name, other_metric
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -29,6 +29,7 @@ from kaggle_tools.metrics import accuracy_by_group, evaluate_groups, find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import joint, joint_file
 from kaggle_tools.search.honest import verdict_of
+from kaggle_tools.search.members import differing_classes
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
 
 
@@ -122,14 +123,17 @@ def run(options: DecodeOptions) -> DecodeResult:
         )
     workspace = Workspace(competition.root, competition)
     found = find_runs(workspace, (options.run,), need_test=options.submission)[0]
-    oof = Predictions.load(found.oof)
+    given = joint_file.load(options.decoder) if options.decoder else None
+    oof = _in_order(Predictions.load(found.oof), competition, given)
     codes, probs = _known(oof)
-    decoder = joint_file.load(options.decoder) if options.decoder else _fit(options, competition, oof, codes, probs)
+    decoder = given or _fit(options, competition, oof, codes, probs)
     decided = decoder.decode(probs)
     alone = np.stack([part.argmax(axis=1) for part in probs], axis=1)
     table = None
+    notes: tuple[str, ...] = ()
     if options.submission:
-        test = Predictions.load(found.predictions(test_stem(workspace)))
+        test = Predictions.load(found.predictions(test_stem(workspace))).in_class_order(oof.classes)
+        notes = outdated(competition, {found.name: test.meta.get("input")})
         answers = jointly_decided(decoder, test, competition.submission_format)
         table = build_submission(answers, competition.path(competition.sample_submission), competition)
     path = (
@@ -161,7 +165,7 @@ def run(options: DecodeOptions) -> DecodeResult:
         decoder=path,
         submission=title,
         seconds=time.perf_counter() - began,
-        notes=(*losses(decoder, codes, alone, decided), *other_metric(competition, decoder.metric, title)),
+        notes=(*notes, *losses(decoder, codes, alone, decided), *other_metric(competition, decoder.metric, title)),
     )
 
 
@@ -197,6 +201,16 @@ def losses(
     )
 
 
+def _in_order(oof: Predictions, competition: Competition, given: joint.JointDecoder | None) -> Predictions:
+    """Classes in the order of a given decoder's tables; of an old one, which names none, in the run's own."""
+    if given is None:
+        return oof.in_class_order(competition.classes)
+    ordered = oof.in_class_order(given.classes)
+    if given.classes and ordered.classes != given.classes:
+        raise UserError(differing_classes("the run", oof.classes, "the decoder", given.classes), next="fit one anew")
+    return ordered
+
+
 def _known(oof: Predictions) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
     if oof.labels is None:
         raise UserError("these predictions carry no labels", next="train the run again")
@@ -213,7 +227,8 @@ def _fit(
     metric = find_metric(options.metric or competition.metric).name
     if options.metric is None and metric not in joint.METRICS:
         metric = joint.METRICS[0]
-    return joint.fit(codes, probs, metric, folds=oof.folds, seed=options.seed)
+    found = joint.fit(codes, probs, metric, folds=oof.folds, seed=options.seed)
+    return dataclasses.replace(found, classes=oof.classes)
 
 
 def _draft(

@@ -278,9 +278,10 @@ def find_judge(workspace: Workspace, found: Difference) -> tuple[Judge | None, s
     oof, test = {}, {}
     for run in workspace.runs():
         if run.oof.is_file() and run.predictions(stem).is_file():
-            predictions = Predictions.load(run.oof)
+            predictions = Predictions.load(run.oof).in_class_order(competition.classes)
             if predictions.labels is not None and "hard_labels" not in predictions.meta:
-                oof[run.name], test[run.name] = predictions, Predictions.load(run.predictions(stem))
+                oof[run.name] = predictions
+                test[run.name] = Predictions.load(run.predictions(stem)).in_class_order(competition.classes)
     if not oof:
         return None, f"no run has out-of-fold predictions and predictions for {competition.test}"
     if not found.changed.any():

@@ -116,7 +116,9 @@ def _of_tags(name: str, source: Path, competition: Competition, found: TagPredic
 
 
 def _load(path: Path, competition: Competition) -> Predictions | TagPredictions:
-    return TagPredictions.load(path) if competition.task == "token" else Predictions.load(path)
+    if competition.task == "token":
+        return TagPredictions.load(path)
+    return Predictions.load(path).in_class_order(competition.classes)
 
 
 def _predictions(found: Run, competition: Competition, truth: Path | None) -> tuple[Path, Predictions | TagPredictions]:

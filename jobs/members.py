@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from jobs.workspace import Run, Workspace
+from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import table_stem
+from kaggle_tools.files import sample_digest, table_stem
 from kaggle_tools.label_groups import split_probs
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.probabilities import TOLERANCE, to_probabilities
@@ -76,11 +77,14 @@ class LoadedRuns:
     notes: tuple[str, ...]
 
 
-def load_oof(runs: Sequence[Run], *, named: bool, normalise: bool = False, allow_absent: bool = False) -> LoadedRuns:
+def load_oof(
+    runs: Sequence[Run], classes: Sequence[str], *, named: bool, normalise: bool = False, allow_absent: bool = False
+) -> LoadedRuns:
     """The runs' out-of-fold predictions as one array, fit to be searched.
 
     Args:
         runs: In the order of the result.
+        classes: The competition's: their order is the result's, whatever it was when a run was made.
         named: Whether a person named them: one that holds but some of the rows is then an error, else left out.
         normalise: Divide each row by its sum.
         allow_absent: Accept classes without a row.
@@ -89,7 +93,7 @@ def load_oof(runs: Sequence[Run], *, named: bool, normalise: bool = False, allow
         UserError: As `load_checked` and `refuse_partial`; a run that says the same of every row; ids, classes, labels
             or folds that differ between runs; labels missing; classes without a row.
     """
-    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise), runs)
+    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise).in_class_order(classes), runs)
     oof, partial = without_partial({run.name: one for run, one in zip(runs, loaded, strict=True)})
     if named:
         refuse_partial(partial)
@@ -146,8 +150,13 @@ def refuse_partial(partial: Mapping[str, str]) -> None:
         )
 
 
-def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *, normalise: bool = False) -> None:
+def check_test(
+    workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *, normalise: bool = False
+) -> tuple[str, ...]:
     """Look at the runs' test predictions, one at a time, before a search begins that could not be applied to them.
+
+    Returns:
+        As `outdated`.
 
     Raises:
         UserError: As `load_checked` and `build_submission`; other classes than the OOF predictions, or other rows than
@@ -156,11 +165,13 @@ def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *
     competition = workspace.competition
     assert competition is not None
     first: Predictions | None = None
+    inputs = {}
     for run in runs:
-        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise)
+        test = load_checked(run.predictions(test_stem(workspace)), normalise=normalise).in_class_order(oof.classes)
         if test.classes != oof.classes:
             ours = f"the test predictions of '{run.name}'"
             raise UserError(joined.differing_classes(ours, test.classes, "its out-of-fold predictions", oof.classes))
+        inputs[run.name] = test.meta.get("input")
         if first is None:
             first = test
             build_submission(first, competition.path(competition.sample_submission), competition)
@@ -170,6 +181,24 @@ def check_test(workspace: Workspace, runs: Sequence[Run], oof: joined.Members, *
             except UserError as exc:
                 summary = f"test predictions of '{run.name}' and '{runs[0].name}' are not of the same rows: "
                 raise UserError(summary + exc.summary, **exc.details) from exc  # type: ignore[arg-type]
+    return outdated(competition, inputs)
+
+
+def outdated(competition: Competition | None, inputs: Mapping[str, str | None]) -> tuple[str, ...]:
+    """A note where the test file has other content than when it was scored: that ids are the same does not tell.
+
+    Args:
+        competition: It names the test file.
+        inputs: Run → digest of the content that was scored; None where nobody knows.
+    """
+    path = competition.path(competition.test) if competition else None
+    if path is None or not path.is_file():
+        return ()
+    now = sample_digest(path)
+    old = [name for name, scored in inputs.items() if scored not in (None, now)]
+    if not old:
+        return ()
+    return (f"test predictions of {', '.join(old)} are of other content than {path.name} has now: score it again",)
 
 
 def load_checked(path: Path, *, normalise: bool = False) -> Predictions:

@@ -142,7 +142,7 @@ def _said(value: object) -> str:
 def _load(paths: Sequence[Path], competition: Competition) -> Sequence[Predictions] | Sequence[TagPredictions]:
     if competition.task == "token":
         return [TagPredictions.load(path) for path in paths]
-    return [Predictions.load(path) for path in paths]
+    return [Predictions.load(path).in_class_order(competition.classes) for path in paths]
 
 
 def _mean(members: Sequence[Predictions] | Sequence[TagPredictions]) -> Predictions | TagPredictions:

@@ -83,7 +83,9 @@ def apply_to_test(
 ) -> Application:
     """The recipe on the test predictions of the runs that it names. Raises as `load_checked` and `recipe.apply`."""
     files = {run.name: run.predictions(test_stem(workspace)) for run in runs if run.name in recipe.models}
-    members = {name: load_checked(file, normalise=normalise) for name, file in files.items()}
+    members = {
+        name: load_checked(file, normalise=normalise).in_class_order(recipe.classes) for name, file in files.items()
+    }
     return Application(apply(recipe, members), tuple(files.values()), about or {}, note)
 
 

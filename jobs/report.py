@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jobs import report_data as data
+from jobs.tasks import require_plain
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -32,7 +33,7 @@ from kaggle_tools.report.sections.throughput import throughput_section
 from kaggle_tools.report.sections.words import plural, spaced
 from kaggle_tools.submissions import Version
 
-_DIFFERENCE = "Last change"
+_DIFFERENCE, _SIMILARITY = "Last change", "Similarity"
 _CHANGED_ROWS = 40
 _OURS = b'name="generator" content="kaggle-jobs"'
 
@@ -110,9 +111,13 @@ def build_page(
         "The competition": lambda: competition_section(competition, tables, table_problems),
         "Runs": lambda: runs_section(ordered, metric, competition.classes, runs.problems),
         "Mistakes": lambda: mistakes_section(ordered, competition.classes),
-        "Similarity": lambda: _similarity(alike, others, metric),
+        _SIMILARITY: lambda: _unless_refused(
+            competition, "similarity", _SIMILARITY, lambda: _similarity(alike, others, metric)
+        ),
         "Blends": lambda: blends_section(blends, blend_problems),
-        _DIFFERENCE: lambda: _difference(workspace, competition, versions),
+        _DIFFERENCE: lambda: _unless_refused(
+            competition, "diff", _DIFFERENCE, lambda: _difference(workspace, competition, versions)
+        ),
         "Leaderboard": lambda: leaderboard_section(versions, metric, version_problems),
         "Scoring jobs": lambda: throughput_section(jobs, job_problems),
     }
@@ -135,6 +140,15 @@ def build_page(
         "Nothing on this page is fetched from anywhere.",
     )
     return page, problems
+
+
+def _unless_refused(competition: Competition, command: str, title: str, make: Callable[[], Section]) -> Section:
+    """The section, or why there is none for label groups and tags."""
+    try:
+        require_plain(competition, command)
+    except UserError as exc:
+        return Section(title, [Note(f"{exc.summary}; {exc.details['next']}.")])
+    return make()
 
 
 def _difference(workspace: Workspace, competition: Competition, versions: Sequence[Version]) -> Section:

@@ -22,14 +22,17 @@ from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.metrics import score
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.report.sections.blends import Blend
 from kaggle_tools.report.sections.competition import Texts
 from kaggle_tools.report.sections.measure import Measured, measure
 from kaggle_tools.report.sections.throughput import Scored
+from kaggle_tools.search import joint_file
 from kaggle_tools.search import recipe as recipes
 from kaggle_tools.submissions import Version, list_versions
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_predictions import TagPredictions
 
 Made = TypeVar("Made")
 
@@ -89,7 +92,12 @@ def read_runs(workspace: Workspace, competition: Competition) -> RunsFound:
             info = run.info
             if info is None:
                 raise UserError("is not complete: the command that made it resumes it")
-            predictions = Predictions.load(run.oof) if run.oof.is_file() else None
+            if competition.task == "token":
+                measured.append(_measure_tags(name, info, run.oof, competition))
+                continue
+            predictions = None
+            if run.oof.is_file():
+                predictions = Predictions.load(run.oof).in_class_order(competition.classes)
             measured.append(_measure(name, info, predictions, competition))
             if predictions is not None:
                 oof[name] = predictions
@@ -97,17 +105,29 @@ def read_runs(workspace: Workspace, competition: Competition) -> RunsFound:
 
 
 def _measure(name: str, info: Mapping[str, Any], oof: Predictions | None, competition: Competition) -> Measured:
-    about = Measured(
-        name=name,
-        kind=str(info.get("kind", "")),
-        created=str(info.get("created", "")),
-        seconds=float(info["seconds"]) if isinstance(info.get("seconds"), (int, float)) else None,
-    )
+    about = _about(name, info)
     if oof is None:
         return about
     if oof.classes != competition.classes:
         raise UserError(f"has other classes than the competition: {', '.join(oof.classes[:8])}")
     return measure(name, about.kind, oof, competition.metric, created=about.created, seconds=about.seconds)
+
+
+def _measure_tags(name: str, info: Mapping[str, Any], oof: Path, competition: Competition) -> Measured:
+    about = _about(name, info)
+    if not oof.is_file():
+        return about
+    tags = TagPredictions.load(oof)
+    return replace(about, score=score(competition.metric, tags), n_rows=len(tags))
+
+
+def _about(name: str, info: Mapping[str, Any]) -> Measured:
+    return Measured(
+        name=name,
+        kind=str(info.get("kind", "")),
+        created=str(info.get("created", "")),
+        seconds=float(info["seconds"]) if isinstance(info.get("seconds"), (int, float)) else None,
+    )
 
 
 def same_rows(oof: Mapping[str, Predictions]) -> tuple[dict[str, Predictions], list[str]]:
@@ -133,6 +153,8 @@ def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[li
     problems: list[str] = []
     paths = sorted((workspace.root / "blends").glob("*.json"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
     for path in paths:
+        if _is_decoder(path):
+            continue
         with _noting(problems, f"Recipe {path.name}"):
             name = str(path.relative_to(workspace.root))
             used = tuple(one.title for one in versions if name in one.manifest.inputs)
@@ -141,6 +163,15 @@ def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[li
         with _noting(problems, f"The search of {found[0].name}"):
             found[0] = replace(found[0], trials=_trials(found[0].recipe, workspace))
     return found, problems
+
+
+def _is_decoder(path: Path) -> bool:
+    """Whether `cli decode` wrote it: sound, but no blend."""
+    try:
+        joint_file.load(path)
+    except UserError:
+        return False
+    return True
 
 
 def _trials(recipe: recipes.Recipe, workspace: Workspace) -> tuple[float, ...]:

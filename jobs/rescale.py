@@ -160,10 +160,13 @@ def run(options: RescaleOptions) -> RescaleResult:
     require_plain(competition, "rescale")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, (options.run,), need_test=options.submission)
-    oof = load_oof(runs, named=True, normalise=options.normalise, allow_absent=options.allow_absent).oof
+    oof = load_oof(
+        runs, competition.classes, named=True, normalise=options.normalise, allow_absent=options.allow_absent
+    ).oof
     plan = _plan(options, oof, competition.metric)
+    notes: tuple[str, ...] = ()
     if options.submission:
-        check_test(workspace, runs, oof, normalise=options.normalise)
+        notes = check_test(workspace, runs, oof, normalise=options.normalise)
     codes = oof.codes
     found, honest, certificate = _fit(plan, oof, codes)
     recipe = with_worth(found, honest)
@@ -199,7 +202,7 @@ def run(options: RescaleOptions) -> RescaleResult:
         words=explain(recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=other_metric(competition, plan.metric, written.submission),
+        notes=(*notes, *other_metric(competition, plan.metric, written.submission)),
     )
 
 

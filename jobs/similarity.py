@@ -180,7 +180,7 @@ def _members(what: tuple[str, ...], on: On, workspace: Workspace, notes: list[st
     found: dict[str, Answers | Predictions] = {}
     for name in what:
         if name in runs and not Path(name).is_file():
-            found[name] = Predictions.load(_file_of(name, on, workspace))
+            found[name] = _load(_file_of(name, on, workspace), workspace)
             continue
         try:
             one = read_answers(name, workspace.submissions, workspace.competition)
@@ -198,7 +198,7 @@ def _everything(on: On, workspace: Workspace, notes: list[str]) -> dict[str, Ans
     for run in workspace.runs():
         path = run.oof if on == "oof" else run.predictions(test_stem(workspace))
         if path.is_file():
-            found[run.name] = Predictions.load(path)
+            found[run.name] = _load(path, workspace)
         else:
             notes.append(f"run '{run.name}' has no {on} predictions")
     if on == "test":
@@ -212,6 +212,11 @@ def _everything(on: On, workspace: Workspace, notes: list[str]) -> dict[str, Ans
             except UserError as exc:
                 notes.append(f"{version.title} left out: {exc.summary}")
     return found
+
+
+def _load(path: Path, workspace: Workspace) -> Predictions:
+    found = Predictions.load(path)
+    return found if workspace.competition is None else found.in_class_order(workspace.competition.classes)
 
 
 def _over_all_rows(

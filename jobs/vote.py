@@ -145,12 +145,17 @@ def run(options: VoteOptions) -> VoteResult:
     found_runs = find_runs(workspace, options.runs, need_test=options.submission)
     metric = find_metric(options.metric or competition.metric).name
     loaded = load_oof(
-        found_runs, named=bool(options.runs), normalise=options.normalise, allow_absent=options.allow_absent
+        found_runs,
+        competition.classes,
+        named=bool(options.runs),
+        normalise=options.normalise,
+        allow_absent=options.allow_absent,
     )
     runs, oof = loaded.runs, loaded.oof
     _check_votable(oof, metric, least=2 if options.plain else 3)
+    notes = loaded.notes
     if options.submission:
-        check_test(workspace, runs, oof, normalise=options.normalise)
+        notes += check_test(workspace, runs, oof, normalise=options.normalise)
     found = (_plain if options.plain else _search)(options, oof, metric)
     application = None
     if options.submission:
@@ -179,7 +184,7 @@ def run(options: VoteOptions) -> VoteResult:
         words=explain(found.recipe),
         submission=written.submission,
         seconds=time.perf_counter() - began,
-        notes=(*loaded.notes, *other_metric(competition, metric, written.submission)),
+        notes=(*notes, *other_metric(competition, metric, written.submission)),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,13 @@ class Predictions:
             task=about.pop("task"),
             meta=about,
         )
+
+    def in_class_order(self, classes: Sequence[str]) -> Predictions:
+        """The same predictions, class columns in the order of `classes`; as they are where classes differ."""
+        if self.classes == tuple(classes) or sorted(self.classes) != sorted(classes):
+            return self
+        columns = [self.classes.index(name) for name in classes]
+        return replace(self, classes=tuple(classes), probs=np.ascontiguousarray(self.probs[:, columns]))
 
     def align(self, ids: pl.Series) -> Predictions:
         """The same predictions in the order of `ids`.

@@ -61,6 +61,7 @@ class JointDecoder:
         seconds: Wall time of the fit.
         gain_interval: 95 % interval of `honest` less `score_alone`, by the paired bootstrap; None where an older
             version fitted it.
+        classes: C names, ``<group>:<class>``, in the order of the tables; empty where arrays alone were given.
     """
 
     sizes: tuple[int, ...]
@@ -72,6 +73,7 @@ class JointDecoder:
     honest: float
     seconds: float
     gain_interval: tuple[float, float] | None = None
+    classes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.sizes))

@@ -40,7 +40,7 @@ def load(path: Path) -> JointDecoder:
         raise UserError("not a joint decoder", where=path)
     if content.pop("version", None) != VERSION:
         raise UserError("a joint decoder of another version", where=path, expected=VERSION, next="fit it again")
-    content.setdefault("gain_interval", None)  # files of older versions lack it
+    content = {"gain_interval": None, "classes": []} | content  # files of older versions lack them
     if sorted(content) != sorted(known):
         raise UserError("a joint decoder that is damaged", where=path, expected="keys " + ", ".join(known))
     try:
@@ -63,5 +63,15 @@ def _checked(content: dict[str, Any]) -> JointDecoder:
         raise ValueError("a number is not finite")
     if content["metric"] not in METRICS:
         raise ValueError(f"unknown metric {content['metric']!r}")
+    classes = tuple(map(str, content["classes"]))
+    if classes and len(classes) != sum(sizes):
+        raise ValueError(f"{len(classes)} names for {sizes} classes")
     frozen = tuple(tuple(map(tuple, table.tolist())) for table in tables)
-    return JointDecoder(sizes=sizes, tables=frozen, metric=content["metric"], gain_interval=interval, **numbers)
+    return JointDecoder(
+        sizes=sizes,
+        tables=frozen,
+        metric=content["metric"],
+        gain_interval=interval,
+        classes=classes,
+        **numbers,
+    )

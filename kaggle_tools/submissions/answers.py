@@ -134,6 +134,7 @@ def read_answer_file(
     title = title or path.name
     if _is_predictions(path):
         found = Predictions.load(path)
+        found = found if competition is None else found.in_class_order(competition.classes)
         return Answers(title, path, trimmed(found.ids), found.classes, found.task, probs=found.probs, version=version)
     fmt = sniff_format(path)
     if fmt.kind == "parquet":

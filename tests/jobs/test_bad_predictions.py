@@ -67,13 +67,10 @@ def test_a_test_file_that_does_not_fit_the_sample_leaves_no_recipe_behind(worksp
 
 
 @pytest.mark.parametrize("words", TOGETHER, ids=" ".join)
-def test_other_classes_or_another_order_are_named(workspace, call, words):
+def test_other_classes_are_named(workspace, call, words):
     change(workspace, classes=("ant", "bee", "elk"), labels=lambda p: p.labels.str.replace("cow", "elk"))
     err = refused(call, workspace, words)
     assert "'weak' and 'middling' have different classes: 1 only in 'weak' (elk), 1 only in 'middling' (cow)" in err
-    change(workspace, classes=("cow", "bee", "ant"), labels=lambda p: p.labels.str.replace("elk", "cow"))
-    err = refused(call, workspace, words)
-    assert "'weak' has the classes in another order than 'middling'" in err
 
 
 @pytest.mark.parametrize("words", SEARCHES, ids=" ".join)

@@ -141,6 +141,9 @@ def test_scoring_evaluating_and_submitting(place, cli):
     with pytest.raises(UserError, match="--decoder names one that is fitted"):
         decode(DecodeOptions("linked", decoder=found.decoder, metric="exact_match", start=place))
     cli("validate", str(version / "submission.csv"), cwd=place, check=0)
+    page = json.loads(cli("report", "--output", "groups.html", "--json", cwd=place, check=0).stdout)
+    assert page["problems"] == []  # nothing is damaged here: decoders, sets of labels, a column a group
+    assert (place / "groups.html").read_text().count("is not for multi_group tasks") == 2
     told = cli("decode", "mean", "--no-submission", cwd=place, check=0).stdout
     assert "95 % within [" in told
     answer = json.loads(cli("decode", "mean", "--no-submission", "--json", cwd=place, check=0).stdout)
@@ -202,3 +205,21 @@ def test_a_linked_head_is_refused_for_one_label_column(place, tmp_path):
     (tmp_path / "linked.toml").write_text(RECIPE.format(head="linked"))
     with pytest.raises(Exception, match="is not for single_label tasks"):
         train(TrainOptions(tmp_path / "linked.toml", device="cpu", start=tmp_path))
+
+
+def test_a_decoder_decides_by_names_where_the_classes_were_reordered_since(place, tmp_path, cli):
+    root = tmp_path / "moved"
+    shutil.copytree(place, root)
+    cli("score", "--input", "test.csv", "--device", "cpu", cwd=root, check=0)
+    first = decode(DecodeOptions("mean", start=root))
+    toml = root / "competition.toml"
+    turned = toml.read_text().replace('["anger", "fear", "joy"]', '["joy", "anger", "fear"]')
+    assert turned != toml.read_text()
+    toml.write_text(turned)
+    cli("score", "--input", "test.csv", "--device", "cpu", cwd=root, check=0)
+    again = decode(DecodeOptions("mean", decoder=first.decoder, name="again", start=root))
+    files = [root / "submissions" / found.submission / "submission.csv" for found in (first, again)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert again.joint == first.joint
+    anew = decode(DecodeOptions("mean", name="anew", start=root))
+    assert anew.score == pytest.approx(first.score)

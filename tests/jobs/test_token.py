@@ -181,6 +181,10 @@ def test_scoring_in_shards_gives_the_same_as_at_once(place, cli):
     assert report.score == pytest.approx(report.report.averages["micro"].f1)
     assert report.score > 0.6
     assert set(report.report.classes) == {"LOC", "PER"}
+    page = json.loads(cli("report", "--output", "tags.html", "--json", cwd=place, check=0).stdout)
+    assert page["problems"] == []
+    told = evaluate(EvaluateOptions("crf", start=place)).score
+    assert f">{told:.5f}<" in (place / "tags.html").read_text()
     shown = cli("evaluate", "tags", cwd=place, check=0).stdout
     assert "entity_f1" in shown
     lines = cli("score", "-i", "test.csv", "-m", "crf", "-o", "-", "--device", "cpu", cwd=place, check=0).stdout
