@@ -18,6 +18,7 @@ import polars as pl
 
 from jobs import status
 from jobs.members import without_partial
+from jobs.recipes import newest_first
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -27,6 +28,7 @@ from kaggle_tools.report.sections.blends import Blend
 from kaggle_tools.report.sections.competition import Texts
 from kaggle_tools.report.sections.measure import Measured, measure
 from kaggle_tools.report.sections.throughput import Scored
+from kaggle_tools.search import joint_file
 from kaggle_tools.search import recipe as recipes
 from kaggle_tools.submissions import Version, list_versions
 from kaggle_tools.tables import read_table, sniff_format
@@ -128,11 +130,12 @@ def read_versions(workspace: Workspace) -> tuple[tuple[Version, ...], list[str]]
 
 
 def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[list[Blend], list[str]]:
-    """Recipes in `blends/`, the newest first, with the versions that were made by them."""
+    """Recipes in `blends/`, the newest first, with the versions that were made by them; decoders are no recipes."""
     found: list[Blend] = []
     problems: list[str] = []
-    paths = sorted((workspace.root / "blends").glob("*.json"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
-    for path in paths:
+    for path in newest_first(workspace):
+        if joint_file.is_decoder(path):
+            continue
         with _noting(problems, f"Recipe {path.name}"):
             name = str(path.relative_to(workspace.root))
             used = tuple(one.title for one in versions if name in one.manifest.inputs)
