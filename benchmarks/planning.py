@@ -13,7 +13,6 @@ import csv
 import gzip
 import io
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from jobs.machine import peak_memory
 from jobs.resolve import InputOptions, look_at_inputs
 from jobs.runner import planner
 from jobs.runner.plan import Request, tasks_of
@@ -66,19 +66,19 @@ def measure(table: Path, shard_rows: int) -> None:
     """Index twice (the first pass finds the file in no cache), check the ids, print."""
     inputs = look_at_inputs(Workspace.find(table.parent), InputOptions((str(table),)))
     size = table.stat().st_size
-    base_mb = _peak_mb()
+    base_mb = peak_memory() / 2**20
     rows: list[tuple[str, float, float, float]] = []
     for name in ("index, first pass", "index, again"):
         wall, cpu = time.perf_counter(), time.process_time()
         index = index_file(table, inputs.files[0].format, shard_rows=shard_rows)
-        rows.append((name, time.perf_counter() - wall, time.process_time() - cpu, _peak_mb()))
+        rows.append((name, time.perf_counter() - wall, time.process_time() - cpu, peak_memory() / 2**20))
     tasks = tasks_of([index], None)
     request = Request(
         inputs.files, inputs.id_column, inputs.text_column, {"m": ("0",)}, ("a", "b"), "auto", None, None, None, "fail"
     )
     wall, cpu = time.perf_counter(), time.process_time()
     planner._check_ids(request, tasks)
-    rows.append(("ids checked", time.perf_counter() - wall, time.process_time() - cpu, _peak_mb()))
+    rows.append(("ids checked", time.perf_counter() - wall, time.process_time() - cpu, peak_memory() / 2**20))
     plan_bytes = sum(len(json.dumps(asdict(task), default=str)) for task in tasks)
 
     write = sys.stdout.write
@@ -106,10 +106,6 @@ def _as_csv(text: str) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow([text])
     return out.getvalue().encode()
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import csv
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.score_peers import CLASSES, PEERS, is_installed
+from jobs.machine import peak_memory
 
 SHAPES = {
     "BERT-base": {},
@@ -149,8 +149,7 @@ def run_contestant(name: str, job: dict) -> None:
         time.perf_counter = time.process_time  # of a busy machine nothing else says much
     seconds, scores, *gate_s = contestant(job)
     np.save(Path(job["scratch"]) / "scores.npy", scores)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"s": seconds, "peak_mb": peak_mb, "gate_s": gate_s[0] if gate_s else 0.0}))
+    print(json.dumps({"s": seconds, "peak_mb": peak_memory() / 2**20, "gate_s": gate_s[0] if gate_s else 0.0}))
 
 
 def ours(job: dict) -> tuple[float, np.ndarray, float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobs.members import checked, load_checked, outdated, test_stem
 from jobs.pipes import is_pipe
-from jobs.recipes import Application, check_recipe_name, find_recipe, other_metric, write_application
+from jobs.recipes import Application, check_recipe_name, find_recipe, newer_decoder, other_metric, write_application
 from jobs.runner.assemble import check_writable
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
@@ -115,7 +115,11 @@ def run(options: ApplyOptions) -> ApplyResult:
         output=None if is_pipe(options.output) else options.output,
         submission=title,
         seconds=time.perf_counter() - began,
-        notes=(*notes, *other_metric(workspace.competition, recipe.metric, title)),
+        notes=(
+            *newer_decoder(workspace, options.recipe, path),
+            *notes,
+            *other_metric(workspace.competition, recipe.metric, title),
+        ),
     )
 
 

@@ -126,10 +126,9 @@ class Board:
         """Whether more of it is better."""
         return find_metric(self.metric).greater_is_better
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Between which values the metric lies."""
-        return find_metric(self.metric).bounds
+    def clip(self, value: float) -> float:
+        """The nearest value that the metric can have."""
+        return find_metric(self.metric).clip(value)
 
     @property
     def task(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.apply import gather, read_members
-from jobs.recipes import find_recipe
+from jobs.recipes import find_recipe, newer_decoder
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.search.recipe import explain
@@ -45,6 +45,7 @@ class ExplainResult:
         provenance: How it was found, and what its gain is worth.
         words: All of it in words and numbers.
         inputs: Model → the predictions that changes were counted on; empty where there are none.
+        notes: What a reader should know.
     """
 
     recipe: Path
@@ -58,6 +59,7 @@ class ExplainResult:
     provenance: Mapping[str, Any]
     words: str
     inputs: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
 
 
 def run(options: ExplainOptions) -> ExplainResult:
@@ -89,6 +91,7 @@ def run(options: ExplainOptions) -> ExplainResult:
         provenance=recipe.provenance,
         words="\n".join([explain(recipe, members), *_worth(recipe.provenance)]),
         inputs=files,
+        notes=newer_decoder(workspace, options.recipe, path),
     )
 
 

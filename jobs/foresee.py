@@ -79,8 +79,8 @@ def run(options: PredictOptions) -> PredictResult:
     return PredictResult(
         title=board.titles[target],
         metric=board.metric,
-        public=_clipped(expected, board.bounds),
-        private=_clipped(expected_private, board.bounds),
+        public=_clipped(expected, board),
+        private=_clipped(expected_private, board),
         private_from=private_from,
         known_public=_or_none(board.scores("public")[target]),
         known_private=_or_none(board.scores("private")[target]),
@@ -111,14 +111,10 @@ def _widened(expected: Predicted, shift: float) -> Predicted:
     return replace(expected, low=expected.score - half, high=expected.score + half)
 
 
-def _clipped(expected: Predicted, bounds: tuple[float, float]) -> Predicted:
+def _clipped(expected: Predicted, board: Board) -> Predicted:
     """Neither the score nor its interval lie where the metric cannot."""
-    score, low, high = (
-        None if value is None else float(np.clip(value, *bounds))
-        for value in (expected.score, expected.low, expected.high)
-    )
-    assert score is not None
-    return replace(expected, score=score, low=low, high=high)
+    low, high = (None if end is None else board.clip(end) for end in (expected.low, expected.high))
+    return replace(expected, score=board.clip(expected.score), low=low, high=high)
 
 
 def _or_none(value: float) -> float | None:

@@ -32,7 +32,7 @@ class Band:
         title: Which version.
         public_score: What the board says; None where unknown.
         standard_error: Of a public score, by the luck of rows and labels.
-        low: 95 % band around the public score; None where it is unknown.
+        low: 95 % band around the public score, within the metric's range; None where the score is unknown.
         high: Its other end.
     """
 
@@ -84,7 +84,7 @@ def run(options: NoiseOptions) -> NoiseResult:
         n_rows=board.n_rows,
         n_public=n_public,
         bands=tuple(
-            _band(title, float(score), float(error))
+            _band(board, title, float(score), float(error))
             for title, score, error in zip(board.titles, public, splits.noise, strict=True)
         ),
         moves=tuple(climb(_only(splits, known), titles, public[known].tolist(), greater=board.greater)),
@@ -92,10 +92,10 @@ def run(options: NoiseOptions) -> NoiseResult:
     )
 
 
-def _band(title: str, score: float, error: float) -> Band:
+def _band(board: Board, title: str, score: float, error: float) -> Band:
     if not np.isfinite(score):
         return Band(title, None, error, None, None)
-    return Band(title, score, error, score - 1.96 * error, score + 1.96 * error)
+    return Band(title, score, error, board.clip(score - 1.96 * error), board.clip(score + 1.96 * error))
 
 
 def _only(splits: Splits, kept: NDArray[np.intp]) -> Splits:

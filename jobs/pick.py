@@ -5,7 +5,7 @@ cli pick --public-rows 2500
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def run(options: PickOptions) -> PickResult:
     n_public = board.public_rows(options.public_rows)
     splits = board.splits(n_public)
     public = known.distinct_scores("public")[choice[kept]]
-    found = pick(splits, board.titles, expected, doubt, greater=board.greater, public=public)
+    found = _clipped(pick(splits, board.titles, expected, doubt, greater=board.greater, public=public), board)
     return PickResult(
         metric=board.metric,
         basis=basis,
@@ -98,6 +98,16 @@ def _estimates(board: Board, choice: NDArray[np.intp]) -> tuple[str, Floats, flo
         return "believed", ready.uncorrected[choice], 0.0, ()
     errors = leave_one_out(ready) - ready.scores[scored]
     return "predicted", ready.using(scored)[choice], float(np.sqrt(np.mean(errors**2))), ()
+
+
+def _clipped(found: Pick, board: Board) -> Pick:
+    """Neither expected scores nor their intervals lie where the metric cannot."""
+    chances = tuple(
+        replace(one, expected=board.clip(one.expected), low=board.clip(one.low), high=board.clip(one.high))
+        for one in found.chances
+    )
+    pair = None if found.expected_pair is None else board.clip(found.expected_pair)
+    return replace(found, expected_first=board.clip(found.expected_first), expected_pair=pair, chances=chances)
 
 
 def _half_width(board: Board) -> float:

@@ -19,6 +19,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import check_name, digest
 from kaggle_tools.metrics import same_metric
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.search import joint_file
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import Recipe, apply, load, save
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
@@ -131,8 +132,24 @@ def other_metric(competition: Competition | None, metric: str, submission: str |
     return (f"fitted to {metric}, not to the competition's {competition.metric}",)
 
 
+def newest_first(workspace: Workspace) -> list[Path]:
+    """Recipes and decoders in `blends/`."""
+    paths = (workspace.root / FOLDER).glob("*.json")
+    return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+
+
+def newer_decoder(workspace: Workspace, wanted: str, found: Path) -> tuple[str, ...]:
+    """A note where ``latest`` passed over a decoder, which is newer than the recipe that was found; else nothing."""
+    newest = newest_first(workspace)[0] if wanted == "latest" else found
+    if newest.name == found.name:
+        return ()
+    return (f"{newest.name} is newer, and a decoder: `cli decode RUN --decoder {newest}` applies it",)
+
+
 def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
     """The recipe that a person means by `wanted`: a path, or a name in `blends/` or how it begins, or ``latest``.
+
+    The latest is the newest that is no decoder, as long as there is one.
 
     Raises:
         UserError: No such recipe, several that begin so, or a damaged one.
@@ -144,7 +161,8 @@ def find_recipe(workspace: Workspace, wanted: str) -> tuple[Path, Recipe]:
     folder = workspace.root / FOLDER
     known = {path.stem: path for path in sorted(folder.glob("*.json"))}
     if wanted == "latest" and known:
-        found = [max(known.values(), key=lambda path: path.stat().st_mtime_ns)]
+        newest = newest_first(workspace)
+        found = [next((path for path in newest if not joint_file.is_decoder(path)), newest[0])]
     else:
         found = [known[wanted]] if wanted in known else [p for name, p in known.items() if name.startswith(wanted)]
     if len(found) > 1:

@@ -18,6 +18,7 @@ import polars as pl
 
 from jobs import status
 from jobs.members import without_partial
+from jobs.recipes import newest_first
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -148,12 +149,11 @@ def read_versions(workspace: Workspace) -> tuple[tuple[Version, ...], list[str]]
 
 
 def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[list[Blend], list[str]]:
-    """Recipes in `blends/`, the newest first, with the versions that were made by them."""
+    """Recipes in `blends/`, the newest first, with the versions that were made by them; decoders are no recipes."""
     found: list[Blend] = []
     problems: list[str] = []
-    paths = sorted((workspace.root / "blends").glob("*.json"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
-    for path in paths:
-        if _is_decoder(path):
+    for path in newest_first(workspace):
+        if joint_file.is_decoder(path):
             continue
         with _noting(problems, f"Recipe {path.name}"):
             name = str(path.relative_to(workspace.root))
@@ -163,15 +163,6 @@ def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[li
         with _noting(problems, f"The search of {found[0].name}"):
             found[0] = replace(found[0], trials=_trials(found[0].recipe, workspace))
     return found, problems
-
-
-def _is_decoder(path: Path) -> bool:
-    """Whether `cli decode` wrote it: sound, but no blend."""
-    try:
-        joint_file.load(path)
-    except UserError:
-        return False
-    return True
 
 
 def _trials(recipe: recipes.Recipe, workspace: Workspace) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from jobs.members import load_checked
-from jobs.recipes import FOLDER, find_recipe
+from jobs.recipes import find_recipe, newest_first
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
@@ -104,7 +104,7 @@ def find_soft_teacher(
 
 
 def _blend(workspace: Workspace, name: str, student: str, runs: list[str], deciding: bool) -> SoftTeacher:
-    known = [path.stem for path in sorted((workspace.root / FOLDER).glob("*.json"))]
+    known = sorted(path.stem for path in newest_first(workspace))
     if name != "latest" and not any(stem.startswith(name) for stem in known) and not Path(name).is_file():
         raise UserError(
             f"no teacher '{name}'",

@@ -314,12 +314,15 @@ def _divide(fold: int, rows: TrainingRows, recipe: Recipe) -> tuple[NDArray[np.i
 
 
 def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, folds: set[int]) -> None:
-    """Refuse folds without rows, and those on whose validation rows the metric is undefined, before any is trained."""
+    """Refuse folds that cannot be trained or judged, before any is trained: without rows, of one class in a linear run,
+    with validation rows on which the metric is undefined."""
     draw = np.random.default_rng(0)
     for fold in sorted(folds):
         inside, outside = _divide(fold, rows, recipe)
         if not len(inside) or not len(outside):
             raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
+        if recipe.kind == "linear" and recipe.pseudo_labels.run is None:  # these may bring a class that rows lack
+            _check_classes(fold, competition, rows.targets[outside])
         if competition.task not in ("single_label", "multi_label"):
             continue
         probs = draw.dirichlet(np.ones(len(competition.classes)), len(inside))  # any will do: labels make it undefined
@@ -331,6 +334,17 @@ def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, f
                 where=f"{competition.train}: the {len(inside):,} rows that fold {fold} is validated on",
                 next='stratified folds (kind = "stratified" under [folds]), or fewer: a smaller n',
             ) from exc
+
+
+def _check_classes(fold: int, competition: Competition, codes: NDArray[np.int64]) -> None:
+    if len(seen := np.unique(codes)) == 1:
+        raise UserError(
+            f"all {len(codes):,} rows that fold {fold} is trained on are of one class, "
+            f"'{competition.classes[int(seen[0])]}'",
+            where=competition.train,
+            expected="two classes or more, for a linear model",
+            next='more rows, or stratified folds (kind = "stratified" or "stratified_group" under [folds])',
+        )
 
 
 def _train_fold(

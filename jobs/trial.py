@@ -180,7 +180,8 @@ class _Bench:
         how = {"pads": True, "packed": False}
         if isinstance(group, NetworkGroup):
             how = {"pads": group.pads, "packed": group.packed}
-        batches = [batch.rows for batch in self.scorer.budget.batches(lengths, **how)]
+        planned = self.scorer.budget.batches(lengths, **how)
+        batches = [batch.rows for batch in sorted(planned, key=lambda batch: batch.length, reverse=True)]
         repeats = 1 if len(self.job.plan.tasks) == 1 else 2
         self._run(sample, lengths, batches[-1:])  # pools of threads and memory
         probe = batches[:: max(1, len(batches) // _PROBE_BATCHES)]  # the longest among them: memory peaks there

@@ -1,14 +1,13 @@
-"""A linear-chain conditional random field over the words of a row: loss, best paths, marginals. In float32 throughout.
+"""A linear-chain conditional random field over the words of a row: loss and marginals. In float32 throughout.
 
     crf = Crf(n_tags, first, allowed)                # what may come first, and after what; None for all
     crf.nll(emissions, tags)                         # mean over words; tags -100 where there is no word
-    crf.decode(emissions, words)                     # (B, T) best tags
     crf.marginals(emissions, words)                  # (B, T, C) probabilities
 
 A path of tags y_1 … y_n over a row's words scores start[y_1] + Σ e_t[y_t] + Σ transitions[y_t−1, y_t] + end[y_n]
 (Lafferty, McCallum & Pereira 2001). Positions that are no words (special tokens, pieces after a word's first, padding)
 may stand anywhere, also first: a row's words are pushed together before the recursion. Half precision would change the
-best path of many a row, so parameters stay float32 whatever the network is converted to.
+tags of many a row, so parameters stay float32 whatever the network is converted to.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 NO_WORD = -100
-FORBIDDEN = -1e4  # finite: a row for which nothing is allowed still has a best path and no NaN
+FORBIDDEN = -1e4  # finite: a row for which nothing is allowed still has probabilities and no NaN
 
 
 class Crf(nn.Module):
@@ -61,26 +60,6 @@ class Crf(nn.Module):
         path = tags.gather(1, order).clamp(min=0)
         gold = self._path_score(scores, path, lengths)
         return (self._log_partition(scores, lengths) - gold).sum() / lengths.sum().clamp(min=1)
-
-    @torch.no_grad()
-    def decode(self, emissions: Tensor, words: Tensor) -> Tensor:
-        """(B, T) int64 best tags, `NO_WORD` where `words`, (B, T) bool, is not true."""
-        scores, lengths, order = _pushed(emissions, words)
-        first, between = self.start + self._first_bar, self.transitions + self._bar
-        best, backs = first + scores[:, 0], []
-        for t in range(1, scores.shape[1]):
-            step, back = (best.unsqueeze(2) + between).max(dim=1)  # over the tag before
-            alive = (t < lengths).unsqueeze(1)
-            best = torch.where(alive, step + scores[:, t], best)
-            backs.append(torch.where(alive, back, torch.arange(best.shape[1], device=best.device)))
-        tag = (best + self.end).argmax(dim=1)
-        path = [tag]
-        for back in reversed(backs):
-            tag = back.gather(1, tag.unsqueeze(1)).squeeze(1)
-            path.append(tag)
-        chosen = torch.stack(path[::-1], dim=1)
-        empty = torch.full(words.shape, NO_WORD, device=words.device)
-        return empty.scatter(1, order, chosen).masked_fill(~words, NO_WORD)
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, words: Tensor) -> Tensor:

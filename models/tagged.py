@@ -15,9 +15,7 @@ class Tagged:
     Attributes:
         probs: (W, C) float32; words that the network did not see are ``O`` for sure.
         offsets: (N + 1,) int64; row i has the words ``offsets[i]:offsets[i + 1]``.
-        n_unseen: Words beyond max_length, or of which the tokenizer leaves nothing.
     """
 
     probs: NDArray[np.float32]
     offsets: NDArray[np.int64]
-    n_unseen: int = 0

@@ -118,7 +118,6 @@ def tag_rows(
     offsets, outside = words.offsets, list(classes).index(OUTSIDE)
     probs = np.zeros((int(offsets[-1]), len(classes)), np.float32)
     probs[:, outside] = 1.0
-    unseen = 0
     crf = getattr(network.head, "crf", None)
     for batch in sorted_batches(words.rows.lengths, batch_size):
         ids, mask = padded(words.rows, batch, device)
@@ -132,8 +131,7 @@ def tag_rows(
             seen = np.flatnonzero(words.first[row] >= 0)
             place = words.first[row][seen]
             probs[offsets[row] + seen] = some_np[i, place]
-            unseen += len(words.first[row]) - len(seen)
-    return Tagged(probs, offsets, unseen)
+    return Tagged(probs, offsets)
 
 
 def _word_mask(first: Sequence[NDArray[np.int64]], length: int) -> Tensor:

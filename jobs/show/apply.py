@@ -30,3 +30,5 @@ def render_explain(result: ExplainResult, console: Console) -> None:
     """The recipe in words."""
     console.print(short_path(result.recipe), style="bold", markup=False)
     console.print(result.words, markup=False)
+    for note in result.notes:
+        console.print(f"note        {note}", markup=False)

@@ -53,6 +53,11 @@ class Metric:
         """Whether score `a` is strictly better than score `b`."""
         return a > b if self.greater_is_better else a < b
 
+    def clip(self, value: float) -> float:
+        """The value that the metric can have and that is nearest to `value`: for estimates and ends of intervals."""
+        low, high = self.bounds
+        return min(max(value, low), high)
+
 
 def find_metric(name: str) -> Metric:
     """The metric called `name`, its usual spellings included: ``f1_macro``, ``Macro-F1``, ``logloss``, ``auc``.

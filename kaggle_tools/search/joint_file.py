@@ -23,6 +23,15 @@ def save(decoder: JointDecoder, path: Path) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def is_decoder(path: Path) -> bool:
+    """Whether a file says that it is a decoder, whole or damaged; not one that cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == "joint_decoder"
+
+
 def load(path: Path) -> JointDecoder:
     """Read what `save` wrote.
 

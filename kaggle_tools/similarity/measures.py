@@ -20,7 +20,6 @@ from kaggle_tools.similarity.probabilities import jensen_shannon, pearson, spear
 from kaggle_tools.similarity.table import Table
 
 Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 # Values of pairs, rows and classes that the Jensen-Shannon divergence is taken over; beyond, of evenly spread rows.
 _MOST_VALUES = 8_000_000_000

@@ -14,6 +14,7 @@ from itertools import pairwise
 from kaggle_tools.errors import UserError, did_you_mean
 
 MEND_BYTES = "mend the broken bytes"
+_OPTION = ": --encoding "
 
 BOMS = {"utf-8": codecs.BOM_UTF8, "gb18030": "\ufeff".encode("gb18030")}
 """Byte order marks that are skipped at the start of a file."""
@@ -89,8 +90,16 @@ def decode_advice(data: bytes, encoding: str) -> str:
     n_broken = text.count("\ufffd")
     # Text in the wrong encoding breaks everywhere; a broken byte in the right one is alone among good characters.
     if n_broken * 20 > n_foreign and (other := likely_encoding(data, encoding)):
-        return f"it looks like {other}: --encoding {other}"
+        return f"it looks like {other}{_OPTION}{other}"
     return MEND_BYTES
+
+
+def without_option(advice: str, name: str, tried: str) -> str:
+    """The advice for a command that has no `--encoding`: converts the file `name`, which was read as `tried`."""
+    seems, option, other = advice.partition(_OPTION)
+    if not option:
+        return advice
+    return f"{seems}, so convert it: iconv -f {other} -t {tried} {name} > {tried.replace('-', '')}_{name}"
 
 
 def _high_bytes_in_rows(data: bytes) -> bool:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place
-from kaggle_tools.tables.encodings import MEND_BYTES
+from kaggle_tools.tables.encodings import MEND_BYTES, without_option
 from kaggle_tools.tables.formats import TableFormat, require_file, sniff_format
 from kaggle_tools.tables.header import read_header
 from kaggle_tools.tables.index import index_file, missing_column, require_columns
@@ -148,7 +148,13 @@ def read_table(
     Raises:
         UserError: Whatever `sniff_format`, `index_file` and `ShardReader.read` raise; a missing column.
     """
-    index = index_file(path, fmt or sniff_format(path), shard_rows=_TABLE_SHARD_ROWS)
+    fmt = fmt or sniff_format(path)
+    try:
+        index = index_file(path, fmt, shard_rows=_TABLE_SHARD_ROWS)
+    except UserError as exc:
+        if "next" in exc.details:
+            exc.details["next"] = without_option(str(exc.details["next"]), path.name, fmt.encoding)
+        raise
     names = tuple(columns) if columns is not None else index.columns
     require_columns(index, names)
     frames = []
@@ -156,7 +162,9 @@ def read_table(
         for shard in index.shards:
             found = reader.read(shard)
             if found.bad_rows and on_bad_row == "fail":
-                raise _bad_row_error(found.bad_rows[0], with_options=False)
+                bad = found.bad_rows[0]
+                advice = without_option(bad.advice, path.name, fmt.encoding)
+                raise _bad_row_error(replace(bad, advice=advice), with_options=False)
             frames.append(found.frame)
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 

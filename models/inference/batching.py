@@ -9,6 +9,7 @@ that can be packed (`models.inference.packed`) get what is left as flat sequence
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,9 @@ def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int, 
         packed: Whether what is left of each length is packed instead of merged and padded.
 
     Returns:
-        Batches, longest first (so that memory peaks at the start); each row is in exactly one.
+        Batches, longest first (so that memory peaks at the start); each row is in exactly one. Packed ones need memory
+        by their tokens alone and come largest first: the pool of a thread would grow with each that is a few tokens
+        larger than those before, since what they freed has no room for it.
     """
     order = np.argsort(lengths.astype(np.min_scalar_type(lengths.max(initial=1))), kind="stable")  # short: radix sort
     per_length = np.bincount(lengths)
@@ -67,7 +70,8 @@ def plan_batches(lengths: NDArray[np.int64], token_budget: int, pass_cost: int, 
         batches += _pack(lengths, np.concatenate(rest[::-1] or [order]), token_budget)
     else:
         batches += _merge(values, rest, token_budget, pass_cost)
-    return sorted(batches, key=lambda batch: batch.length, reverse=True)
+    size_of = attrgetter("n_tokens", "length") if packed else attrgetter("length")
+    return sorted(batches, key=size_of, reverse=True)
 
 
 def _pack(lengths: NDArray[np.int64], rows: NDArray[np.int64], token_budget: int) -> list[Batch]:

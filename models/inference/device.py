@@ -146,14 +146,6 @@ def _check_int8(device: torch.device) -> None:
         raise ModelError("int8 needs OpenVINO and NNCF, which are not installed", next=runtime.INSTALL)
 
 
-def nearest_precision(name: str, device: torch.device) -> str:
-    """The format where the device computes it in hardware, else fp32: how work goes on that was begun elsewhere."""
-    try:
-        return resolve_precision(name, device)
-    except ModelError:
-        return "fp32"
-
-
 class DeviceFailed(ModelError):
     """The device broke down under the work: lost, reset, or a kernel that crashed."""
 

@@ -1,7 +1,9 @@
 """`cli apply` and `cli explain`: the same bytes as the search wrote, from whatever names the predictions come by."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -167,12 +169,39 @@ def test_a_mistake_is_told_and_nothing_is_written(searched, tmp_path, call, word
     assert before == {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
 
 
+def add_decoder(workspace):
+    tables = (((0.0, 0.0), (0.0, 0.0)),)
+    path = workspace / "blends" / "one-joint.json"
+    path.parent.mkdir(exist_ok=True)
+    joint_file.save(joint.JointDecoder((2, 2), tables, 1.0, "exact_match", 0.5, 0.5, 0.5, 0.0), path)
+    return path
+
+
+@pytest.mark.parametrize("command", ["apply", "explain"])
+def test_the_latest_recipe_is_one_that_can_be_applied(workspace, call, command):
+    found = SEARCHES["rescale"](workspace)
+    decoder = add_decoder(workspace)
+    os.utime(decoder, ns=(2**62, 2**62))
+    code, out, err = call(command, "latest", "--json")
+    assert code == 0, err
+    assert Path(json.loads(out)["recipe"]).name == found.recipe.name
+    code, out, _ = call(command, "latest")
+    assert "one-joint.json is newer, and a decoder: `cli decode RUN --decoder" in out
+    code, out, _ = call(command, found.recipe.stem)
+    assert "decoder" not in out
+
+
+@pytest.mark.parametrize("command", ["apply", "explain"])
+def test_where_there_are_decoders_alone_the_command_for_them_is_named(workspace, call, command):
+    decoder = add_decoder(workspace)
+    code, out, err = call(command, "latest")
+    assert (code, out) == (2, "")
+    assert f"cli decode RUN --decoder {decoder}" in err
+
+
 @pytest.mark.parametrize("command", ["apply", "explain"])
 def test_what_is_no_recipe_is_told_for_what_it_is(workspace, call, command):
-    tables = (((0.0, 0.0), (0.0, 0.0)),)
-    decoder = joint.JointDecoder((2, 2), tables, 1.0, "exact_match", 0.5, 0.5, 0.5, 0.0)
-    (workspace / "blends").mkdir()
-    joint_file.save(decoder, workspace / "blends" / "one-joint.json")
+    add_decoder(workspace)
     code, out, err = call(command, "one-joint")
     assert (code, out) == (2, "")
     assert "this is a decoder of `cli decode`, no recipe" in err

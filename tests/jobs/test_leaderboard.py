@@ -206,6 +206,23 @@ def test_band_and_ladder(workspace):
     assert "the ladder" in shown(found, render_noise)
 
 
+def test_no_interval_leaves_the_metrics_range(workspace, truth):
+    text = (workspace / "competition.toml").read_text()
+    (workspace / "competition.toml").write_text(text.replace('"log_loss"', '"accuracy"'))
+    draw = np.random.default_rng(2)
+    for name, score in (("best", 1.0), ("worst", 0.0)):
+        version = add_version(workspace, name, guess(draw, truth["test"], 1.0), metric="accuracy", oof_score=score)
+        record(RecordOptions(version.title, public=score, start=workspace))
+    bands = noise.run(NoiseOptions(("best", "worst"), public_rows="20", start=workspace)).bands
+    assert all(band.standard_error > 0.01 for band in bands)
+    assert (bands[0].high, bands[1].low) == (1, 0)
+    assert 0 < bands[1].high < bands[0].low < 1
+    chances = pick.run(PickOptions(("best", "worst"), public_rows="20", start=workspace)).pick.chances
+    assert [one.name.split("-")[1] for one in chances] == ["best", "worst"]
+    assert all(0 <= one.low <= one.expected <= one.high <= 1 for one in chances)
+    assert (chances[0].high, chances[1].low) == (1, 0)
+
+
 @pytest.mark.parametrize("asked", ["0", "800", "many", "100%", "inf%", "nan%"])
 def test_public_rows_that_cannot_be(workspace, asked):
     with pytest.raises(UserError, match=r"public.rows"):

@@ -1,6 +1,8 @@
 """What `cli score` tells at the end: counted against what is known of the input, and against a measured ceiling."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,13 @@ def test_peak_memory_is_what_the_kernel_says(tmp_path):
     assert machine.peak_memory(tmp_path / "status") == 512 * 1024
     assert machine.peak_memory(tmp_path / "none") > 1 << 20
     assert machine.peak_memory() >= machine.peak_memory(tmp_path / "status")
+
+
+def test_peak_memory_is_not_that_of_a_large_process_that_started_it():
+    start = "import subprocess, sys; mine = bytearray(400 << 20); subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    own = "from jobs.machine import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", start, own], capture_output=True, check=True)
+    assert 1 << 20 < int(done.stdout) < 200 << 20
 
 
 def test_ceilings_are_kept_for_a_device_a_torch_and_a_number_of_threads(cache):

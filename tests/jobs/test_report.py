@@ -98,6 +98,13 @@ def test_damage_is_a_note_beside_all_the_rest(workspace, damage, note):
     assert any(isinstance(block, Table) and "beta" in str(block.rows) for block in page.sections[1].blocks)
 
 
+def test_a_decoder_beside_the_recipes_is_no_damage(workspace):
+    write(workspace / "blends/run-joint-1f0c.json", '{"version": 1, "kind": "joint_decoder"}')
+    competition = Competition.find(workspace)
+    _, problems = report.build_page(Workspace(workspace, competition), competition)
+    assert list(problems) == []
+
+
 def write(path, text):
     path.parent.mkdir(parents=True)
     path.write_text(text)

@@ -551,6 +551,20 @@ def test_a_fold_on_which_the_metric_is_undefined_is_named_before_anything_is_tra
     assert not place.file("").exists()
 
 
+def test_a_fold_whose_training_rows_are_of_one_class_is_named_before_a_linear_run_begins(place, monkeypatch):
+    labels, owners = ["cat"] * 30 + ["dog"] * 6, [*"aaaaaaaaaaaabbbbbbbbbbbbcccccccccccc"]
+    place.write(table().with_columns(label=pl.Series(labels), owner=pl.Series(owners)))
+    place.competition(classes=["cat", "dog"])
+    place.recipe("linear", LINEAR.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"'))
+    monkeypatch.setattr(
+        "jobs.train._train_fold", lambda *_: pytest.fail("a fold was trained before all were looked at")
+    )
+    with pytest.raises(UserError, match=r"all 24 rows that fold \d is trained on are of one class, 'cat'") as error:
+        place.train("linear")
+    assert "stratified" in error.value.details["next"]
+    assert not place.file("linear").exists()
+
+
 def test_without_a_competition_the_way_to_one_is_told(tmp_path):
     (tmp_path / "r.toml").write_text(LINEAR)
     with pytest.raises(UserError, match=r"no competition.toml") as error:

@@ -49,6 +49,14 @@ def _runs(lengths, cuts):
     return runs
 
 
+def test_packed_batches_come_largest_first():
+    """What a batch frees is then large enough for the next one, and memory does not grow from batch to batch."""
+    lengths = np.random.default_rng(0).lognormal(3.5, 0.6, 2000).astype(np.int64) + 1
+    tokens = [batch.n_tokens for batch in plan_batches(lengths, 2560, pass_cost=20, packed=True)]
+    assert len(set(tokens)) > 10
+    assert tokens == sorted(tokens, reverse=True)
+
+
 def test_batches_come_longest_first():
     lengths = np.array([3, 9, 9, 1, 4, 9, 2], dtype=np.int64)
     batches = plan_batches(lengths, 18, pass_cost=2)

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from models.errors import ModelError
 from models.inference import forward
-from models.inference.device import DeviceFailed, nearest_precision
+from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
 from tests.conftest import CLASSES
@@ -175,9 +175,8 @@ def test_no_memory_by_another_name_is_no_broken_device(tmp_path, save_model, mon
     assert (scorer.budget.tokens, scorer.budget.halvings) == (32, 1)
 
 
-def test_the_nearest_precision_of_a_device_without_bf16_is_fp32(monkeypatch):
+def test_bf16_is_refused_by_a_device_without_it(monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: False)
     cpu = torch.device("cpu")
-    assert [nearest_precision(name, cpu) for name in ("bf16", "fp16", "fp32")] == ["fp32"] * 3
     with pytest.raises(ModelError):
         Scorer.set_precision(type("S", (), {"device": cpu, "precision": "fp32"})(), "bf16")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import polars as pl
@@ -171,9 +173,27 @@ def test_the_raw_text_of_a_bad_row_is_short(tmp_path: Path) -> None:
 def test_a_wrong_encoding_is_located_and_the_right_one_suggested(tmp_path: Path) -> None:
     content = "id,text\n1,a\n2,今天天气很好\n".encode("gb18030")
     path = write(tmp_path / "a.csv", content)
-    with pytest.raises(UserError, match=r"line 3: not utf-8 at byte 14 of the file(.|\n)*--encoding gb18030"):
+    with pytest.raises(UserError, match=r"line 3: not utf-8 at byte 14 of the file(.|\n)*it looks like gb18030"):
         read_table(path)
     assert read_table(path, fmt=sniff_format(path, encoding="gb18030"))["text"].to_list() == ["a", "今天天气很好"]
+
+
+@pytest.mark.parametrize("content", ["id,text\n1,今天天气很好\n", "id,今天天气很好\n1,a\n"], ids=["row", "header"])
+def test_an_encoding_is_an_option_for_those_who_have_it_and_a_conversion_for_others(
+    tmp_path: Path, content: str
+) -> None:
+    path = write(tmp_path / "a.csv", content.encode("gb18030"))
+    with pytest.raises(UserError) as shard:
+        read_all(index_file(path, sniff_format(path), shard_rows=10), on_bad_row="fail")
+    assert shard.value.details["next"] == "it looks like gb18030: --encoding gb18030"
+    with pytest.raises(UserError) as whole:
+        read_table(path)
+    advice, command = whole.value.details["next"].split(": ")
+    assert advice == "it looks like gb18030, so convert it"
+    *convert, to, name = shlex.split(command)
+    converted = subprocess.run(convert, check=True, cwd=tmp_path, capture_output=True).stdout
+    assert converted.decode() == content
+    assert (to, name) == (">", "utf8_a.csv")
 
 
 @pytest.mark.parametrize(
