@@ -317,10 +317,13 @@ class Scorer:
 
     def _featurise(self, group: Group, distinct: DistinctTexts) -> Features:
         try:
-            return group.featurise(distinct.texts.to_list())
+            features = group.featurise(distinct.texts.to_list())
+            if isinstance(group, NetworkGroup) and isinstance(features, Tokens):
+                group.check_ids(features)
         except UnusableTexts as exc:
             exc.rows = np.flatnonzero(np.isin(distinct.inverse, exc.rows)).tolist()
             raise
+        return features
 
     def _infer_tags(
         self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float
