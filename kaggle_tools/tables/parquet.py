@@ -84,6 +84,7 @@ class ParquetRows:
             parts.append(batch)
             missing -= batch.num_rows
         table = pa.Table.from_batches(parts)
+        _check_text(table, self._path)
         frame = pl.DataFrame(pl.from_arrow(table))
         return pl.DataFrame([_as_strings(frame[name], self._path) for name in self._columns])
 
@@ -115,16 +116,29 @@ class ParquetRows:
         return batch
 
 
+def _check_text(table: Any, path: Place) -> None:
+    """Refuse strings that are none: neither who writes Parquet nor who reads it need look at their bytes."""
+    for name in table.column_names:
+        try:
+            table[name].validate(full=True)
+        except pa.ArrowInvalid as exc:
+            raise _no_text(name, path) from exc
+
+
+def _no_text(column: str, path: Place) -> UserError:
+    return UserError(
+        f"column '{column}' of {path.name} holds bytes that are not UTF-8 text",
+        where=path,
+        next="decode them first, and store the column as strings",
+    )
+
+
 def _as_strings(series: pl.Series, path: Place) -> pl.Series:
     if series.dtype == pl.Binary:
         try:
             return series.cast(pl.String)
         except pl.exceptions.PolarsError as exc:
-            raise UserError(
-                f"column '{series.name}' of {path.name} holds bytes that are not UTF-8 text",
-                where=path,
-                next="decode them first, and store the column as strings",
-            ) from exc
+            raise _no_text(series.name, path) from exc
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

@@ -107,6 +107,16 @@ def test_bytes_are_text_where_they_are_utf8_and_a_clear_error_otherwise(tmp_path
         read_table(path)
 
 
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_strings_whose_bytes_are_no_text_are_a_clear_error(tmp_path: Path, dictionary: bool) -> None:
+    path = tmp_path / "t.parquet"
+    unchecked = pa.array([b"fine", b"caf\xe9"]).view(pa.string())  # as a writer that looks at no bytes leaves them
+    text = pa.DictionaryArray.from_arrays(pa.array([0, 1]), unchecked) if dictionary else unchecked
+    pq.write_table(pa.table({"text": text}), path)
+    with pytest.raises(UserError, match=r"column 'text' of t\.parquet holds bytes that are not UTF-8"):
+        read_table(path)
+
+
 def test_a_column_name_that_occurs_twice_is_refused_as_in_a_csv_where_it_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["id", "text", "id"]), path)
