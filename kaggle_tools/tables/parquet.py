@@ -109,7 +109,15 @@ class ParquetRows:
     def _take(self, n_rows: int) -> Any:
         """Up to `n_rows` rows of the current batch, as an Arrow record batch."""
         if self._rest is None or not self._rest.num_rows:
-            self._rest = next(self._batches)
+            try:
+                self._rest = next(self._batches)
+            except (pa.ArrowInvalid, OSError) as exc:
+                raise UserError(
+                    f"rows of {self._path.name} from row {self._position} on cannot be read",
+                    where=self._path,
+                    found=str(exc).splitlines()[0],
+                    next="copy the file again, or write it anew from where it came",
+                ) from exc
         batch = self._rest.slice(0, n_rows)
         self._rest = self._rest.slice(batch.num_rows)
         self._position += batch.num_rows
