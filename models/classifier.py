@@ -85,6 +85,14 @@ class TextClassifier(nn.Module):
         return end if isinstance(end, int) else None
 
     @property
+    def sparse_beyond(self) -> int | None:
+        """Tokens of a row up to which BigBird attends to all of it; None where no length changes the attention."""
+        config = self.body.config
+        if config.model_type != "big_bird" or config.attention_type != "block_sparse":
+            return None
+        return int((5 + 2 * config.num_random_blocks) * config.block_size)
+
+    @property
     def takes_targets(self) -> bool:
         """Whether the head is shown the batch's targets in training."""
         return bool(getattr(self.head, "takes_targets", False))
@@ -115,6 +123,9 @@ class TextClassifier(nn.Module):
             input_ids = nn.functional.pad(input_ids, missing, value=self.body.config.pad_token_id or 0)
             attention_mask = nn.functional.pad(attention_mask, missing)
             token_type_ids = None if token_type_ids is None else nn.functional.pad(token_type_ids, missing)
+        if (limit := self.sparse_beyond) is not None:  # by itself it goes over to all of a row, and never back
+            attention = "block_sparse" if input_ids.shape[1] > limit else "original_full"
+            self.encoder.set_attention_type(attention)  # type: ignore[operator]
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
         types = self.types_of_body(token_type_ids)

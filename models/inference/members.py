@@ -74,6 +74,8 @@ class NetworkGroup:
         self.pads = self.form != "joined" or all(
             _hides_padding(network, pad_id, min(_PADDED_LENGTH, members[0].max_length)) for network in self.networks
         )
+        if any(_attends_by_length(network, members[0].max_length) for network in self.networks):
+            self.pads = False  # a short row beside a long one would be read as a long one is
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
@@ -283,6 +285,11 @@ class LinearGroup:
 
 Group = NetworkGroup | LinearGroup
 Features = Tokens | WordRows | csr_matrix
+
+
+def _attends_by_length(network: nn.Module, max_length: int) -> bool:
+    assert isinstance(network, TextClassifier)
+    return network.sparse_beyond is not None and max_length > network.sparse_beyond
 
 
 def _n_embeddings(network: nn.Module) -> float:

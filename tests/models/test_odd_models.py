@@ -133,6 +133,35 @@ def test_rows_of_a_position_table_that_no_position_has_do_not_count(folder_of, k
     assert (scores.stats.tokens, scores.stats.truncated) == (38, 1)
 
 
+@pytest.mark.parametrize("budget", [90, 100_000])
+def test_long_texts_of_bigbird_have_sparse_attention_whatever_was_scored_before(folder_of, budget):
+    folder = folder_of("big_bird", **SMALL, max_position_embeddings=64, block_size=4, num_random_blocks=1)
+    texts = [*TEXTS, " ".join(f"w{i}" for i in range(35)), " ".join(f"w{i}" for i in range(20)), "w7 " * 29]
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    for parameter in model.parameters():
+        parameter.data *= 5.0  # so that it matters what is attended to
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    expected = []
+    with torch.inference_mode():
+        for text in texts:
+            model.bert.set_attention_type("block_sparse")  # as in a model that has seen no short text
+            row = tokenizer(text, truncation=True, max_length=40, return_tensors="pt")["input_ids"]
+            expected.append(model(row).logits.softmax(-1).numpy()[0])
+    scorer = Scorer(folder, precision="fp32", device="cpu", token_budget=budget)
+    for _ in range(2):
+        np.testing.assert_allclose(scorer.score(texts).probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_format_that_a_network_cannot_be_computed_in_is_left_for_float32(folder_of, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    folder = folder_of("fnet", **SMALL, max_position_embeddings=64)  # no Fourier transform in bf16
+    scores = Scorer(folder, device="cpu", backend="torch").score(TEXTS)
+    assert (scores.precision, scores.gate.passed) == ("fp32", False)
+    np.testing.assert_allclose(scores.probabilities, stock(folder, TEXTS), atol=1e-5)
+
+
 def test_a_tokenizer_that_finds_words_in_python_reads_as_it_does(folder_of):
     pytest.importorskip("rjieba")
     folder = folder_of("roformer", **SMALL, max_position_embeddings=64)
