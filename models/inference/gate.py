@@ -41,8 +41,8 @@ class GateReport:
         flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
             for multi_label of rows with another set of labels.
         difference: Largest difference of a probability.
-        passed: Whether both stayed within the bounds; never where the format gives NaN or lacks an operation: then both are
-            1.
+        passed: Whether both stayed within the bounds; never where the format gives NaN or lacks an operation: then
+            both are 1.
     """
 
     precision: str
