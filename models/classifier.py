@@ -41,6 +41,7 @@ from models.words import WordVectors
 HEAD_FILE = "head.safetensors"
 WORDS_FILE = "words.safetensors"
 LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the encoder's
+_COUNTS_WITHOUT_MASK = ("xlm", "flaubert")  # without a mask, a padding token in a text shortens it
 _SHORTEST = {"funnel": 3}  # tokens below which the stock forward pass fails
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
@@ -131,7 +132,8 @@ class TextClassifier(nn.Module):
         types = self.types_of_body(token_type_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids}
         if self.takes_mask:
-            inputs["attention_mask"] = attention_mask
+            masked = attention_mask is not None or self.body.config.model_type not in _COUNTS_WITHOUT_MASK
+            inputs["attention_mask"] = attention_mask if masked else torch.ones_like(input_ids)
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:

@@ -153,6 +153,19 @@ def test_long_texts_of_bigbird_have_sparse_attention_whatever_was_scored_before(
         np.testing.assert_allclose(scorer.score(texts).probabilities, expected, atol=1e-5)
 
 
+def test_a_padding_token_in_a_text_of_xlm_is_one_of_its_tokens(folder_of):
+    settings = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "pad_index": 0}
+    folder = folder_of("xlm", **settings, pad_token_id=0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    texts = ["w1 [PAD] w2 [PAD] w3 w4", "w1 w2", "w5 w6 w7 w8 w9 w1"]
+    with torch.inference_mode():
+        inputs = [tokenizer(text, return_tensors="pt", return_token_type_ids=False) for text in texts]
+        expected = [model(**each).logits.softmax(-1).numpy()[0] for each in inputs]
+    scores = Scorer(folder, precision="fp32", device="cpu", token_budget=8).score(texts)
+    np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_format_that_a_network_cannot_be_computed_in_is_left_for_float32(folder_of, monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
