@@ -29,7 +29,7 @@ from kaggle_tools.label_groups import split_probs
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
-from models.text.pairs import join_texts
+from models.text.pairs import join_texts, single_texts
 
 if TYPE_CHECKING:
     from jobs.teachers import SoftTeacher
@@ -211,7 +211,7 @@ def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
     table = read_table(path, columns=columns, fmt=fmt, id_column=id_column)
     ids = pl.col(id_column) if id_column is not None else pl.int_range(pl.len()).cast(pl.String)
-    texts = table[text].fill_null("") if pair is None else join_texts(table[text], table[pair])
+    texts = single_texts(table[text]).fill_null("") if pair is None else join_texts(table[text], table[pair])
     return table.select(ids.alias("id"), texts.alias("text"))
 
 

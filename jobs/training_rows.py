@@ -27,7 +27,7 @@ from models.recipe import Recipe
 from models.text.cleaning import clean
 from models.text.entities import find_fault
 from models.text.forms import ENTITY_FORMS
-from models.text.pairs import join_texts
+from models.text.pairs import join_texts, single_texts
 
 FOLD_FILE = "folds.parquet"
 
@@ -153,8 +153,9 @@ def _read(competition: Competition, recipe: Recipe) -> tuple[pl.DataFrame, int]:
         table = _of_valid_labels(table, valid, competition)
     texts = [key for key in ("text", "pair") if key in columns]
     table = table.with_columns(is_null=pl.any_horizontal(pl.col(texts).is_null()))
-    if competition.pair_column is not None:
-        table = table.with_columns(text=join_texts(table["text"], table["pair"]))
+    text = table["text"]
+    joined = single_texts(text) if competition.pair_column is None else join_texts(text, table["pair"])
+    table = table.with_columns(text=joined)
     table = _with_labels(table, competition)
     if competition.task in ("multi_label", "token"):
         table = table.with_columns(pl.col("label").fill_null(""))

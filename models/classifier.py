@@ -41,6 +41,8 @@ from models.words import WordVectors
 HEAD_FILE = "head.safetensors"
 WORDS_FILE = "words.safetensors"
 LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the encoder's
+_COUNTS_WITHOUT_MASK = ("xlm", "flaubert")  # without a mask, a padding token in a text shortens it
+_SHORTEST = {"funnel": 3}  # tokens below which the stock forward pass fails
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
@@ -78,6 +80,20 @@ class TextClassifier(nn.Module):
         return self.body.base_model  # type: ignore[no-any-return]
 
     @property
+    def end_of_text(self) -> int | None:
+        """The token by which the stock head of an encoder-decoder finds what it reads; None where none is needed."""
+        end = self.body.config.eos_token_id if self.head is None and self.body.config.is_encoder_decoder else None
+        return end if isinstance(end, int) else None
+
+    @property
+    def sparse_beyond(self) -> int | None:
+        """Tokens of a row up to which BigBird attends to all of it; None where no length changes the attention."""
+        config = self.body.config
+        if config.model_type != "big_bird" or config.attention_type != "block_sparse":
+            return None
+        return int((5 + 2 * config.num_random_blocks) * config.block_size)
+
+    @property
     def takes_targets(self) -> bool:
         """Whether the head is shown the batch's targets in training."""
         return bool(getattr(self.head, "takes_targets", False))
@@ -101,16 +117,27 @@ class TextClassifier(nn.Module):
         Returns:
             (B, C), or (B, T, C) with a head for tags.
         """
+        shortest = _SHORTEST.get(self.body.config.model_type, 1)
+        if input_ids.shape[1] < shortest:
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            missing = (0, shortest - input_ids.shape[1])
+            input_ids = nn.functional.pad(input_ids, missing, value=self.body.config.pad_token_id or 0)
+            attention_mask = nn.functional.pad(attention_mask, missing)
+            token_type_ids = None if token_type_ids is None else nn.functional.pad(token_type_ids, missing)
+        if (limit := self.sparse_beyond) is not None:  # by itself it goes over to all of a row, and never back
+            attention = "block_sparse" if input_ids.shape[1] > limit else "original_full"
+            self.encoder.set_attention_type(attention)  # type: ignore[operator]
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
         types = self.types_of_body(token_type_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids}
         if self.takes_mask:
-            inputs["attention_mask"] = attention_mask
+            masked = attention_mask is not None or self.body.config.model_type not in _COUNTS_WITHOUT_MASK
+            inputs["attention_mask"] = attention_mask if masked else torch.ones_like(input_ids)
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:
-            return self.body(**inputs).logits  # type: ignore[no-any-return]
+            return self._by_stock_head(inputs)
         output = self.body(**inputs, output_hidden_states=self.head.all_layers)
         earlier = output.hidden_states[:-1] if self.head.all_layers else ()
         shown: dict[str, Any] = {"targets": targets} if self.takes_targets else {}
@@ -118,6 +145,19 @@ class TextClassifier(nn.Module):
             shown["segments"] = token_type_ids
         hidden = self.beside_words((*earlier, output.last_hidden_state), input_ids, attention_mask)
         return self.head(hidden, attention_mask, **shown)  # type: ignore[no-any-return]
+
+    def _by_stock_head(self, inputs: dict[str, Any]) -> Tensor:
+        """(B, C). The head of an encoder-decoder wants as many ends of text in each row: rows with others go apart."""
+        end = self.end_of_text
+        n_ends = None if end is None else inputs["input_ids"].eq(end).sum(1)
+        if n_ends is None or bool((n_ends == n_ends[0]).all()):
+            return self.body(**inputs).logits  # type: ignore[no-any-return]
+        order = n_ends.argsort(stable=True)
+        parts = order.split(n_ends.unique(return_counts=True)[1].tolist())
+        logits = [
+            self.body(**{name: v if v is None else v[rows] for name, v in inputs.items()}).logits for rows in parts
+        ]
+        return torch.cat(logits)[order.argsort()]
 
     def beside_words(self, hidden: tuple[Tensor, ...], input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Hidden states (B, T, D) as the head reads them: (B, T, D + W) where there are vectors of words."""
@@ -282,11 +322,14 @@ def build_classifier(
 def position_limit(body: Any) -> int | None:
     """Tokens a row that a model's positions reach; None where it sets no limit.
 
-    RoBERTa and its kin number positions from padding_idx + 1, so that they reach less far than the table has rows.
+    RoBERTa and its kin number positions from padding_idx + 1, so that they reach less far than the table has rows;
+    Nyströmformer and its kin keep two rows that they never use.
     """
     for name, module in body.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            numbers = getattr(body.get_submodule(name.rpartition(".")[0]), "position_ids", None)
+            rows = module.num_embeddings if numbers is None else min(module.num_embeddings, numbers.shape[-1])
+            return rows - (0 if module.padding_idx is None else module.padding_idx + 1)
     limit = getattr(body.config, "max_position_embeddings", None)
     return limit if limit and limit > 0 else None  # XLNet says -1
 
@@ -375,11 +418,22 @@ def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
     limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
     return CheckpointSpec(
         kind="transformer",
-        classes=tuple(str(config.id2label[i]) for i in range(config.num_labels)),
+        classes=_classes_of(config, body.name_or_path),
         task="multi_label" if config.problem_type == "multi_label_classification" else "single_label",
         # A tokenizer that was never told its limit says 10^30.
-        max_length=limit if limit < 10**9 else UNKNOWN_LENGTH,
+        max_length=int(limit) if limit < 10**9 else UNKNOWN_LENGTH,
     )
+
+
+def _classes_of(config: Any, where: str) -> tuple[str, ...]:
+    numbers, names = sorted(config.id2label), tuple(str(name) for _, name in sorted(config.id2label.items()))
+    if numbers != list(range(len(names))) or len(set(names)) < len(names):
+        raise ModelError(
+            f"config.json does not name the {len(names)} classes one by one", where=where,
+            found=", ".join(f"{number}: {config.id2label[number]}" for number in numbers[:20]),
+            expected="id2label numbers them from 0, each with a name of its own", next="correct id2label and label2id",
+        )  # fmt: skip
+    return names
 
 
 def _set_dropout(config: Any, value: float | None, names: Sequence[str]) -> None:

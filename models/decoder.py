@@ -22,15 +22,18 @@ def is_decoder(config: Any) -> bool:
 def give_padding(tokenizer: Any, config: Any) -> None:
     """Let a decoder's tokenizer and configuration agree on a padding token; others are left as they are.
 
-    Where the tokenizer has none, or one that was added to it and that the network has no embedding for, the end of text
-    serves: its mask hides it.
+    That of the configuration, behind which the stock head looks for the last token; else the tokenizer's. Where it has
+    none, or one that was added to it and that the network has no embedding for, the end of text serves: its mask hides
+    it.
 
     Raises:
         ModelError: A decoder's tokenizer has neither.
     """
     if not is_decoder(config):
         return
-    known = config.get_text_config().vocab_size
+    known, named = config.get_text_config().vocab_size, config.pad_token_id
+    if named is not None and 0 <= named < min(known, len(tokenizer)):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
         if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= known:
             raise ModelError(

@@ -78,7 +78,9 @@ def load_config(folder: Path) -> Any:
         ModelError: It cannot be read, or transformers does not know the architecture.
     """
     with quiet_transformers(), _told_to_people("configuration", folder):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config.return_dict = True  # whatever was saved: outputs are read by name
+    return config
 
 
 def load_body(auto: Any, folder: Path, config: Any, *, new_head: bool) -> Any:
@@ -178,7 +180,7 @@ def _told_to_people(what: str, folder: Path) -> Iterator[None]:
     """What the libraries raise about files that they cannot use, as a `ModelError`."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
+    except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, SafetensorError) as exc:
         if isinstance(exc, torch.OutOfMemoryError):
             raise
         reason = str(exc).strip().splitlines() or [type(exc).__name__]

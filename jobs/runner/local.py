@@ -31,7 +31,7 @@ from models.inference.device import PRECISIONS, measure_matmul_rate
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite, Prepared, Scored, ShardStats
 from models.inference.tokens import UnusableTexts
-from models.text.pairs import join_texts
+from models.text.pairs import join_texts, single_texts
 
 TEXT = "text"  # second column of a part whose words have tags, so that entities can be shown
 
@@ -191,7 +191,7 @@ def read_texts(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.Series, 
     """(N,) texts, or pairs joined to one column, and how many rows have a null among theirs."""
     n_null = int(frame.select(pl.any_horizontal(pl.col(list(columns)).is_null()).sum()).item())
     first = frame[columns[0]]
-    return (first if len(columns) == 1 else join_texts(first, frame[columns[1]])), n_null
+    return (single_texts(first) if len(columns) == 1 else join_texts(first, frame[columns[1]])), n_null
 
 
 def texts_of(plan: Plan, task: ShardTask) -> pl.Series:

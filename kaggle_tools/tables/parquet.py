@@ -84,6 +84,7 @@ class ParquetRows:
             parts.append(batch)
             missing -= batch.num_rows
         table = pa.Table.from_batches(parts)
+        _check_text(table, self._path)
         frame = pl.DataFrame(pl.from_arrow(table))
         return pl.DataFrame([_as_strings(frame[name], self._path) for name in self._columns])
 
@@ -108,11 +109,36 @@ class ParquetRows:
     def _take(self, n_rows: int) -> Any:
         """Up to `n_rows` rows of the current batch, as an Arrow record batch."""
         if self._rest is None or not self._rest.num_rows:
-            self._rest = next(self._batches)
+            try:
+                self._rest = next(self._batches)
+            except (pa.ArrowInvalid, OSError) as exc:
+                raise UserError(
+                    f"rows of {self._path.name} from row {self._position} on cannot be read",
+                    where=self._path,
+                    found=str(exc).splitlines()[0],
+                    next="copy the file again, or write it anew from where it came",
+                ) from exc
         batch = self._rest.slice(0, n_rows)
         self._rest = self._rest.slice(batch.num_rows)
         self._position += batch.num_rows
         return batch
+
+
+def _check_text(table: Any, path: Place) -> None:
+    """Refuse strings that are none: neither who writes Parquet nor who reads it need look at their bytes."""
+    for name in table.column_names:
+        try:
+            table[name].validate(full=True)
+        except pa.ArrowInvalid as exc:
+            raise _no_text(name, path) from exc
+
+
+def _no_text(column: str, path: Place) -> UserError:
+    return UserError(
+        f"column '{column}' of {path.name} holds bytes that are not UTF-8 text",
+        where=path,
+        next="decode them first, and store the column as strings",
+    )
 
 
 def _as_strings(series: pl.Series, path: Place) -> pl.Series:
@@ -120,11 +146,7 @@ def _as_strings(series: pl.Series, path: Place) -> pl.Series:
         try:
             return series.cast(pl.String)
         except pl.exceptions.PolarsError as exc:
-            raise UserError(
-                f"column '{series.name}' of {path.name} holds bytes that are not UTF-8 text",
-                where=path,
-                next="decode them first, and store the column as strings",
-            ) from exc
+            raise _no_text(series.name, path) from exc
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.inference.tokens import TextTokenizer, Tokens, special_tokens
+from models.inference.tokens import TextTokenizer, Tokens, serialised, special_tokens
 from models.text.hostile import hostile_texts
 from models.text.pairs import SEPARATOR
 
@@ -148,13 +148,14 @@ class FasterTokenizer:
 
 def faster(stock: TextTokenizer, tokenizer: Any) -> TextTokenizer | FasterTokenizer:
     """`stock` behind a faster tokenizer, where one is installed that knows this kind; else `stock` itself."""
-    encode = _nanotoken(tokenizer) if tokenizer.is_fast and stock.form == "joined" else None
+    encode = _nanotoken(tokenizer) if stock.form == "joined" else None
     return stock if encode is None else FasterTokenizer(stock, encode, tokenizer)
 
 
 def _nanotoken(tokenizer: Any) -> Encode | None:
     """For WordPiece; None for other kinds, or where it is not installed."""
-    if type(tokenizer.backend_tokenizer.model).__name__ != "WordPiece":
+    backend_text = serialised(tokenizer)
+    if backend_text is None or type(tokenizer.backend_tokenizer.model).__name__ != "WordPiece":
         return None
     try:
         import nanotoken
@@ -162,7 +163,7 @@ def _nanotoken(tokenizer: Any) -> Encode | None:
         return None
     nanotoken.set_cache_entries(_CACHE_ENTRIES)
     try:
-        backend = nanotoken.WordPieceTokenizer.from_json(tokenizer.backend_tokenizer.to_str())
+        backend = nanotoken.WordPieceTokenizer.from_json(backend_text)
     except ValueError:  # a normaliser that it does not know
         return None
     parallel = os.environ.get("TOKENIZERS_PARALLELISM", "true").lower() not in ("0", "false", "off", "no", "n", "f")

@@ -159,7 +159,7 @@ def _run(
                 else:
                     logits = compute(input_ids, own_types, mask)
             if not outputs:
-                outputs = [torch.empty(n, part.shape[1], device=device) for part in logits]
+                outputs = [torch.empty(n, part.shape[1], dtype=torch.float32, device=device) for part in logits]
             for output, part in zip(outputs, logits, strict=True):
                 output[rows] = part
             tick(batch.n_tokens / total)

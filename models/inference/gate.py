@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from models.inference.scorer import Scorer
@@ -40,7 +41,8 @@ class GateReport:
         flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
             for multi_label of rows with another set of labels.
         difference: Largest difference of a probability.
-        passed: Whether both stayed within the bounds; never where the format gives NaN: then both are 1.
+        passed: Whether both stayed within the bounds; never where the format gives NaN or lacks an operation: then
+            both are 1.
     """
 
     precision: str
@@ -88,7 +90,9 @@ def try_precision(
     scorer.set_precision(precision, **how)
     try:
         fast = scorer.score(sample)
-    except NonFinite:  # its numbers are too large for the format: as far off as can be
+    except (NonFinite, RuntimeError) as exc:  # numbers too large for the format, or an operation that it lacks
+        if isinstance(exc, torch.OutOfMemoryError):
+            raise
         scorer.set_precision("fp32")
         return GateReport(precision, len(sample), 1.0, 1.0, passed=False)
     flips = max(_flips(exact[run], fast[run], scorer) for run in exact)

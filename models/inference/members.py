@@ -31,7 +31,7 @@ from models.inference.device import PRECISIONS
 from models.inference.exported import NotExported, export
 from models.inference.faster_tokens import FasterTokenizer, faster
 from models.inference.graphs import Graphs, graphs_for
-from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts
+from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts, serialised
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
 from models.tagging import WordRows, align_words, tag_rows
@@ -55,6 +55,7 @@ class Member:
     max_length: int
     network: TextClassifier | None = None
     tokenizer: Any = None
+    tokenizer_digest: str | None = None  # None where it works in Python, which cannot be compared
     linear: LinearModel | None = None
 
 
@@ -68,10 +69,13 @@ class NetworkGroup:
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.networks: list[nn.Module] = [_take_over(member) for member in members]
+        self.n_embeddings = min(_n_embeddings(network) for network in self.networks)
         pad_id = members[0].tokenizer.pad_token_id or 0
         self.pads = self.form != "joined" or all(
             _hides_padding(network, pad_id, min(_PADDED_LENGTH, members[0].max_length)) for network in self.networks
         )
+        if any(_attends_by_length(network, members[0].max_length) for network in self.networks):
+            self.pads = False  # a short row beside a long one would be read as a long one is
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
@@ -83,6 +87,24 @@ class NetworkGroup:
         self._unpacked: str | None = None
         self._uncompiled: list[str] = []
         self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
+
+    def check_ids(self, rows: Tokens) -> None:
+        """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
+
+        Raises:
+            UnusableTexts: The tokenizer is another model's, or tokens were added to it alone.
+        """
+        largest = int(rows.ids.max(initial=0))
+        if largest < self.n_embeddings:
+            return
+        unknown = np.flatnonzero(rows.ids >= self.n_embeddings)
+        texts = np.unique(np.searchsorted(rows.offsets, unknown, side="right") - 1)
+        raise UnusableTexts(
+            f"run '{self.runs[0]}' has {self.n_embeddings:,} embeddings, its tokenizer gives token {largest:,}",
+            texts.tolist(),
+            where=self.members[0].source,
+            next="put the tokenizer there that it was trained with",
+        )
 
     def place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
         """Compute in this way from now on, with eager layers, and OpenVINO with as many threads as torch has now.
@@ -265,6 +287,20 @@ Group = NetworkGroup | LinearGroup
 Features = Tokens | WordRows | csr_matrix
 
 
+def _attends_by_length(network: nn.Module, max_length: int) -> bool:
+    assert isinstance(network, TextClassifier)
+    return network.sparse_beyond is not None and max_length > network.sparse_beyond
+
+
+def _n_embeddings(network: nn.Module) -> float:
+    """Tokens that a network knows; infinite where it looks none up in a table."""
+    assert isinstance(network, TextClassifier)
+    try:
+        return getattr(network.body.get_input_embeddings(), "num_embeddings", float("inf"))
+    except (AttributeError, NotImplementedError):
+        return float("inf")
+
+
 def _take_over(member: Member) -> TextClassifier:
     network, member.network = member.network, None
     assert network is not None
@@ -288,7 +324,9 @@ def load_member(run: str, source: str, max_length: int | None = None) -> Member:
         return Member(run, str(folder), spec, max_length=0, linear=LinearModel.load(folder))
     loaded = load_classifier(folder)
     limit = min(max_length or loaded.spec.max_length, loaded.spec.max_length)
-    return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer)
+    backend = serialised(loaded.tokenizer)
+    digest = None if backend is None else hashlib.blake2b(backend.encode()).hexdigest()
+    return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer, digest)
 
 
 def group_members(members: Sequence[Member], *, stock_tokenizer: bool = False) -> list[Group]:
@@ -323,7 +361,7 @@ def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) 
 
 def slow_tokenizers(members: Sequence[Member]) -> list[str]:
     """A sentence for each run whose tokenizer exists in Python alone: it works, one text after the other."""
-    runs = dict.fromkeys(m.run for m in members if m.tokenizer is not None and not m.tokenizer.is_fast)
+    runs = dict.fromkeys(m.run for m in members if m.tokenizer is not None and m.tokenizer_digest is None)
     return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
 
 
@@ -335,9 +373,9 @@ def _tokenizer(member: Member, stock: bool) -> Callable[[Sequence[str]], Tokens 
 
 
 def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:
-    if len(own) == len(wanted) and all(name == f"LABEL_{i}" for i, name in enumerate(own)):
-        return list(range(len(wanted)))
     if sorted(own) != sorted(wanted):
+        if len(own) == len(wanted) and all(name == f"LABEL_{i}" for i, name in enumerate(own)):
+            return list(range(len(wanted)))
         raise ModelError(
             f"the model has {len(own)} classes, expected {len(wanted)}"
             if len(own) != len(wanted)
@@ -353,10 +391,7 @@ def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[
 def _sharing_key(member: Member) -> tuple[object, ...]:
     if member.linear is not None:
         return ("linear", member.spec.cleaning, member.linear.vectorizer.fingerprint)
-    if member.tokenizer.is_fast:
-        identity = hashlib.blake2b(member.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-    else:
-        identity = member.source
+    identity = member.tokenizer_digest or member.source
     return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
 
 
@@ -364,20 +399,35 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
 def _hides_padding(network: nn.Module, pad_id: int, length: int) -> bool:
     """Whether a row's logits are the same with padding behind it, up to `length` tokens.
 
-    Not where convolutions or Fourier transforms mix padding in, or where the last position is read (XLNet).
+    Not where convolutions, Fourier transforms or pooling (Funnel; of pairs of tokens, so that rows of even and of odd
+    length are tried) mix padding in, or where the last position is read (XLNet).
     """
-    row = torch.tensor([[token for token in range(_PADDED_LENGTH) if token != pad_id][: max(1, length // 2)]])
-    longer = torch.nn.functional.pad(row, (0, length - row.shape[1]), value=pad_id)
+    half = max(1, length // 2)
+    return all(_hides_padding_behind(network, pad_id, n, length) for n in dict.fromkeys((half, min(half + 1, length))))
+
+
+def _hides_padding_behind(network: nn.Module, pad_id: int, n_tokens: int, length: int) -> bool:
+    row = torch.tensor([[token for token in range(_PADDED_LENGTH + 1) if token != pad_id][:n_tokens]])
+    _end_text(network, row)
+    longer = torch.nn.functional.pad(row, (0, length - n_tokens), value=pad_id)
     alone = network(input_ids=row, attention_mask=None)
-    beside = network(input_ids=longer, attention_mask=(torch.arange(length) < row.shape[1]).long()[None])
+    beside = network(input_ids=longer, attention_mask=(torch.arange(length) < n_tokens).long()[None])
     if alone.ndim > 2:  # tags: logits of each token
         beside = beside[:, : alone.shape[1]]
     return torch.allclose(alone, beside, atol=_PADDING_TOLERANCE)
 
 
+def _end_text(network: nn.Module, ids: torch.Tensor) -> None:
+    """Let a made-up row end as the tokenizer's do, where the network reads that token."""
+    end = getattr(network, "end_of_text", None)
+    if end is not None:
+        ids[:, -1] = end
+
+
 def _flop_per_token(network: nn.Module, length: int, form: str) -> float:
     """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
     ids = torch.ones(1, length, dtype=torch.long)
+    _end_text(network, ids)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         if form == "apart":  # two sequences of half the length

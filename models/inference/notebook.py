@@ -7,6 +7,7 @@ precision gate, what int8 is calibrated on), and tells positions in what was giv
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +33,8 @@ _TOLD = 5  # positions named in an error
 
 def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
     """See `Scorer.score`."""
-    with _positions_told(0):
+    _check_process(scorer)
+    with _positions_told(0), scorer.turns.lock:
         series, n_missing = read_given(texts)
         _settle(scorer, series)
         return _scores(scorer, scorer.prepare(series), n_missing, 0, logits)
@@ -40,6 +42,7 @@ def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
 
 def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: bool = False) -> Iterator[Scores]:
     """See `Scorer.score_batches`. The next batch is tokenised in a thread while one is on the device."""
+    _check_process(scorer)
     start = 0
     batches = _batches(texts, rows)
     waiting: tuple[Future[Prepared], int, int] | None = None
@@ -48,7 +51,7 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
             following, failure = None, None
             try:
                 for batch in islice(batches, 1):
-                    with _positions_told(start):
+                    with _positions_told(start), scorer.turns.lock:
                         series, n_missing = read_given(batch)
                         _settle(scorer, series)
                     following = (tokenise.submit(scorer.prepare, series), n_missing, start)
@@ -64,9 +67,19 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
             waiting = following
 
 
+def _check_process(scorer: Scorer) -> None:
+    if scorer.process != os.getpid():
+        raise ModelError(
+            "this Scorer was made in another process, whose threads did not come along: it would wait for ever",
+            next="make the Scorer in the process that uses it, begun by multiprocessing.get_context('spawn')",
+        )
+
+
 def _next(scorer: Scorer, prepared: Future[Prepared], n_missing: int, start: int, logits: bool) -> Scores:
     with _positions_told(start):
-        return _scores(scorer, prepared.result(), n_missing, start, logits)
+        ready = prepared.result()  # waited for before it is this thread's turn
+        with scorer.turns.lock:
+            return _scores(scorer, ready, n_missing, start, logits)
 
 
 def _scores(scorer: Scorer, prepared: Prepared, n_missing: int, start: int, logits: bool) -> Scores:
@@ -100,7 +113,15 @@ def _batches(texts: Iterable[Any], rows: int) -> Iterator[Any]:
         if isinstance(first, (list, pl.Series)) or getattr(first, "ndim", 0) == 1:  # of pandas, of numpy
             yield from chain([first], items)
             return
-        yield [first, *islice(items, rows - 1)]
+        batch, fault = [first], None
+        try:
+            for item in islice(items, rows - 1):
+                batch.append(item)
+        except Exception as exc:
+            fault = exc
+        yield batch
+        if fault is not None:
+            raise fault
 
 
 def _settle(scorer: Scorer, texts: pl.Series) -> None:

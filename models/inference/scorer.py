@@ -11,6 +11,7 @@ device; folds are averaged there. `prepare` (CPU) and `infer` (device) are separ
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from models.inference.scores import Scores
 from models.inference.shards import DistinctTexts, NonFinite, Prepared, Scored, ShardStats, distinct_texts
 from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
+from models.inference.turns import Turns
 from models.memory import memory_told
 from models.tagging import WordRows
 from models.text.cleaning import clean
@@ -110,6 +112,8 @@ class Scorer:
         self.groups = group_members(members, stock_tokenizer=tokenizer == "stock")
         self.budget = TokenBudget.for_device(self.device, token_budget)
         self.gate: GateReport | None = None
+        self.process = os.getpid()
+        self.turns, self._tokenising = Turns(), Turns()
         self._members = members
         self._folds = {run: len(folds) for run, folds in sources.items()}
         self.due: Due | None = None
@@ -214,7 +218,8 @@ class Scorer:
         series = as_series(texts)
         self._check_pairs(series)
         distinct = {steps: distinct_texts(clean(series, steps)) for steps in {group.cleaning for group in self.groups}}
-        features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
+        with self._tokenising.lock:
+            features = [self._featurise(group, distinct[group.cleaning]) for group in self.groups]
         if self.device.type == "cuda":  # here, so that the device need not wait for it
             with current(self.device):
                 features = [pinned(part) if isinstance(part, Tokens) else part for part in features]
@@ -317,10 +322,13 @@ class Scorer:
 
     def _featurise(self, group: Group, distinct: DistinctTexts) -> Features:
         try:
-            return group.featurise(distinct.texts.to_list())
+            features = group.featurise(distinct.texts.to_list())
+            if isinstance(group, NetworkGroup) and isinstance(features, Tokens):
+                group.check_ids(features)
         except UnusableTexts as exc:
             exc.rows = np.flatnonzero(np.isin(distinct.inverse, exc.rows)).tolist()
             raise
+        return features
 
     def _infer_tags(
         self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float

@@ -95,10 +95,10 @@ class TextTokenizer:
         self._pad_id = tokenizer.pad_token_id or 0
         self._n_special = tokenizer.num_special_tokens_to_add()
         self._has_types = "token_type_ids" in tokenizer.model_input_names
-        if tokenizer.is_fast:
+        if (backend := serialised(tokenizer)) is not None:
             from tokenizers import Tokenizer
 
-            self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # ours to configure
+            self._backend = Tokenizer.from_str(backend)  # ours to configure
             self._direction = tokenizer.truncation_side
             self._backend.enable_truncation(max_length, direction=self._direction)
             self._backend.no_padding()
@@ -239,6 +239,18 @@ class TextTokenizer:
             encoded.rows.append(np.concatenate([self._before, ids, self._after]))
             encoded.types.append(np.pad(segments, (len(self._before), len(self._after))))
         return encoded
+
+
+def serialised(tokenizer: Any) -> str | None:
+    """A fast tokenizer as JSON; None where all of it, or a part (RoFormer finds words by jieba), is Python."""
+    if not tokenizer.is_fast:
+        return None
+    try:
+        return str(tokenizer.backend_tokenizer.to_str())
+    except Exception as exc:  # tokenizers raises no narrower one
+        if "cannot be serialized" not in str(exc):
+            raise
+        return None
 
 
 def special_tokens(tokenizer: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

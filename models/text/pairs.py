@@ -25,6 +25,11 @@ def join_texts(first: pl.Series, second: pl.Series) -> pl.Series:
     return pl.DataFrame(columns).select(pl.concat_str(sides, separator=SEPARATOR).alias(first.name)).to_series()
 
 
+def single_texts(texts: pl.Series) -> pl.Series:
+    """(N,) String: texts of which none is taken for a pair; a separator inside one becomes a blank."""
+    return texts.cast(pl.String).str.replace_all(SEPARATOR, " ", literal=True)
+
+
 def as_series(texts: Sequence[Text] | pl.Series) -> pl.Series:
     """(N,) String without nulls: texts, or pairs of texts given as tuples, as one column."""
     if isinstance(texts, pl.Series):

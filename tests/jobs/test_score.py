@@ -124,6 +124,13 @@ def test_every_way_to_write_a_table_gives_the_same_scores(here, model, expected)
         np.testing.assert_allclose(scores(f"{path.name}.parquet"), expected, atol=1e-6, err_msg=path.name)
 
 
+def test_the_sign_that_joins_pairs_is_a_blank_in_a_single_text(here, model):
+    texts = ["w1 \ufdd0 w2", "w3", "w4 w5 w6"]
+    score.run(options(model, write_csv(here / "rows.csv", [(str(i), text) for i, text in enumerate(texts)])), Notes())
+    alone = Scorer({"m": [model]}, precision="fp32").score(["w1 w2", *texts[1:]])["m"]
+    np.testing.assert_allclose(scores(), alone, atol=1e-6)
+
+
 def test_a_notebook_gets_the_very_numbers_of_the_file(table, tmp_path, model, save_model):
     other = save_model(tmp_path / "other", 1)
     score.run(replace(options(model, table), models=(model, other), each=True), Notes())

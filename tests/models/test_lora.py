@@ -272,6 +272,21 @@ def test_a_foreign_decoder_without_padding_token_scores_batches(tmp_path, llama)
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+def test_a_foreign_decoder_reads_the_last_token_before_the_padding_of_its_own_configuration(tmp_path, llama):
+    body = AutoModelForSequenceClassification.from_pretrained(llama, num_labels=3)
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    body.config.pad_token_id = tokenizer.unk_token_id  # the tokenizer pads by another one
+    assert body.config.pad_token_id != tokenizer.eos_token_id
+    tokenizer.pad_token = tokenizer.eos_token
+    body.save_pretrained(tmp_path / "f")
+    tokenizer.save_pretrained(tmp_path / "f")
+    texts = ["red fox sleeps", "sea", f"old dog{tokenizer.eos_token}", "old dog runs and sings", "old dog"]
+    with torch.inference_mode():
+        stock = [body.eval()(**tokenizer(text, return_tensors="pt")).logits.softmax(-1).numpy()[0] for text in texts]
+    scored = Scorer({"r": [str(tmp_path / "f")]}, device="cpu", precision="fp32").score(texts)["r"]
+    np.testing.assert_allclose(scored, np.stack(stock), atol=1e-5)
+
+
 def test_a_decoder_whose_tokenizer_ends_nothing_is_refused(tmp_path, tiny_recipe):
     folder = save_decoder(tmp_path / "f", end=None, eos_token_id=None, bos_token_id=None)
     with pytest.raises(ModelError, match="neither a padding token nor an end of text"):

@@ -1,9 +1,13 @@
 """`Scorer.score` and `Scorer.score_batches` as a notebook has them: the results, the stream, and what is refused."""
 
+import copy
 import dataclasses
 import itertools
 import pickle
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -231,11 +235,55 @@ def test_what_came_before_a_fault_in_a_stream_is_given_first(scorer):
     given = []
     with pytest.raises(OSError, match="the connection is gone"):
         given.extend(len(scores) for scores in scorer.score_batches(stream(), rows=4))
-    assert given == [4, 4]
+    assert given == [4, 4, 2]
     given = []
     with pytest.raises(UnusableTexts):
         given.extend(len(scores) for scores in scorer.score_batches(["w1"] * 9 + [5], rows=4))
     assert given == [4, 4]
+
+
+def test_threads_wait_until_the_format_is_settled(models, monkeypatch):
+    scorer = Scorer(models / "other", precision="fp32", backend="torch")
+    scorer.due = Due("bf16", "torch", (), gated=True, named=False)
+    settling = threading.Event()
+
+    def settle(scorer, *_):
+        settling.set()
+        time.sleep(0.3)
+        scorer.gate = "settled"
+
+    monkeypatch.setattr("models.inference.notebook._find_out", settle)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(scorer.score, ["w1"])
+        assert settling.wait(10)
+        second, stream = scorer.score(["w2"]), list(scorer.score_batches(["w3"]))
+    assert [scores.gate for scores in (first.result(), second, *stream)] == ["settled"] * 3
+
+
+def test_a_copy_of_a_scorer_takes_turns_of_its_own(models):
+    scorer = Scorer(models / "other", precision="fp32")
+    twin = copy.deepcopy(scorer)
+    with scorer.turns.lock, ThreadPoolExecutor(1) as thread:
+        scores = thread.submit(twin.score, ["w1"]).result(timeout=30)
+    np.testing.assert_array_equal(scores.probabilities, scorer.score(["w1"]).probabilities)
+
+
+def test_a_forked_process_is_told_that_it_would_wait_for_ever(scorer, monkeypatch):
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    for work in (lambda: scorer.score(["w1"]), lambda: next(scorer.score_batches(["w1"]))):
+        with pytest.raises(ModelError, match="made in another process"):
+            work()
+
+
+def test_scores_are_float32_whatever_torch_makes_by_default(scorer):
+    expected = scorer.score(TEXTS).probabilities
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = scorer.score(TEXTS).probabilities
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_nan_logits_stop_and_name_the_rows(models):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
 
 from models.errors import ModelError
 from models.inference import forward
@@ -91,6 +91,161 @@ def test_an_architecture_of_another_kind_scores_like_its_stock_forward_pass(fold
     np.testing.assert_allclose(scores.probabilities, stock(folder, TEXTS), atol=1e-5)
     assert scorer.groups[0].pads == (kind in ("roformer", "squeezebert"))
     assert scorer.groups[0].pads or scores.stats.padding == 0
+
+
+SEP = 3  # ends each text of the fixtures' tokenizer, and may stand in its midst
+BART = {
+    "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2,
+    "eos_token_id": SEP, "decoder_start_token_id": SEP, "forced_eos_token_id": SEP,
+}  # fmt: skip
+T5 = {
+    "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "pad_token_id": 0, "eos_token_id": SEP,
+    "decoder_start_token_id": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("bart", BART), ("mbart", BART), ("t5", T5)])
+@pytest.mark.parametrize("budget", [30, 100_000])
+def test_an_encoder_decoder_scores_texts_with_any_number_of_ends(folder_of, kind, settings, budget):
+    folder = folder_of(kind, **settings)
+    texts = [*TEXTS, "w1 [SEP] w2", "w5 w2 w3", "[SEP] w2 [SEP] w7", "w4 w2 [SEP]"]
+    scorer = Scorer(folder, precision="fp32", device="cpu", token_budget=budget)
+    expected = stock(folder, texts)
+    assert np.ptp(expected, axis=0).max() > 0.01  # texts are told apart
+    np.testing.assert_allclose(scorer.score(texts).probabilities, expected, atol=1e-5)
+
+
+def test_pooling_that_mixes_padding_into_rows_of_odd_length_is_found(folder_of):
+    settings = {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [2, 2], "pad_token_id": 0}
+    folder = folder_of("funnel", **settings, max_position_embeddings=64)
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    texts = [" ".join(f"w{i}" for i in range(n)) for n in range(1, 30)]
+    np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
+    assert np.isfinite(scorer.score([""]).probabilities).all()  # two tokens, with which the stock forward pass fails
+
+
+@pytest.mark.parametrize("kind", ["nystromformer", "yoso"])
+def test_rows_of_a_position_table_that_no_position_has_do_not_count(folder_of, kind):
+    folder = folder_of(kind, **SMALL, max_position_embeddings=38)  # a table of 40 rows
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    scores = scorer.score(["w1 " * 60])
+    assert (scores.stats.tokens, scores.stats.truncated) == (38, 1)
+
+
+@pytest.mark.parametrize("budget", [90, 100_000])
+def test_long_texts_of_bigbird_have_sparse_attention_whatever_was_scored_before(folder_of, budget):
+    folder = folder_of("big_bird", **SMALL, max_position_embeddings=64, block_size=4, num_random_blocks=1)
+    texts = [*TEXTS, " ".join(f"w{i}" for i in range(35)), " ".join(f"w{i}" for i in range(20)), "w7 " * 29]
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    for parameter in model.parameters():
+        parameter.data *= 5.0  # so that it matters what is attended to
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    expected = []
+    with torch.inference_mode():
+        for text in texts:
+            model.bert.set_attention_type("block_sparse")  # as in a model that has seen no short text
+            row = tokenizer(text, truncation=True, max_length=40, return_tensors="pt")["input_ids"]
+            expected.append(model(row).logits.softmax(-1).numpy()[0])
+    scorer = Scorer(folder, precision="fp32", device="cpu", token_budget=budget)
+    for _ in range(2):
+        np.testing.assert_allclose(scorer.score(texts).probabilities, expected, atol=1e-5)
+
+
+def test_a_padding_token_in_a_text_of_xlm_is_one_of_its_tokens(folder_of):
+    settings = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "pad_index": 0}
+    folder = folder_of("xlm", **settings, pad_token_id=0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    texts = ["w1 [PAD] w2 [PAD] w3 w4", "w1 w2", "w5 w6 w7 w8 w9 w1"]
+    with torch.inference_mode():
+        inputs = [tokenizer(text, return_tensors="pt", return_token_type_ids=False) for text in texts]
+        expected = [model(**each).logits.softmax(-1).numpy()[0] for each in inputs]
+    scores = Scorer(folder, precision="fp32", device="cpu", token_budget=8).score(texts)
+    np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_format_that_a_network_cannot_be_computed_in_is_left_for_float32(folder_of, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    folder = folder_of("fnet", **SMALL, max_position_embeddings=64)  # no Fourier transform in bf16
+    scores = Scorer(folder, device="cpu", backend="torch").score(TEXTS)
+    assert (scores.precision, scores.gate.passed) == ("fp32", False)
+    np.testing.assert_allclose(scores.probabilities, stock(folder, TEXTS), atol=1e-5)
+
+
+def test_a_tokenizer_that_finds_words_in_python_reads_as_it_does(folder_of):
+    pytest.importorskip("rjieba")
+    folder = folder_of("roformer", **SMALL, max_position_embeddings=64)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "天气", "今天", "真", "好", "天", "气"]
+    RoFormerTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}, model_max_length=40).save_pretrained(folder)
+    texts = ["今天天气真好", "天气好", "", "真好 今天 天气"]
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
+    assert "tokenised in Python" in scorer.notes[0]
+
+
+def change(folder, **settings):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
+@pytest.mark.parametrize("labels", [{1: "a", 2: "b", 3: "c"}, {0: "a", 1: "b", 2: "a"}, {0: "a", 2: "b", 5: "c"}])
+def test_classes_that_are_not_named_one_by_one_are_refused(folder_of, labels):
+    folder = folder_of("bert", **SMALL)
+    change(folder, id2label=labels, label2id={name: i for i, name in labels.items()})
+    with pytest.raises(ModelError, match="does not name the 3 classes one by one") as caught:
+        Scorer(folder, precision="fp32", device="cpu")
+    assert caught.value.details["found"] == ", ".join(f"{i}: {name}" for i, name in labels.items())
+
+
+def test_classes_called_by_numbers_go_by_name_where_the_names_are_known(folder_of):
+    swapped, plain = folder_of("bert", **SMALL), folder_of("bert", **SMALL)
+    for folder, order in ((swapped, [1, 0, 2]), (plain, [0, 1, 2])):
+        names = [f"LABEL_{i}" for i in order]
+        change(folder, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+    scores = Scorer({"swapped": swapped, "plain": plain}, precision="fp32", device="cpu").score(["w1 w2"])
+    assert scores.classes == ("LABEL_1", "LABEL_0", "LABEL_2")
+    np.testing.assert_array_equal(scores["plain"], stock(plain, ["w1 w2"])[:, [1, 0, 2]])
+    np.testing.assert_array_equal(scores["swapped"], stock(plain, ["w1 w2"]))
+
+
+def test_tokens_without_an_embedding_are_told_with_their_rows(folder_of):
+    folder = folder_of("bert", **SMALL)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["wombat"])
+    tokenizer.save_pretrained(folder)
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    assert len(scorer.score(["w1", "w2"])) == 2
+    with pytest.raises(ModelError, match="has 205 embeddings, its tokenizer gives token 205") as caught:
+        scorer.score(["w1", "a wombat", "w2", "a wombat", "wombat"])
+    assert caught.value.rows == [1, 3, 4]
+
+
+@pytest.mark.parametrize("saved", [{"return_dict": False}, {"output_hidden_states": True, "output_attentions": True}])
+def test_what_a_configuration_says_of_outputs_changes_no_score(folder_of, saved):
+    folder = folder_of("bert", **SMALL)
+    expected = stock(folder, TEXTS)
+    change(folder, **saved)
+    scores = Scorer(folder, precision="fp32", device="cpu").score(TEXTS)
+    np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
+
+
+def test_a_library_that_a_checkpoint_wants_is_told(folder_of):
+    folder = folder_of("bert", **SMALL)
+    change(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    with pytest.raises(ModelError, match=r"this model cannot be loaded: .*bitsandbytes"):
+        Scorer(folder, precision="fp32", device="cpu")
+
+
+def test_a_limit_of_length_that_is_no_whole_number(folder_of):
+    folder = folder_of("bert", **SMALL)
+    about = folder / "tokenizer_config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "model_max_length": 20.0}))
+    assert Scorer(folder, precision="fp32", device="cpu").score(["w1 " * 60]).stats.tokens == 20
 
 
 @pytest.fixture

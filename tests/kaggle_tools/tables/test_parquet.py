@@ -107,6 +107,28 @@ def test_bytes_are_text_where_they_are_utf8_and_a_clear_error_otherwise(tmp_path
         read_table(path)
 
 
+def test_strings_whose_bytes_are_no_text_are_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    unchecked = pa.array([b"fine", b"caf\xe9"]).view(pa.string())  # as a writer that looks at no bytes leaves them
+    pq.write_table(pa.table({"text": unchecked}), path)
+    with pytest.raises(UserError, match=r"column 'text' of t\.parquet holds bytes that are not UTF-8"):
+        read_table(path)
+    pq.write_table(pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0, 1]), unchecked)}), path)
+    with pytest.raises(UserError, match=r"t\.parquet from row 0 on cannot be read") as caught:
+        read_table(path)
+    assert caught.value.details["found"] == "Invalid UTF8 payload"
+
+
+def test_a_damaged_page_is_told_with_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(9000)]}), path, row_group_size=4500)
+    start = pq.ParquetFile(path).metadata.row_group(1).column(0).dictionary_page_offset
+    whole = path.read_bytes()
+    write(path, whole[:start] + b"\xff" * 200 + whole[start + 200 :])
+    with pytest.raises(UserError, match=r"rows of t\.parquet from row 4096 on cannot be read"):
+        read_table(path)
+
+
 def test_a_column_name_that_occurs_twice_is_refused_as_in_a_csv_where_it_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["id", "text", "id"]), path)
