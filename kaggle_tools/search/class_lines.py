@@ -20,7 +20,8 @@ from kaggle_tools.search.counts import CountForm
 from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
 
 WINDOW = 3.0  # of log-weight: most gains are near, and a window spares the sort of rows that are decided
-EVERYWHERE = np.inf
+EVERYWHERE = 600.0  # beyond what any two float32 probabilities differ by, and short of `NEVER`
+NEVER = np.float32(-1e4)  # logarithm of a probability of zero, which no weight raises
 _NEAR_END = 0.9  # of the reach: a climb that comes so far would have gone on
 _NEAR_SWEEPS = 4  # of a climb on contested rows; those after it find almost nothing before the reach moves along
 _BLOCK = 512  # rows whose state stays in the first-level cache

@@ -335,6 +335,8 @@ def _walk(
         if place == last:
             break
         left, moved = right, mass[event]
+        if moved == 0.0:  # a row without weight does not make its class present
+            continue
         y, before, after = change[event] >> (2 * _BITS), (change[event] >> _BITS) & mask, change[event] & mask
         was_right, is_right = moved if y == before else 0.0, moved if y == after else 0.0
         if kind == MCC:
