@@ -155,8 +155,10 @@ def _mixture(of_truth: Floats, share: Floats, x: Floats, enough: float) -> tuple
     while n_steps < _MAX_ITERATIONS:
         reward, hessian = _derivatives(of_truth, share, mixed)
         gap = float(reward.max() - 1.0)
-        if gap <= enough:
+        if gap <= max(enough, 1e-14):  # below is rounding
             break
+        # Of models that depend on each other no direction may be left out: the linear term may be along any.
+        hessian += 1e-10 * np.trace(hessian) / len(x) * np.eye(len(x))
         # Around x the objective is ½ d'Hd + (1 − reward)'d, that is ½ z'Hz − (Hx + reward − 1)'z for z = x + d ≥ 0.
         target = nonnegative_quadratic(hessian, hessian @ x + reward - 1.0)
         step = 1.0
