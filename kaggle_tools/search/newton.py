@@ -82,11 +82,13 @@ def _line_search(
     objective: Objective, theta: Floats, loss: float, gradient: Floats, direction: Floats, bounded: NDArray[np.bool_]
 ) -> Floats | None:
     """The longest of the halved steps that gains enough (Armijo); None where rounding hides every gain."""
-    step = 1.0
+    step, unseen = 1.0, 1e-16 * (1.0 + abs(loss))
     while step > 1e-4:
         tried = theta + step * direction
         tried[bounded] = np.maximum(tried[bounded], 0.0)
         if objective.loss(tried) <= loss + 1e-4 * float(gradient @ (tried - theta)):
             return np.asarray(tried)
+        if step * abs(float(gradient @ direction)) < unseen:
+            return None
         step *= 0.5
     return None

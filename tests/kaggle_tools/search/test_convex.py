@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate
-from kaggle_tools.search import inputs, least_squares, logloss, newton, stack
+from kaggle_tools.search import blend, inputs, least_squares, logloss, newton, stack
 from kaggle_tools.search.threads import one_blas_thread
 
 from .data import make_label_stack, make_stack
@@ -147,6 +147,17 @@ def test_log_pool_of_certain_and_wrong_models_is_the_optimum_that_bfgs_finds(bia
     oracle = minimize(loss, np.zeros(2 + 2 * biases), method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14})
     assert found.gap <= 1e-8
     assert found.score == pytest.approx(oracle.fun, abs=1e-6)
+
+
+def test_a_log_pool_of_few_rows_that_it_tells_apart_has_class_weights_that_are_numbers():
+    for seed in range(40):
+        codes = np.arange(5) % 3
+        probs = np.random.default_rng(seed).dirichlet((1, 1, 1), (3, 5)).astype(np.float32)
+        probs[:, :, 0] = 0
+        probs /= probs.sum(axis=2, keepdims=True)
+        found = blend.fit(codes, probs, "log_loss", family="log")
+        assert np.isfinite(np.log(found.class_weights)).all()
+        assert np.isfinite(found.apply(probs)).all()
 
 
 def test_linear_pool_of_more_models_than_rows_is_the_optimum():
@@ -315,7 +326,7 @@ def test_derivatives_of_chunks_in_threads_are_those_of_all_rows_at_once(monkeypa
     found = []
     for values in (10**6, 16 * 12):  # one chunk, and twenty-one
         monkeypatch.setattr(logloss, "_CHUNK_VALUES", values)
-        pool = logloss._Pool(checked.codes, logloss.logs_of(checked.stack), checked.weights, np.full(4, 0.1), True)
+        pool = logloss._Pool(checked.codes, logloss.logs_of(checked.stack), checked.weights, np.full(6, 0.1), True)
         found.append(pool.derivatives(theta))
     for whole, parts in zip(*found, strict=True):
         np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
