@@ -17,7 +17,7 @@ import numpy as np
 
 from kaggle_tools.compiled import compiled
 from kaggle_tools.search.counts import CountForm
-from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
+from kaggle_tools.search.lines import EMPTY, TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
 
 WINDOW = 3.0  # of log-weight: most gains are near, and a window spares the sort of rows that are decided
 EVERYWHERE = 600.0  # beyond what any two float32 probabilities differ by, and short of `NEVER`
@@ -165,6 +165,7 @@ class ClassLines:
     def _move(self, c: int, step: float) -> None:
         self.biases[c] += step
         _move(self._logs, self.biases, c, self._classes, self._scores, self._codes, self._weights, self._confusion)
+        self._confusion[self._confusion < EMPTY] = 0.0
         self.value = self._form.value(self._confusion)
 
     def _rank(self) -> None:

@@ -78,6 +78,15 @@ def test_rows_of_weight_nought_are_as_if_they_were_not_there(name):
         assert found.score >= alone.score - 1e-12
 
 
+def test_a_class_that_weights_leave_by_rounding_alone_has_no_precision():
+    codes = np.array([1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0])
+    weights = np.array([0, 1, 0, 2.7, 2.7, 1, 0.5, 0.5, 2.7, 0, 1, 0.5, 0, 0.5, 1])
+    second = np.array([508, 622, 587, 439, 587, 622, 439, 507, 508, 507, 508, 622, 508, 663, 587]) / 1000
+    probs = np.column_stack([1 - second, second])
+    found = rescale.fit(codes, probs, "macro_precision", bags=0, sample_weight=weights)
+    assert found.score >= found.score_at_argmax
+
+
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "binary_f1"])
 @pytest.mark.parametrize("bags", [0, 5])
 def test_reported_scores_are_those_of_what_is_applied(name, bags):
