@@ -87,20 +87,22 @@ def draw_splits(
     if is_mean_over_rows(metric, task):
         rows, per_row = as_rows(some, task), 1 if task == "single_label" else belief.shape[1]
         table = np.stack([costs(metric, one, task) for one in own])
-        return _gaussian(rows, table, n * per_row, n_public * per_row, n_public, seed)
+        return _gaussian(rows, table, per_row, n, n_public, seed)
     return _drawn(some, own, metric, n_public / n, n, n_public, task, seed)
 
 
-def _gaussian(belief: Floats, table: Floats, n: int, n_drawn: int, n_public: int, seed: int) -> Splits:
+def _gaussian(belief: Floats, table: Floats, per_row: int, n: int, n_public: int, seed: int) -> Splits:
+    """`per_row` decisions that follow each other in the tables are one of the n rows, and are drawn together."""
     k, m, c = table.shape
-    row_means = np.einsum("nc,knc->kn", belief, table)
+    decided = np.einsum("nc,knc->kn", belief, table)
+    row_means = decided.reshape(k, -1, per_row).mean(axis=2)
     means = row_means.mean(axis=1)
     # Of the labels, the rows given; and between rows.
-    flat = (table - row_means[:, :, None]).reshape(k, m * c)
-    of_labels = (flat * belief.ravel()) @ flat.T / m
+    flat = (table - decided[:, :, None]).reshape(k, m * c)
+    of_labels = (flat * belief.ravel()) @ flat.T / (m * per_row)
     between = np.cov(row_means, bias=True).reshape(k, k)
-    rest = n - n_drawn
-    public = of_labels / n_drawn + between * (1 / n_drawn - 1 / n)
+    rest = n - n_public
+    public = of_labels / n_public + between * (1 / n_public - 1 / n)
     private = of_labels / rest + between * (1 / rest - 1 / n)
     joint = np.block([[public, -between / n], [-between / n, private]])
     values, vectors = np.linalg.eigh(joint)

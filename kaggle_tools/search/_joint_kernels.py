@@ -69,7 +69,7 @@ def marginals(logs: Floats, places: Ints, bonds: Floats, strength: float) -> Flo
 def changes(
     logs: Floats, places: Ints, bonds: Floats, table: Ints, rewards: Floats, limit: float
 ) -> tuple[Floats, Ints, Floats, Floats]:
-    """Where the reward of each row's best combination changes as the strength grows from just above 0 to `limit`.
+    """Where the reward of each row's best combination changes as the strength grows from 0 to `limit`.
 
     Each row's best value is the upper envelope of K lines, walked from its first line from crossing to crossing.
 
@@ -78,7 +78,7 @@ def changes(
             ``rewards`` has -1 in place of 0 (all must be right), else their mean.
 
     Returns:
-        (E,) strengths, (E,) rows and (E,) changes of reward, in order of rows; (N,) rewards just above 0.
+        (E,) strengths, (E,) rows and (E,) changes of reward, in order of rows; (N,) rewards at 0.
     """
     n, n_events = len(logs), 0
     first = np.empty(n)
@@ -91,7 +91,7 @@ def changes(
             base[k] = 0.0
             for place in places[k]:
                 base[k] += logs[i, place]
-            if base[k] > base[now] or (base[k] == base[now] and bond[k] > bond[now]):
+            if base[k] > base[now]:  # of equals the first, as `decode` has it; the others take over at 0
                 now = k
         reward = _reward(rewards[i], places[now])
         first[i] = reward

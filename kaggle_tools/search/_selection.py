@@ -61,6 +61,8 @@ def optimism_of_choice(
     inside, outside = [], []
     for _ in range(n_bootstraps):
         drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        if drawn.all():  # of few rows: none is left out to score on
+            continue
         try:
             scores = score(drawn.astype(np.float64)), score((drawn == 0).astype(np.float64))
         except UserError:  # a class was not drawn, and the metric is undefined without it

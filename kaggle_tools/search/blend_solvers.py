@@ -24,6 +24,7 @@ from kaggle_tools.search.pools import Family, pooled, terms
 from kaggle_tools.search.rescale import bootstrap, centred
 from kaggle_tools.search.threads import in_threads
 
+_FARTHEST = 600.0  # of a log-weight
 _EVALUATIONS = 300  # of a metric that is neither counts nor convex
 
 
@@ -139,7 +140,9 @@ def _log_loss(problem: Problem, options: Options) -> logloss.Convex:
 
 
 def _of_convex(found: logloss.Convex, n_classes: int) -> Found:
-    return Found(by_class(found.weights, n_classes), found.biases, found.gap, found.n_iterations)
+    # So far that they decide every row, and their exponentials are numbers.
+    biases = np.clip(found.biases, -_FARTHEST, _FARTHEST)
+    return Found(by_class(found.weights, n_classes), biases, found.gap, found.n_iterations)
 
 
 def _by_candidates(problem: Problem, options: Options) -> Found:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.compiled import compiled
 from kaggle_tools.errors import UserError
+from kaggle_tools.search.class_lines import NEVER
 from kaggle_tools.search.counts import F1, LINEAR, PRECISION, CountForm
 from kaggle_tools.search.lines import Floats, Ints, Singles
 
@@ -58,7 +59,7 @@ def certify(
 
     Args:
         codes: (N,) int32.
-        logs: (C, N) float32 log-probabilities.
+        logs: (C, N) float32 log-probabilities, `NEVER` for those of zero.
         form: A metric that is a sum over classes.
         weights: (N,) float64.
         biases: (C,) log-weights of the fit.
@@ -76,7 +77,9 @@ def certify(
     search = _Search(codes, np.ascontiguousarray(logs.T, np.float64), form, weights)
     value = search.value(biases)
     # A gap between two log-weights beyond the largest log-ratio of any row decides every row: no need to go farther.
-    reach = float(np.ptp(logs, axis=0).max()) * (n_classes - 1) + 1.0
+    highest = logs.max(axis=0)
+    lowest = np.where(logs > NEVER, logs, highest).min(axis=0)
+    reach = float((highest - lowest).max()) * (n_classes - 1) + 1.0
     side = np.full(n_classes - 1, reach)
     rows = np.arange(len(codes), dtype=np.int32)
     order = itertools.count()

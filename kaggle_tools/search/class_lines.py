@@ -17,10 +17,11 @@ import numpy as np
 
 from kaggle_tools.compiled import compiled
 from kaggle_tools.search.counts import CountForm
-from kaggle_tools.search.lines import TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
+from kaggle_tools.search.lines import EMPTY, TIE, Events, Floats, Ints, Line, Singles, best_step, envelopes, pack
 
 WINDOW = 3.0  # of log-weight: most gains are near, and a window spares the sort of rows that are decided
-EVERYWHERE = np.inf
+EVERYWHERE = 600.0  # beyond what any two float32 probabilities differ by, and short of `NEVER`
+NEVER = np.float32(-1e4)  # logarithm of a probability of zero, which no weight raises
 _NEAR_END = 0.9  # of the reach: a climb that comes so far would have gone on
 _NEAR_SWEEPS = 4  # of a climb on contested rows; those after it find almost nothing before the reach moves along
 _BLOCK = 512  # rows whose state stays in the first-level cache
@@ -164,6 +165,7 @@ class ClassLines:
     def _move(self, c: int, step: float) -> None:
         self.biases[c] += step
         _move(self._logs, self.biases, c, self._classes, self._scores, self._codes, self._weights, self._confusion)
+        self._confusion[self._confusion < EMPTY] = 0.0
         self.value = self._form.value(self._confusion)
 
     def _rank(self) -> None:

@@ -296,7 +296,8 @@ def _best_strength(problem: _Problem, rows: NDArray[np.intp], bags: int, rng: np
 
 def _highest(at: Floats, gains: Floats) -> float:
     """The middle of the interval between two changes where the sum of gains is highest, the first of equals."""
-    ends = np.flatnonzero(np.append(np.diff(at) > 0, True)) if at.size else np.empty(0, np.intp)
+    # Between changes that rounding alone holds apart there is no room for a strength.
+    ends = np.flatnonzero(np.append(np.diff(at) > 1e-9, True)) if at.size else np.empty(0, np.intp)
     heights = np.append(0.0, np.cumsum(gains)[ends])
     edges = np.concatenate([[0.0], at[ends], [LIMIT]])
     # Sums of the same gains in another order differ by rounding.

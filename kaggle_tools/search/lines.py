@@ -34,6 +34,7 @@ Ints = NDArray[np.int32]
 
 RESOLUTION = 1e-6
 MARGIN = 1.0  # how far beyond the outermost crossing a step may go: farther changes nothing
+EMPTY = 1e-9  # below, nothing is left of a count but the rounding of weights that are not whole
 TIE = 1e-12  # values nearer than this differ by rounding of sums only
 _TWO_THREADS = 1_000_000  # values of `base` from which two threads are faster than one
 _BLOCK = 512  # rows whose state stays in the first-level cache
@@ -293,11 +294,13 @@ def _walk(
     hits, predicted, actual = np.zeros(n_classes), np.zeros(n_classes), np.zeros(n_classes)
     observed = 0.0
     for y in range(n_classes):
-        hits[y] = confusion[y, y]
         for k in range(n_classes):
+            if confusion[y, k] < EMPTY:
+                confusion[y, k] = 0.0
             actual[y] += confusion[y, k]
             predicted[k] += confusion[y, k]
             observed += penalty[y, k] * confusion[y, k]
+        hits[y] = confusion[y, y]
     terms, present = np.empty(n_classes), 0
     total, weight, all_hits, expected = 0.0, 0.0, 0.0, 0.0
     crossed, squared, truth_squared = 0.0, 0.0, 0.0
@@ -335,6 +338,8 @@ def _walk(
         if place == last:
             break
         left, moved = right, mass[event]
+        if moved == 0.0:  # a row without weight does not make its class present
+            continue
         y, before, after = change[event] >> (2 * _BITS), (change[event] >> _BITS) & mask, change[event] & mask
         was_right, is_right = moved if y == before else 0.0, moved if y == after else 0.0
         if kind == MCC:
@@ -349,7 +354,7 @@ def _walk(
         present += actual[after] + predicted[after] == 0
         predicted[before] -= moved
         predicted[after] += moved
-        if predicted[before] < 1e-9:  # nothing is left but the rounding of weights that are not whole
+        if predicted[before] < EMPTY:
             predicted[before] = 0.0
             present -= actual[before] == 0
         if kind <= PRECISION:

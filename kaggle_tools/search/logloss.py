@@ -11,9 +11,10 @@ care of itself.
 
 **Log-linear pool** (Genest & Zidek 1986). A multinomial model in M + C − 1 parameters: with E_mi = Σ_c P_ic log p_mic
 under the pool's own probabilities P, the gradient for a_m is mean_i (E_mi − log p_mi,y) and the Hessian the mean
-covariance of the log-probabilities under P. A ridge of `RIDGE` on the exponents, which changes the loss in its seventh
-digit, keeps those of models that are copies of each other from growing against each other. Newton with a line search;
-exponents kept ≥ 0 where asked; on many rows begun on a sample.
+covariance of the log-probabilities under P. A ridge of `RIDGE` on the parameters, which changes the loss in its seventh
+digit where they are of usual size, keeps exponents of models that are copies of each other from growing against each
+other, and biases of hundreds, as of a class that no model ever gives, from growing beyond what an exponential holds.
+Newton with a line search; exponents kept ≥ 0 where asked; on many rows begun on a sample.
 
 **Bent.** An exponent is a temperature, but a fine-tuned model is not wrong about its near-certain and its doubtful rows
 in the same measure. A second exponent c_m of p_m + `KNEE` bends the logarithm: a_m below the knee, a_m + c_m well above
@@ -155,8 +156,10 @@ def _mixture(of_truth: Floats, share: Floats, x: Floats, enough: float) -> tuple
     while n_steps < _MAX_ITERATIONS:
         reward, hessian = _derivatives(of_truth, share, mixed)
         gap = float(reward.max() - 1.0)
-        if gap <= enough:
+        if gap <= max(enough, 1e-14):  # below is rounding
             break
+        # Of models that depend on each other no direction may be left out: the linear term may be along any.
+        hessian += 1e-10 * np.trace(hessian) / len(x) * np.eye(len(x))
         # Around x the objective is ½ d'Hd + (1 − reward)'d, that is ½ z'Hz − (Hx + reward − 1)'z for z = x + d ≥ 0.
         target = nonnegative_quadratic(hessian, hessian @ x + reward - 1.0)
         step = 1.0
@@ -201,6 +204,7 @@ def log_pool(
         ridge = np.append(ridge, np.full(m, 1.0 / (SPREAD**2 * problem.weights.sum())))
     n_terms = len(logs)
     theta = np.zeros(n_terms + (c - 1 if biases else 0))
+    ridge = np.append(ridge, np.full(len(theta) - n_terms, RIDGE))
     theta[:m] = 1.0 / m
     bounded = np.arange(len(theta)) < (0 if signed else n_terms)
     if n > 2 * _SAMPLE:
@@ -214,7 +218,7 @@ def log_pool(
     return Convex(
         weights=exponents[:m],
         biases=b - b.mean(),
-        score=penalised - 0.5 * float(ridge @ np.square(exponents)),
+        score=penalised - 0.5 * float(ridge @ np.square(theta)),
         gap=gap,
         n_iterations=n_iterations,
         seconds=time.perf_counter() - began,
@@ -229,7 +233,7 @@ class _Pool:
         codes: (N,) int32 true classes.
         logs: (M, C, N) float32 terms, each with an exponent.
         weights: (N,) float64 row weights.
-        ridge: (M,) penalty of squared exponents.
+        ridge: (P,) penalty of squared parameters: exponents, then biases of all classes but the first.
         biases: Whether classes have biases.
     """
 
@@ -251,17 +255,15 @@ class _Pool:
         starts = range(0, n, self.chunk)
         part = partial(self._of_rows, theta, derivatives=derivatives)
         parts = in_threads(part, starts) if len(starts) >= _MANY_CHUNKS else [part(start) for start in starts]
-        loss = math.fsum(own for own, _, _ in parts) + 0.5 * float(self.ridge @ np.square(theta[:m]))
+        loss = math.fsum(own for own, _, _ in parts) + 0.5 * float(self.ridge @ np.square(theta))
         if not derivatives:
             return loss, theta, theta
         gradient = np.sum([own for _, own, _ in parts], axis=0)
         hessian = np.sum([own for _, _, own in parts], axis=0)
         hessian[m:, :m] = hessian[:m, m:].T
-        gradient[:m] += self.ridge * theta[:m]
-        hessian[:m, :m] += np.diag(self.ridge)
         # The first class's bias is zero: only differences matter.
         kept = np.r_[:m, m + 1 : m + c] if self.biases else np.arange(m)
-        return loss, gradient[kept], hessian[np.ix_(kept, kept)]
+        return loss, gradient[kept] + self.ridge * theta, hessian[np.ix_(kept, kept)] + np.diag(self.ridge)
 
     def _of_rows(self, theta: Floats, start: int, *, derivatives: bool) -> tuple[float, Floats, Floats]:
         """Loss, gradient (M + C,) and Hessian (M + C, M + C) of a chunk of rows."""

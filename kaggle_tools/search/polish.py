@@ -15,6 +15,8 @@ from kaggle_tools.search.lines import Floats
 from kaggle_tools.search.pools import confusions
 from kaggle_tools.search.threads import in_threads
 
+_FARTHEST = 600.0  # of a log-weight: its exponential is a number
+
 
 def polish(
     rows: Rows,
@@ -80,4 +82,7 @@ class _Plane:
         weights = np.broadcast_to(own if self._signed else np.abs(own), (len(points), self._shape[0], self._n_classes))
         if not self._with_biases:
             return weights, np.broadcast_to(self._biases, (len(points), self._n_classes))
-        return weights, np.concatenate([np.zeros((len(points), 1)), points[:, n_weights:]], axis=1)
+        biases = np.clip(
+            points[:, n_weights:], -_FARTHEST, _FARTHEST
+        )  # where nothing helps, generations spread for ever
+        return weights, np.concatenate([np.zeros((len(points), 1)), biases], axis=1)

@@ -22,11 +22,10 @@ from numpy.typing import ArrayLike
 
 from kaggle_tools.metrics import confusion
 from kaggle_tools.search.certificate import Certificate, certify
-from kaggle_tools.search.class_lines import ClassLines
+from kaggle_tools.search.class_lines import NEVER, ClassLines
 from kaggle_tools.search.counts import CountForm, count_form
 from kaggle_tools.search.inputs import Problem, check_problem
 from kaggle_tools.search.lines import Floats, Singles
-from kaggle_tools.search.logloss import logs_of
 from kaggle_tools.search.pools import predict, replay
 from kaggle_tools.search.threads import in_threads
 
@@ -105,7 +104,7 @@ def fit(
     problem = check_problem(codes, np.asarray(probs)[None], sample_weight, allow_absent=allow_absent)
     n_classes, n_rows = problem.stack[0].shape
     form = count_form(metric, problem.codes, n_classes, problem.weights)
-    logs = logs_of(problem.without_absent().stack[0])
+    logs = _logs_of(problem.without_absent().stack[0])
     rng = np.random.default_rng(seed)
     if restarts is None:
         restarts = min(30, _EFFORT // (n_rows * n_classes * n_classes))
@@ -133,6 +132,13 @@ def fit(
         seconds=time.perf_counter() - began,
         certificate=certificate,
     )
+
+
+def _logs_of(probs: Singles) -> Singles:
+    """Logarithms as `apply` weighs probabilities: without a floor, and nought never wins."""
+    logs = np.log(np.maximum(probs, np.finfo(np.float32).tiny))
+    logs[probs == 0] = NEVER
+    return logs
 
 
 def climb(

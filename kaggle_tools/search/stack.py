@@ -146,7 +146,8 @@ class _Regression:
 def _fit_regression(rows: _Rows, folds: NDArray[np.generic], strengths: tuple[float, ...]) -> _Regression:
     """Choose the strength on the folds, fit on all rows, and express the result in the features as they were."""
     mean, spread = rows.x.mean(axis=0), rows.x.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    # By its range: the deviation of equal values may be their mean's rounding.
+    spread = np.where(np.ptp(rows.x, axis=0) > 0, spread, 1.0)
     scaled = _Rows((rows.x - mean) / spread, rows.y, rows.weights)
     strength, held_out, near = _choose(scaled, folds, sorted(strengths))
     theta, gradient_norm = _minimise(scaled, strength, near, _ENOUGH)

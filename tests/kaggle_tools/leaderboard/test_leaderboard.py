@@ -242,3 +242,18 @@ def test_several_labels_a_row_are_predicted_and_drawn(metric, method):
         truth, rows = draw_labels(belief, "multi_label", random), random.permutation(500)[:150]
         drawn.append(evaluate(metric, truth[rows], probs[0, rows]))
     assert splits.noise[0] == pytest.approx(np.std(drawn), rel=0.25)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "hamming_loss"])
+def test_labels_of_one_row_are_drawn_together_onto_the_board(metric):
+    random = np.random.default_rng(0)
+    n, n_public = 400, 100
+    belief = np.clip(0.5 * random.random((n, 1)) + 0.02 * random.random((n, 4)), 0, 1)  # hard rows are so in all labels
+    probs = np.stack([belief, np.clip(belief + 0.1 * random.normal(size=(n, 1)), 0.01, 0.99)])
+    splits = draw_splits(belief, probs, metric, n_public, "multi_label")
+    drawn = []
+    for _ in range(1500):
+        rows = random.permutation(n)[:n_public]
+        truth = draw_labels(belief[rows], "multi_label", random)
+        drawn.append([evaluate(metric, truth, one[rows]) for one in probs])
+    assert splits.noise == pytest.approx(np.std(drawn, axis=0), rel=0.08)

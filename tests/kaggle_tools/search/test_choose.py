@@ -69,6 +69,14 @@ def test_a_clear_winner_is_not_flattered_and_one_candidate_is_no_choice():
     assert optimism_of_choice("macro_f1", codes, [sure], [1], 0) == 0
 
 
+@pytest.mark.parametrize("metric", ["weighted_f1", "macro_f1", "log_loss"])
+def test_bootstraps_of_few_rows_that_leave_none_out_are_passed_over(metric):
+    codes = np.array([0, 1, 0, 1])
+    right, wrong = np.eye(2)[codes] * 0.8 + 0.1, np.eye(2)[1 - codes] * 0.8 + 0.1
+    assert optimism_of_choice(metric, codes, [right, wrong], [1, 1], 0) == 0  # the right one wins every time
+    assert optimism_of_choice(metric, codes, [right, wrong], [1, 1], 1) == 0
+
+
 def test_decisions_and_label_sets_are_chosen_among_too():
     random = np.random.default_rng(0)
     truth = (random.random((200, 4)) < 0.4).astype(np.int64)

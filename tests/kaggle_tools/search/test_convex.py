@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate
-from kaggle_tools.search import inputs, least_squares, logloss, newton, stack
+from kaggle_tools.search import blend, inputs, least_squares, logloss, newton, stack
 from kaggle_tools.search.threads import one_blas_thread
 
 from .data import make_label_stack, make_stack
@@ -128,6 +128,46 @@ def test_probabilities_of_nought_do_not_break_a_logarithm():
     assert found.gap < 1e-6
 
 
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_log_pool_of_certain_and_wrong_models_is_the_optimum_that_bfgs_finds(biases, signed):
+    random = np.random.default_rng(0)
+    codes = np.arange(60) % 3
+    probs = random.dirichlet((1, 1, 1), (2, 60)).astype(np.float32)
+    probs[:, :, 0] = 0  # a class that no model ever gives
+    probs /= probs.sum(axis=2, keepdims=True)
+    logs = np.log(np.maximum(probs, 1e-15)).astype(np.float64)
+
+    def loss(theta):
+        scores = np.tensordot(theta[:2], logs, axes=1) + (np.append(0, theta[2:]) if biases else 0)
+        return -log_softmax(scores, axis=1)[np.arange(60), codes].mean()
+
+    found = logloss.fit_log_pool(codes, probs, biases=biases, signed=signed)
+    bounds = [(None if signed else 0, None)] * 2 + [(None, None)] * 2 * biases
+    oracle = minimize(loss, np.zeros(2 + 2 * biases), method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14})
+    assert found.gap <= 1e-8
+    assert found.score == pytest.approx(oracle.fun, abs=1e-6)
+
+
+def test_a_log_pool_of_few_rows_that_it_tells_apart_has_class_weights_that_are_numbers():
+    for seed in range(40):
+        codes = np.arange(5) % 3
+        probs = np.random.default_rng(seed).dirichlet((1, 1, 1), (3, 5)).astype(np.float32)
+        probs[:, :, 0] = 0
+        probs /= probs.sum(axis=2, keepdims=True)
+        found = blend.fit(codes, probs, "log_loss", family="log")
+        assert np.isfinite(np.log(found.class_weights)).all()
+        assert np.isfinite(found.apply(probs)).all()
+
+
+def test_linear_pool_of_more_models_than_rows_is_the_optimum():
+    for seed in range(40):
+        codes = np.arange(3)
+        probs = np.random.default_rng(seed).dirichlet(np.ones(3), (6, 3))
+        found = logloss.fit_linear_pool(codes, probs)
+        assert found.gap <= 1e-8
+
+
 def test_newton_stops_at_a_bound():
     class Parabola:
         def loss(self, x):
@@ -229,6 +269,16 @@ def test_two_classes_are_stacked_on_all_log_probabilities():
     assert roc_auc_score(codes, applied[:, 1]) > best
 
 
+@pytest.mark.parametrize("never", [0.0, 0.25, 0.3])
+def test_a_class_that_a_model_gives_the_same_everywhere_weighs_nothing(never):
+    codes, probs = problem(2, 333, 4)
+    probs = probs.astype(np.float64)
+    probs[0, :, :3] *= (1 - never) / probs[0, :, :3].sum(axis=1, keepdims=True)
+    probs[0, :, 3] = never
+    found = stack.fit(codes, probs.astype(np.float32), np.arange(333) % 3)
+    assert np.abs(found.coefficients[:, 3]).max() < 1e-9
+
+
 def test_labels_are_stacked_one_by_one_on_log_odds():
     probs, truth = make_label_stack(3, 300, 2)
     found = stack.fit(truth, probs, np.arange(300) % 3, strengths=(0.1,))
@@ -276,7 +326,7 @@ def test_derivatives_of_chunks_in_threads_are_those_of_all_rows_at_once(monkeypa
     found = []
     for values in (10**6, 16 * 12):  # one chunk, and twenty-one
         monkeypatch.setattr(logloss, "_CHUNK_VALUES", values)
-        pool = logloss._Pool(checked.codes, logloss.logs_of(checked.stack), checked.weights, np.full(4, 0.1), True)
+        pool = logloss._Pool(checked.codes, logloss.logs_of(checked.stack), checked.weights, np.full(6, 0.1), True)
         found.append(pool.derivatives(theta))
     for whole, parts in zip(*found, strict=True):
         np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)

@@ -79,6 +79,29 @@ def test_no_strength_on_a_fine_grid_scores_better_than_the_exact_fit(metric, see
     assert found.score_alone == evaluate_groups(metric, codes, [p.argmax(axis=1) for p in probs])
 
 
+@pytest.mark.parametrize("metric", joint.METRICS)
+def test_among_equally_probable_classes_the_score_of_the_strength_is_that_of_its_decisions(metric):
+    for seed in range(40):
+        codes, probs = linked((2, 3), 25, seed=seed)
+        rounded = [np.round(group, 1) for group in probs]
+        found = joint.fit(codes, rounded, metric, bags=0, folds=np.arange(25) % 3)
+        assert found.score >= scores_on_a_grid(codes, rounded, metric, np.arange(25) % 3).max() - 1e-12
+
+
+def scores_on_a_grid(codes, probs, metric, folds):
+    """The scores of strengths from 0 to 10 with tables made of the other folds, by plain numpy."""
+    pairs = np.stack(np.unravel_index(np.arange(6), (2, 3)), axis=1)
+    bonds = np.empty((3, 6))
+    for fold in range(3):
+        known = codes[folds != fold]
+        together = np.array([(known == pair).all(axis=1).sum() for pair in pairs])
+        chance = np.array([np.prod((known == pair).mean(axis=0)) for pair in pairs]) * len(known)
+        bonds[fold] = np.log((together + 0.5) / (chance + 0.5))
+    alone = sum(np.log(np.maximum(group, 1e-15))[:, column] for group, column in zip(probs, pairs.T, strict=True))
+    decided = [pairs[(alone + s * bonds[folds]).argmax(axis=1)] for s in np.linspace(0, 10, 201)]
+    return np.array([evaluate_groups(metric, codes, list(one.T)) for one in decided])
+
+
 def test_tables_are_shrunk_log_ratios_of_observed_to_expected():
     codes = np.array([[0, 0], [0, 0], [0, 1], [1, 1]])
     probs = [np.full((4, 2), 0.5), np.full((4, 3), 1 / 3)]

@@ -44,6 +44,49 @@ def test_two_classes_are_solved_exactly(seed, name, ties):
     assert found.score >= max(value(cut) for cut in between[apart]) - 1e-12
 
 
+@given(seed=st.integers(0, 10_000), name=st.sampled_from([*KINDS]))
+@settings(max_examples=80, deadline=None)
+def test_a_class_of_probability_nought_is_never_counted_on(seed, name):
+    random = np.random.default_rng(seed)
+    n = int(random.integers(4, 40))
+    codes = random.permutation(np.arange(n) % 2)
+    second = random.integers(0, 11, n) / 10  # no weight takes 0 to the second class, nor 1 to the first
+    second[:2] = 0.4, 0.6  # two rows at least differ
+    probs = np.column_stack([1 - second, second]).astype(np.float32)
+    cuts = [-1, *np.arange(0.05, 1, 0.1), 2]
+
+    def value(cut):
+        predicted = np.where(second == 0, 0, np.where(second == 1, 1, second > cut)).astype(np.int64)
+        return METRICS[name].from_confusion(confusion(codes, predicted, 2))
+
+    found = rescale.fit(codes, probs, name, bags=0)
+    assert found.score == pytest.approx(max(map(value, cuts)), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "macro_precision"])
+def test_rows_of_weight_nought_are_as_if_they_were_not_there(name):
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        probs, codes = one_model(30, 3, seed)
+        weights = np.where(codes == 2, 0, random.integers(0, 2, 30)).astype(
+            np.float64
+        )  # of a class that counts nowhere
+        weights[:2] = 1
+        kept = weights > 0
+        found = rescale.fit(codes, probs, name, bags=0, sample_weight=weights)
+        alone = rescale.fit(codes[kept], probs[kept], name, bags=0, allow_absent=True)
+        assert found.score >= alone.score - 1e-12
+
+
+def test_a_class_that_weights_leave_by_rounding_alone_has_no_precision():
+    codes = np.array([1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0])
+    weights = np.array([0, 1, 0, 2.7, 2.7, 1, 0.5, 0.5, 2.7, 0, 1, 0.5, 0, 0.5, 1])
+    second = np.array([508, 622, 587, 439, 587, 622, 439, 507, 508, 507, 508, 622, 508, 663, 587]) / 1000
+    probs = np.column_stack([1 - second, second])
+    found = rescale.fit(codes, probs, "macro_precision", bags=0, sample_weight=weights)
+    assert found.score >= found.score_at_argmax
+
+
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "binary_f1"])
 @pytest.mark.parametrize("bags", [0, 5])
 def test_reported_scores_are_those_of_what_is_applied(name, bags):
