@@ -116,6 +116,12 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(place):
     assert not (place.root / "pretrained").exists()
 
 
+def test_a_seed_may_be_as_large_as_a_recipe_may_hold(place):
+    assert pretrain(place, seed=2**63 - 1).perplexity_after > 0
+    with pytest.raises(ModelError, match="seed is out of range"):
+        pretrain(place, seed=2**63)
+
+
 def test_without_a_competition_texts_must_be_named(tmp_path):
     (tmp_path / "mlm.toml").write_text(RECIPE)
     with pytest.raises(UserError, match="no text to learn from"):
