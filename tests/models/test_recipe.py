@@ -77,6 +77,14 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
             "known: epsilon, relative",
         ),
         (SCRATCH + '[adversary]\nname = "xyz"', "[adversary] unknown adversary", "known: none, fgm, pgd, awp"),
+        (SCRATCH + "[adversary]\nstart_epoch = 2", "[adversary] start_epoch without a name", None),
+        (
+            SCRATCH + '[adversary]\nname = "awp"\nstart_epoch = 4\n[training]\nepochs = 3',
+            "[adversary] start_epoch = 4, but there are 3 epochs",
+            "start_epoch = 3 at most, or more epochs",
+        ),
+        (SCRATCH + "[contrast]\nscale = 20.0", "[contrast] has no weight", None),
+        (SCRATCH + "[words]\nsize = 300", "[words] names no vectors", 'name = "glove", or leave the section out'),
         (SCRATCH + '[augmentation]\nsteps = ["swop"]', "[augmentation] unknown step 'swop'", "did you mean 'swap'?"),
         (SCRATCH + '[augmentation]\ncopies = 1\nsteps = ["replace"]', "[augmentation] step 'replace' needs", None),
         (
