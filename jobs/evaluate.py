@@ -82,6 +82,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     found = Workspace(competition.root, competition).run(options.run)
     if options.threshold != THRESHOLD and competition.task != "multi_label":
         raise UserError(f"--threshold is for multi_label tasks, not {competition.task}", next="leave it out")
+    if not 0 <= options.threshold <= 1:
+        raise UserError(f"--threshold {options.threshold:g} is no probability", expected="0 to 1, such as 0.4")
     source, predictions = _predictions(found, competition, options.truth)
     if isinstance(predictions, TagPredictions):
         return _of_tags(found.name, source, competition, predictions)
