@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from jobs.workspace import Run, Workspace
-from kaggle_tools.bio import count_illegal
+from kaggle_tools.bio import count_illegal, repair
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import table_stem
@@ -150,7 +150,8 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
         raise UserError(f"{len(table):,} rows of labels for {len(aligned):,} predictions", where=truth)
     labels = table[label_columns[0]]
     if isinstance(aligned, TagPredictions):
-        return source, replace(aligned, labels=pl.Series(split_words(labels), dtype=pl.List(pl.String)))
+        tags, _ = repair(split_words(labels))  # as training reads them: else their entities would not count
+        return source, replace(aligned, labels=pl.Series(tags, dtype=pl.List(pl.String)))
     if aligned.task == "multi_label":
         labels = labels.fill_null("")
     elif aligned.task == "multi_group":
