@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from jobs.workspace import Run, Workspace
-from kaggle_tools.bio import count_illegal
+from kaggle_tools.bio import count_illegal, repair
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import table_stem
@@ -82,6 +82,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     found = Workspace(competition.root, competition).run(options.run)
     if options.threshold != THRESHOLD and competition.task != "multi_label":
         raise UserError(f"--threshold is for multi_label tasks, not {competition.task}", next="leave it out")
+    if not 0 <= options.threshold <= 1:
+        raise UserError(f"--threshold {options.threshold:g} is no probability", expected="0 to 1, such as 0.4")
     source, predictions = _predictions(found, competition, options.truth)
     if isinstance(predictions, TagPredictions):
         return _of_tags(found.name, source, competition, predictions)
@@ -150,7 +152,8 @@ def _predictions(found: Run, competition: Competition, truth: Path | None) -> tu
         raise UserError(f"{len(table):,} rows of labels for {len(aligned):,} predictions", where=truth)
     labels = table[label_columns[0]]
     if isinstance(aligned, TagPredictions):
-        return source, replace(aligned, labels=pl.Series(split_words(labels), dtype=pl.List(pl.String)))
+        tags, _ = repair(split_words(labels))  # as training reads them: else their entities would not count
+        return source, replace(aligned, labels=pl.Series(tags, dtype=pl.List(pl.String)))
     if aligned.task == "multi_label":
         labels = labels.fill_null("")
     elif aligned.task == "multi_group":

@@ -118,7 +118,7 @@ def run(options: ImportOptions) -> ImportResult:
         test = _read_test(options.test, options, competition, notes)
     hard = {part: "hard_labels" in one.meta for part, one in (("oof", oof), ("test", test)) if one is not None}
     notes += _odd_kinds(hard, competition.metric)
-    total, by_fold = _scores(oof, competition.metric)
+    total, by_fold = _scores(oof, competition.metric, notes)
     result = ImportResult(
         run=target,
         n_oof=None if oof is None else len(oof),
@@ -305,12 +305,19 @@ def _with_folds(oof: Predictions, path: Path, notes: list[str]) -> Predictions:
     return dataclasses.replace(oof, folds=folds.to_numpy().astype(np.int16))
 
 
-def _scores(oof: Predictions | None, metric: str) -> tuple[float | None, tuple[float, ...]]:
-    """The metric over all rows, and for each fold."""
+def _scores(oof: Predictions | None, metric: str, notes: list[str]) -> tuple[float | None, tuple[float, ...]]:
+    """The metric over all rows, and for each fold; of no fold where it is undefined on one."""
     if oof is None or oof.labels is None:
         return None, ()
-    parts = [] if oof.folds is None else [oof.folds == fold for fold in np.unique(oof.folds)]
-    return score(metric, oof), tuple(score(metric, _rows(oof, part)) for part in parts)
+    total = score(metric, oof)
+    by_fold: list[float] = []
+    for fold in [] if oof.folds is None else np.unique(oof.folds):
+        try:
+            by_fold.append(score(metric, _rows(oof, oof.folds == fold)))
+        except UserError as exc:
+            notes.append(f"no scores of the folds: {exc.summary}, in fold {fold}")
+            return total, ()
+    return total, tuple(by_fold)
 
 
 def _rows(predictions: Predictions, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> Predictions:

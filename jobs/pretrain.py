@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from jobs.corpus import read_corpus
+from jobs.holding import hold
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, digest, write_atomically
@@ -104,7 +105,8 @@ def run(options: PretrainOptions) -> PretrainSummary:
     """Pretrain, or tell what an earlier call with the same settings gave.
 
     Raises:
-        UserError: Neither or both of recipe and encoder, no text, a folder of other settings.
+        UserError: Neither or both of recipe and encoder, no text, a folder of other settings or that another process
+            works at.
         ModelError: A recipe, encoder or device that cannot be used; too little text; a loss that is no number.
     """
     recipe = _read_recipe(options)
@@ -116,16 +118,18 @@ def run(options: PretrainOptions) -> PretrainSummary:
         return done
     from models.pretraining.train import pretrain, state_file  # torch is not needed to tell what is done
 
-    result = pretrain(
-        recipe, texts, folder=folder, fingerprint=key, on_progress=options.on_progress, device=options.device
-    )
-    values = {**dataclasses.asdict(result), "history": tuple(map(dataclasses.asdict, result.history))}
-    summary = PretrainSummary(folder=folder, n_texts=len(texts), **values)
-    content = {**dataclasses.asdict(summary), "fingerprint": key, "recipe": recipe.to_toml()}
-    del content["folder"], content["reused"]
-    with write_atomically(folder / ABOUT_FILE) as temporary:
-        temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    state_file(folder).unlink(missing_ok=True)
+    # Two that write one state would leave a mixture of both, or none.
+    with hold(workspace.jobs / FOLDER / recipe.name, f"another process pretrains '{recipe.name}'"):
+        result = pretrain(
+            recipe, texts, folder=folder, fingerprint=key, on_progress=options.on_progress, device=options.device
+        )
+        values = {**dataclasses.asdict(result), "history": tuple(map(dataclasses.asdict, result.history))}
+        summary = PretrainSummary(folder=folder, n_texts=len(texts), **values)
+        content = {**dataclasses.asdict(summary), "fingerprint": key, "recipe": recipe.to_toml()}
+        del content["folder"], content["reused"]
+        with write_atomically(folder / ABOUT_FILE) as temporary:
+            temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        state_file(folder).unlink(missing_ok=True)
     return summary
 
 

@@ -21,11 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from jobs.training_rows import TrainingRows
-from jobs.workspace import Workspace
+from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest, table_stem
 from kaggle_tools.label_groups import split_probs
+from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import PseudoLabelOptions, Recipe
 from models.text.cleaning import clean
@@ -166,6 +167,8 @@ def find_teacher(
             f"'{soft.name}' is a file: it labels training rows alone",
             next="make it a run: `cli import NAME --test FILE`",
         )
+    for run in soft.runs if options.source == "fold" else ():
+        _check_folds(run, rows)
     new = new_texts(path, competition, recipe, rows)
     stem = table_stem(path.name)
     for run in soft.runs if options.source == "predictions" else ():
@@ -180,6 +183,25 @@ def find_teacher(
         soft, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"], stem,
         recipe.folds.n, device,
     )  # fmt: skip
+
+
+def _check_folds(run: Run, rows: TrainingRows) -> None:
+    """Refuse a run of other folds: its checkpoint of a fold saw rows that this fold validates on."""
+    if not run.oof.is_file():
+        return
+    oof = Predictions.load(run.oof)
+    if oof.folds is None:  # imported, without checkpoints
+        return
+    its = pl.DataFrame({"id": oof.ids, "its": oof.folds})
+    both = pl.DataFrame({"id": rows.ids, "fold": rows.folds}).join(its, on="id", maintain_order="left")
+    other = both.filter(pl.col("fold") != pl.col("its"))
+    if len(other):
+        row, fold, its_fold = other.row(0)
+        raise UserError(
+            f"run '{run.name}' was trained on other folds: {len(other):,} of {len(both):,} rows differ",
+            first=f"{row}: fold {its_fold}, here {fold}",
+            next="train it again: its checkpoints would tell the labels of rows that are validated on",
+        )
 
 
 def new_texts(path: Path, competition: Competition, recipe: Recipe, rows: TrainingRows) -> pl.DataFrame:

@@ -182,7 +182,7 @@ class RunFolder:
         if any(piece.meta.get("data") != self.fingerprints["data"] for piece in pieces):
             found.append("training rows, pseudo-labels, teacher, folds, classes or metric")
         if any(piece.meta.get("recipe") != self.fingerprints["recipe"] for piece in pieces):
-            found += self._changed_lines() or ["files of the encoder, or synonyms"]
+            found += self._changed_lines() or ["files of the encoder, synonyms or words"]
         strangers = [path.name for path in self._strangers() if self._piece(path) is not None]
         if strangers and not found:
             found += self._changed_lines() or [f"finished {', '.join(strangers)}"]

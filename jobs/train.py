@@ -42,6 +42,7 @@ from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, check_values, load_recipe
 from models.schema import Place
 from models.text.augmentation import read_synonyms
+from models.text.segment import read_words
 from models.training.progress import OnProgress
 
 
@@ -295,6 +296,8 @@ def _fingerprint(recipe: Recipe) -> str:
     parts.append(fingerprint(local_folder(recipe.encoder.path)) if recipe.encoder.path else "")
     if recipe.augmentation.copies and recipe.augmentation.synonyms is not None:
         parts.append(digest(read_synonyms(Path(recipe.augmentation.synonyms))))
+    if recipe.words.name != "none" and recipe.words.file is not None:
+        parts.append(digest(read_words(Path(recipe.words.file))))
     return digest(*parts)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class ClassifierOptions:
             ModelError: Unknown name, a value of the wrong type or out of range.
         """
         checked = cls(**_checked(cls, options))
-        if checked.C <= 0 or checked.max_iter < 1:
+        if not 0 < checked.C < math.inf or checked.max_iter < 1:
             raise ModelError("'C' must be positive and 'max_iter' at least 1")
         return checked
 

@@ -38,7 +38,7 @@ def cross_entropy(
     if weights is None:
         return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
     total = F.cross_entropy(logits.float(), targets, weights, label_smoothing=label_smoothing, reduction="sum")
-    return total / _weight_of(targets, weights)
+    return _by_weight(total, targets, weights)
 
 
 def focal(
@@ -53,12 +53,13 @@ def focal(
     loss = -(miss**gamma) * log_p
     if weights is None:
         return loss.mean()
-    return (weights[targets] * loss).sum() / _weight_of(targets, weights)
+    return _by_weight((weights[targets] * loss).sum(), targets, weights)
 
 
-def _weight_of(targets: Tensor, weights: Tensor) -> Tensor:
-    """Of a batch's rows together; never 0, so that rows without weight have no loss rather than 0/0."""
-    return weights[targets].sum().clamp(min=torch.finfo(torch.float32).tiny)
+def _by_weight(total: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """A batch's loss by the weight of its rows; of rows that have none it is 0, whatever smoothing adds to it."""
+    weight = weights[targets].sum()
+    return torch.where(weight > 0, total, total * 0.0) / weight.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None, *, label_smoothing: Smoothing = 0.0) -> Tensor:

@@ -146,6 +146,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
+        _check_adversary(recipe, place.inside("adversary"))
         _check_words(recipe, place.inside("words"))
         _check_form(recipe, place)
         _check_augmentation(recipe.augmentation, place.inside("augmentation"))
@@ -220,6 +221,17 @@ def _check_vectors(name: str, options: Mapping[str, Any], place: Place) -> None:
     check_options(VECTORS[name], options, place)
 
 
+def _check_adversary(recipe: Recipe, place: Place) -> None:
+    options, epochs = recipe.adversary, recipe.training.epochs
+    if options.name == "none" and options != AdversaryOptions():
+        raise place.error("start_epoch without a name", next='name = "fgm", or leave the section out')
+    if options.name != "none" and options.start_epoch > epochs:
+        raise place.error(
+            f"start_epoch = {options.start_epoch}, but there are {epochs} epochs: it would never begin",
+            next=f"start_epoch = {epochs} at most, or more epochs",
+        )
+
+
 def _check_words(recipe: Recipe, place: Place) -> None:
     from models.heads import PAIR_HEADS
 
@@ -227,6 +239,8 @@ def _check_words(recipe: Recipe, place: Place) -> None:
     _check_vectors(options.name, options.options, place)
     if (options.file is not None) != (options.chinese == "list"):
         raise place.error("chinese = 'list' and file = 'FILE' go together", found=f"chinese = '{options.chinese}'")
+    if options.name == "none" and options != WordOptions():
+        raise place.error("names no vectors", next='name = "glove", or leave the section out')
     if options.name != "none" and recipe.head.name in ("stock", *PAIR_HEADS):
         raise place.error(f"head '{recipe.head.name}' reads no words", next="use another head, such as 'conv'")
 
@@ -277,6 +291,8 @@ def _check_form(recipe: Recipe, place: Place) -> None:
         raise contrast.error("generate goes with the contrast, whose weight = 0", next="set a weight")
     if recipe.contrast.alone and not recipe.contrast.weight:
         raise contrast.error("alone = true, but weight = 0: nothing would train the encoder")
+    if not recipe.contrast.weight and recipe.contrast != ContrastOptions():
+        raise contrast.error("has no weight: it would not count", next="set a weight, or leave the section out")
     if recipe.contrast.weight and recipe.training.r_drop:
         raise contrast.error("it cannot be had together with r_drop", next="leave one of the two out")
 

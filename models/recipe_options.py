@@ -133,7 +133,7 @@ class FoldOptions:
     n: Annotated[int, Between(2)] = 5
     kind: Literal["stratified", "group", "stratified_group", "random"] = "stratified"
     group_column: str | None = None
-    seed: Annotated[int, Between(0)] = 42
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 42  # as far as scikit-learn's go
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -99,10 +101,14 @@ def _checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_checked(item, typing.get_args(hint)[0], key, place) for item in value)
     if hint is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not (origin or hint):
         raise place.error(f"{key} must be {_in_words(hint)}", found=repr(value))
-    if bounds is not None and not bounds.low <= value <= bounds.high:  # also refuses nan
+    if hint is float and not math.isfinite(value):
+        raise place.error(f"{key} is out of range", found=value, expected="a finite number")
+    if hint is int and abs(value) >= 2**63:
+        raise place.error(f"{key} is out of range", found=value, expected="a number of 64 bits, as TOML has them")
+    if bounds is not None and not bounds.low <= value <= bounds.high:
         limit = f"at least {bounds.low}" if bounds.high == float("inf") else f"{bounds.low} to {bounds.high}"
         raise place.error(f"{key} is out of range", found=value, expected=limit)
     return value

@@ -137,7 +137,7 @@ def held_out_perplexity(job: Job) -> tuple[float, int]:
 
 def _train_epoch(job: Job, epoch: int, optimizer: AdamW, schedule: LambdaLR) -> float:
     """One pass; gives the mean loss."""
-    torch.manual_seed(job.seed * 1_000_003 + epoch)
+    torch.manual_seed((job.seed * 1_000_003 + epoch) % 2**63)
     generator = np.random.default_rng([job.seed, epoch])
     body, total = job.model.body, 0.0
     body.train()

@@ -9,6 +9,7 @@ as `models.recipe`: a key exists if a field exists.
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -129,6 +130,7 @@ def check_pretraining(recipe: Pretraining, place: Place) -> None:
     Raises:
         ModelError: Something does not fit; named with its place.
     """
+    read_table(Pretraining, tomllib.loads(recipe.to_toml()), place)  # the command line may have changed values
     check_encoder(recipe.encoder, place.inside("encoder"))
     check_steps(recipe.data.cleaning)
     scratch, masking = recipe.encoder.scratch, place.inside("masking")

@@ -97,7 +97,7 @@ def read_synonyms(path: Path) -> dict[str, tuple[str, ...]]:
         ModelError: No such file, not UTF-8, or no line with two words.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as exc:
         raise ModelError("no such file of synonyms", where=path) from exc
     except UnicodeDecodeError as exc:

@@ -48,13 +48,13 @@ def read_words(path: Path) -> dict[str, int]:
         ModelError: No such file, no words in it, or a frequency that is no number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise ModelError(f"the list of words cannot be read: {exc}", where=path) from exc
     words: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         word, *rest = line.split() or [""]
-        if rest and not (rest[0].isdigit() and int(rest[0]) > 0):
+        if rest and not (rest[0].isdecimal() and int(rest[0]) > 0):
             raise ModelError(
                 f"line {number}: '{rest[0]}' is no frequency", where=path, expected="a word a line, or 'word 123'"
             )

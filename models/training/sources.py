@@ -81,7 +81,7 @@ def make_source(
         ModelError: A loss, contrast or tokenizer that does not suit the rows.
     """
     tokenised, targets = _tokenised(recipe, tokenizer, rows, task)
-    weights = _class_weights(recipe, rows.labels, task, classes)
+    weights = _class_weights(recipe, rows, task, classes)
     if weights is not None:
         weights = weights.to(device)
     loss = make_loss(recipe.loss, task, weights, classes)
@@ -111,7 +111,7 @@ def check_source(recipe: Recipe, tokenizer: Any, rows: FoldRows, task: str, clas
     Raises:
         ModelError: As `make_source`.
     """
-    make_loss(recipe.loss, task, _class_weights(recipe, rows.labels, task, classes), classes)
+    make_loss(recipe.loss, task, _class_weights(recipe, rows, task, classes), classes)
     make_contrast(recipe.contrast, rows.texts, rows.labels, classes, torch.device("cpu"))
     _tokenised(recipe, tokenizer, rows.part(slice(1)), task)
 
@@ -143,7 +143,7 @@ def _tokenised(recipe: Recipe, tokenizer: Any, rows: FoldRows, task: str) -> tup
     return words.rows, words.targets(rows.labels)
 
 
-def _class_weights(recipe: Recipe, labels: NDArray[Any], task: str, classes: Sequence[str]) -> torch.Tensor | None:
+def _class_weights(recipe: Recipe, rows: FoldRows, task: str, classes: Sequence[str]) -> torch.Tensor | None:
     """(C,) float32 as the recipe asks; None: all classes weigh the same."""
     alpha = recipe.loss.alpha
     if alpha:
@@ -154,7 +154,7 @@ def _class_weights(recipe: Recipe, labels: NDArray[Any], task: str, classes: Seq
             )
         return torch.tensor(alpha, dtype=torch.float32)
     if recipe.loss.class_weights == "balanced":
-        return torch.from_numpy(_balanced(labels, task, classes))
+        return torch.from_numpy(_balanced(rows.labels[rows.labelled], task, classes))
     return None
 
 

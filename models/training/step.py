@@ -105,8 +105,9 @@ class GradientSource:
 def put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: Adversary | None) -> float:
     """Leave the gradient of the batch's mean loss in the network's parameters, the adversary's included.
 
-    Micro-batches count by their rows, so that the gradient is that of the whole batch where the loss is a mean of the
-    rows' own losses. It is begun again with smaller ones when memory runs out, and where fp16 overflows.
+    Micro-batches count by their rows, those of tags by their words, so that the gradient is that of the whole batch
+    where the loss is a mean of the rows' own losses, or of the words'. It is begun again with smaller ones when memory
+    runs out, and where fp16 overflows.
 
     Args:
         source: Network and rows.
@@ -137,16 +138,23 @@ def _put_gradient(source: GradientSource, batch: NDArray[np.int64], adversary: A
 
 def _backward(source: GradientSource, batch: NDArray[np.int64]) -> float:
     """Add the gradient of the batch's mean loss, micro-batch after micro-batch; gives the loss."""
-    total = 0.0
+    total, whole = 0.0, _weight(source, batch)
     for start in range(0, len(batch), source.micro.size):
         rows = batch[start : start + source.micro.size]
-        loss = _loss(source, rows) * (len(rows) / len(batch))
+        loss = _loss(source, rows) * (_weight(source, rows) / whole)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise NoNumber(f"loss is {value}", _rows_without_number(source, rows))
         source.half.backward(loss)
         total += value
     return total
+
+
+def _weight(source: GradientSource, rows: NDArray[np.int64]) -> int:
+    """What the loss of some rows is a mean over: rows, or their words."""
+    if source.task != "token":
+        return len(rows)
+    return max(1, int((source.targets[torch.from_numpy(rows).to(source.device)] != NO_WORD).sum()))
 
 
 def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
@@ -165,6 +173,8 @@ def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
     loss = 0.5 * (of_batch(logits, targets) + of_batch(again, targets))
     if source.task == "token":
         words = targets != NO_WORD
+        if not bool(words.any()):
+            return loss
         return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
     return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
 

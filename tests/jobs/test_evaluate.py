@@ -56,6 +56,8 @@ def test_several_labels_have_a_threshold_and_an_average_over_samples(place):
         assert result.report.averages["samples"].f1 == pytest.approx(expected)
     assert "Hamming loss" in shown(result)
     assert "exact match" in shown(result)
+    with pytest.raises(UserError, match="--threshold nan is no probability"):  # else no row would have a label
+        evaluate(place, "tiny", threshold=float("nan"))
 
 
 def test_a_scored_table_with_labels_is_joined_by_id(place):

@@ -176,6 +176,18 @@ def test_folds_of_the_file_give_scores_by_fold(home: Path) -> None:
     assert len(result.fold_scores) == 3
 
 
+def test_a_fold_on_which_the_metric_is_undefined_leaves_the_score_of_all_rows(home: Path) -> None:
+    toml = home / "competition.toml"
+    toml.write_text(toml.read_text().replace("log_loss", "roc_auc"))
+    by_class = [i % 3 for i in range(N_TRAIN)]  # each fold holds one class
+    options = write(home, oof=frame(N_TRAIN, "t").with_columns(fold=pl.Series(by_class)))
+    result = run(options)
+    every = run(dataclasses.replace(write(home), name="other"))
+    assert result.score == every.score
+    assert result.fold_scores == ()
+    assert any("no scores of the folds" in note and "fold 0" in note for note in result.notes)
+
+
 def test_folds_of_the_workspace_are_taken_where_the_file_has_none(home: Path) -> None:
     ids = pl.Series("id", [f"t{i}" for i in range(N_TRAIN)])
     labels = pl.Series("author", [CLASSES[i % 3] for i in range(N_TRAIN)])

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from jobs.corpus import read_corpus
+from jobs.holding import hold
 from jobs.pretrain import PretrainOptions, run
 from jobs.show.pretrain import render_pretrain
 from kaggle_tools.competition import Competition
@@ -116,6 +117,12 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(place):
     assert not (place.root / "pretrained").exists()
 
 
+def test_a_seed_may_be_as_large_as_a_recipe_may_hold(place):
+    assert pretrain(place, seed=2**63 - 1).perplexity_after > 0
+    with pytest.raises(ModelError, match="seed is out of range"):
+        pretrain(place, seed=2**63)
+
+
 def test_without_a_competition_texts_must_be_named(tmp_path):
     (tmp_path / "mlm.toml").write_text(RECIPE)
     with pytest.raises(UserError, match="no text to learn from"):
@@ -126,6 +133,14 @@ def test_a_folder_of_somebody_else_is_left_alone(place):
     (place.root / "pretrained" / "mlm").mkdir(parents=True)
     with pytest.raises(UserError, match="not of ours"):
         pretrain(place)
+
+
+def test_one_process_pretrains_an_encoder_at_a_time(place):
+    held = hold(place.root / ".jobs/pretrained/mlm", "held")
+    with held, pytest.raises(UserError, match="another process pretrains 'mlm'"):
+        pretrain(place)
+    assert not (place.root / "pretrained").exists()
+    assert pretrain(place).resumed == 0
 
 
 def test_as_a_person_calls_it(call, tmp_path):

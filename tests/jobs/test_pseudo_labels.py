@@ -187,6 +187,14 @@ def test_a_resumed_run_gives_the_same_and_another_teacher_is_noticed(place):
     assert "pseudo-labels" in error.value.details["differ"]
 
 
+def test_a_teacher_of_other_folds_is_refused_since_it_saw_the_rows(place):
+    place.file("folds.parquet").unlink()  # as is advised where other folds are wanted
+    place.recipe("student", (LINEAR + PSEUDO).replace("n = 3", "n = 3\nseed = 7"))
+    with pytest.raises(UserError, match="run 'teacher' was trained on other folds"):
+        place.train("student")
+    assert not place.file("student").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -189,6 +189,12 @@ def test_scoring_in_shards_gives_the_same_as_at_once(place, cli):
     assert "entity_f1" in shown
     lines = cli("score", "-i", "test.csv", "-m", "crf", "-o", "-", "--device", "cpu", cwd=place, check=0).stdout
     assert lines.splitlines()[0] == "id,text,label,entities"
+    table = pl.read_csv(place / "truth" / "test.csv")  # illegal tags, which training reads as B-, count as B-
+    begun = table.with_columns(pl.col("tags").str.replace("^B-", "I-"))
+    assert begun["tags"].to_list() != table["tags"].to_list()
+    (place / "illegal").mkdir()
+    begun.write_csv(place / "illegal" / "test.csv")
+    assert evaluate(EvaluateOptions("crf", truth=place / "illegal" / "test.csv", start=place)).report == report.report
 
 
 @pytest.mark.parametrize("command", [("blend",), ("rescale", "crf"), ("vote",), ("similarity", "tags", "crf")])

@@ -265,7 +265,7 @@ def test_a_changed_encoder_directory_is_refused(place, save_model):
     save_model(model, 1)
     with pytest.raises(UserError) as error:
         place.train("tuned")
-    assert error.value.details["differ"] == "files of the encoder, or synonyms"
+    assert error.value.details["differ"] == "files of the encoder, synonyms or words"
 
 
 def test_changed_synonyms_are_noticed_and_missing_ones_told_first(place):
@@ -280,6 +280,18 @@ def test_changed_synonyms_are_noticed_and_missing_ones_told_first(place):
     with pytest.raises(UserError) as error:
         place.train()
     assert "synonyms" in error.value.details["differ"]
+
+
+def test_a_changed_list_of_words_is_noticed(place):
+    path = place.root / "words.txt"
+    place.recipe("tiny", TINY + f'[words]\nname = "glove"\nsize = 4\nchinese = "list"\nfile = "{path}"\n')
+    path.write_text("武汉\n")
+    place.train(folds=(0,))
+    assert place.train(folds=(0,)).folds[0].reused
+    path.write_text("加油\n")
+    with pytest.raises(UserError) as error:
+        place.train()
+    assert "words" in error.value.details["differ"]
 
 
 def test_rows_that_break_training_are_named_by_their_ids(place, monkeypatch):

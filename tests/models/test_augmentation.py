@@ -62,7 +62,7 @@ def test_a_text_of_one_word_keeps_it():
 
 def test_synonyms_are_read_from_lines_of_words(tmp_path):
     path = tmp_path / "synonyms.tsv"
-    path.write_text("dog\thound\tpooch\nalone\n", encoding="utf-8")
+    path.write_text("dog\thound\tpooch\nalone\n", encoding="utf-8-sig")  # as editors on Windows begin files
     assert read_synonyms(path) == {
         "dog": ("hound", "pooch"), "hound": ("dog", "pooch"), "pooch": ("dog", "hound"),
     }  # fmt: skip

@@ -7,11 +7,13 @@ import pytest
 import torch
 from scipy.special import expit, softmax
 
+from models.classifier import build_classifier
 from models.errors import ModelError
 from models.losses import make_loss
 from models.recipe import ContrastOptions, DistillOptions, LossOptions, PseudoLabelOptions, check_recipe
 from models.schema import Place
 from models.training.distill import Teaching, soft_loss
+from models.training.sources import FoldRows, make_source
 from models.training.step import MicroBatch, put_gradient
 from tests.models import test_step
 from tests.models.test_step import BATCH, CLASSES, gradients
@@ -92,6 +94,21 @@ def test_the_two_terms_are_weighed_by_alpha(source):
         torch.testing.assert_close(gradient, clean[name], rtol=1e-5, atol=1e-8)
     soft = put_gradient(taught(source, 1.0), BATCH, None)
     assert put_gradient(taught(source, 0.3), BATCH, None) == pytest.approx(0.3 * soft + 0.7 * plain, rel=1e-5)
+
+
+def test_classes_are_balanced_by_the_rows_whose_label_counts(tiny_recipe, tiny_tokenizer, coloured):
+    texts, labels = coloured
+    recipe = dataclasses.replace(tiny_recipe, loss=LossOptions(class_weights="balanced"))
+    teacher = np.full((24, 3), 1 / 3, np.float32)
+    found = []
+    for guess in (0, 1):
+        guessed = np.where(np.arange(24) < 15, labels, guess)  # the teacher's decisions on rows without a label
+        rows = FoldRows(list(texts), guessed, tuple(texts), np.arange(24) < 15, teacher)
+        network = build_classifier(recipe, CLASSES, tiny_tokenizer, "single_label")
+        loss = make_source(recipe, network, tiny_tokenizer, rows, "single_label", CLASSES, torch.device("cpu")).loss
+        logits = torch.arange(9.0).reshape(3, 3).sin()
+        found.append(float(loss(logits, torch.arange(3))))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])

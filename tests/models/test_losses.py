@@ -236,3 +236,11 @@ def test_a_batch_of_rows_without_weight_has_no_loss_and_no_gradient(name):
     value.backward()
     assert value.item() == 0.0
     assert logits.grad.eq(0).all()
+
+
+def test_smoothing_gives_rows_without_weight_no_loss_either():
+    logits = torch.tensor([[3.0, -1.0], [0.5, 2.0]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([1, 1]), torch.tensor([1.0, 0.0]), label_smoothing=0.1)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert logits.grad.abs().max() == 0.0

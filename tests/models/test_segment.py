@@ -43,11 +43,11 @@ def test_of_a_list_without_frequencies_the_fewest_words_win(tmp_path):
 
 
 def test_frequencies_are_read_as_jieba_writes_them(tmp_path):
-    (tmp_path / "words.txt").write_text("武汉 120 ns\n加油 7\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("武汉 120 ns\n加油 7\n", encoding="utf-8-sig")
     assert read_words(tmp_path / "words.txt") == {"武汉": 120, "加油": 7}
 
 
-@pytest.mark.parametrize("content", ["武汉 often\n", "武汉 0\n", "\n \n", None])
+@pytest.mark.parametrize("content", ["武汉 often\n", "武汉 0\n", "武汉 ²\n", "\n \n", None])
 def test_a_list_that_is_none_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "words.txt").write_text(content, encoding="utf-8")

@@ -10,13 +10,16 @@ from transformers import BertConfig
 from models.classifier import TextClassifier, build_classifier
 from models.errors import ModelError
 from models.losses import make_loss, symmetric_kl
-from models.recipe import HeadOptions, LossOptions
+from models.recipe import HeadOptions, LossOptions, ScratchOptions
+from models.scratch import train_tokenizer
+from models.tagging import align_words, tag_loss
 from models.training.batches import tokenise
 from models.training.ema import Ema
 from models.training.half import HalfPrecision
 from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient
 
 CLASSES = ("red", "green", "blue")
+TAGS = ("B-X", "I-X", "O")
 BATCH = np.arange(11)
 
 
@@ -75,6 +78,46 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(source, size):
     assert parts == pytest.approx(whole, rel=1e-5)
     for name, gradient in gradients(source.network).items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
+
+
+TAGGED = ("a bb c bb a", "c", "\u200b", "bb a", "\u200b")  # nothing is left of a zero-width space
+
+
+def tag_source(tiny_recipe, head, r_drop=0.0):
+    """Rows of words, one long, some of which the network sees nothing."""
+    tokenizer = train_tokenizer(["a bb c"] * 3, ScratchOptions(vocab_size=20, min_frequency=1), max_length=16)
+    recipe = dataclasses.replace(
+        tiny_recipe, head=HeadOptions(head, {"dropout": 0.0}),
+        training=dataclasses.replace(tiny_recipe.training, dropout=0.0),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = build_classifier(recipe, TAGS, tokenizer, "token").train()
+    words = align_words(tokenizer, TAGGED, 16)
+    tags = np.full((len(TAGGED), 5), -100)
+    for row, text in enumerate(TAGGED):
+        found = [0 if word == "bb" else 2 for word in text.split(" ")]
+        tags[row, : len(found)] = found
+    return GradientSource(
+        network=network, rows=words.rows, targets=torch.from_numpy(words.targets(tags)),
+        loss=tag_loss(network, make_loss(LossOptions(), "token", None, TAGS)), task="token", classes=TAGS,
+        device=torch.device("cpu"), half=HalfPrecision(), r_drop=r_drop, micro=MicroBatch(64),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["tags", "crf"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_micro_batches_of_tags_count_by_their_words(tiny_recipe, head, size):
+    source, batch = tag_source(tiny_recipe, head), np.arange(len(TAGGED))
+    whole = put_gradient(source, batch, None)
+    expected = gradients(source.network)
+    parts = put_gradient(dataclasses.replace(source, micro=MicroBatch(size)), batch, None)
+    assert parts == pytest.approx(whole, rel=1e-5)
+    for name, gradient in gradients(source.network).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_r_drop_passes_over_rows_without_a_word_that_is_seen(tiny_recipe):
+    assert put_gradient(tag_source(tiny_recipe, "tags", r_drop=1.0), np.array([2, 4]), None) == 0.0
 
 
 def test_an_adversary_follows_the_whole_batch_whatever_the_micro_batches(source):
