@@ -408,8 +408,15 @@ def _load_head(folder: Path, spec: CheckpointSpec, config: Any, words: WordVecto
 
 
 def _refuse_regression(config: Any, folder: Path) -> None:
-    if config.num_labels == 1 or config.problem_type == "regression":
-        raise ModelError("a regression model: regression is not supported", where=folder, found="one output")
+    several = config.num_labels > 1 and config.problem_type != "regression"
+    if several or config.problem_type == "multi_label_classification":
+        return
+    raise ModelError(
+        "a regression model: regression is not supported", where=folder,
+        found="one output" if config.num_labels == 1 else "problem_type regression",
+        next="where a sigmoid of the output is meant (a cross-encoder), say so in config.json: "
+        '"problem_type": "multi_label_classification"',
+    )  # fmt: skip
 
 
 def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:

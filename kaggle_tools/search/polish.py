@@ -82,7 +82,6 @@ class _Plane:
         weights = np.broadcast_to(own if self._signed else np.abs(own), (len(points), self._shape[0], self._n_classes))
         if not self._with_biases:
             return weights, np.broadcast_to(self._biases, (len(points), self._n_classes))
-        biases = np.clip(
-            points[:, n_weights:], -_FARTHEST, _FARTHEST
-        )  # where nothing helps, generations spread for ever
+        # Where nothing helps, generations spread for ever.
+        biases = np.clip(points[:, n_weights:], -_FARTHEST, _FARTHEST)
         return weights, np.concatenate([np.zeros((len(points), 1)), biases], axis=1)
