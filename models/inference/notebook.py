@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import torch
 
 from models.errors import ModelError
 from models.inference.scores import Scores
@@ -34,7 +35,7 @@ _TOLD = 5  # positions named in an error
 def score_texts(scorer: Scorer, texts: Any, *, logits: bool = False) -> Scores:
     """See `Scorer.score`."""
     _check_process(scorer)
-    with _positions_told(0), scorer.turns.lock:
+    with _positions_told(0), _turn(scorer):
         series, n_missing = read_given(texts)
         _settle(scorer, series)
         return _scores(scorer, scorer.prepare(series), n_missing, 0, logits)
@@ -51,7 +52,7 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
             following, failure = None, None
             try:
                 for batch in islice(batches, 1):
-                    with _positions_told(start), scorer.turns.lock:
+                    with _positions_told(start), _turn(scorer):
                         series, n_missing = read_given(batch)
                         _settle(scorer, series)
                     following = (tokenise.submit(scorer.prepare, series), n_missing, start)
@@ -67,6 +68,13 @@ def score_stream(scorer: Scorer, texts: Iterable[Any], rows: int, *, logits: boo
             waiting = following
 
 
+@contextmanager
+def _turn(scorer: Scorer) -> Iterator[None]:
+    """One thread at a time; autocast that the caller may be in (a training loop) is not for these networks."""
+    with scorer.turns.lock, torch.autocast(scorer.device.type, enabled=False):
+        yield
+
+
 def _check_process(scorer: Scorer) -> None:
     if scorer.process != os.getpid():
         raise ModelError(
@@ -78,7 +86,7 @@ def _check_process(scorer: Scorer) -> None:
 def _next(scorer: Scorer, prepared: Future[Prepared], n_missing: int, start: int, logits: bool) -> Scores:
     with _positions_told(start):
         ready = prepared.result()  # waited for before it is this thread's turn
-        with scorer.turns.lock:
+        with _turn(scorer):
             return _scores(scorer, ready, n_missing, start, logits)
 
 

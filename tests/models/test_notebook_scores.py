@@ -190,6 +190,14 @@ def test_settings_that_leave_nothing_are_refused(models, settings):
         Scorer(None)
 
 
+def test_autocast_of_the_caller_changes_no_score(scorer):
+    expected = scorer.score(TEXTS).probabilities
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(scorer.score(TEXTS).probabilities, expected)
+        parts = [scores.probabilities for scores in scorer.score_batches(TEXTS, rows=3)]
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
+
+
 def test_a_stream_gives_what_one_call_gives_in_order(scorer):
     texts = [f"w{i} w{(i * 7) % 90}" + " w5" * (i % 11) for i in range(50)]
     expected = scorer.score(texts).probabilities
