@@ -1,6 +1,7 @@
 """Workspaces of made-up runs, and commands called without a process of their own."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -80,20 +81,34 @@ def binary_workspace(tmp_path):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Call the command line in `tmp_path`; gives exit code, stdout and stderr."""
+def cli_here(tmp_path, monkeypatch, capsys):
+    """As `cli`, without a process of its own: a start takes seconds."""
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["cli", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
+    def run(*arguments, cwd=tmp_path, check=None):
+        monkeypatch.setattr(sys, "argv", ["cli", *map(str, arguments)])
+        monkeypatch.chdir(cwd)
         monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.setenv("NO_COLOR", "1")
         capsys.readouterr()
         try:
             command_line.main()
             code = 0
         except SystemExit as exc:
             code = exc.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
+        done = subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+        if check is not None:
+            assert done.returncode == check, done.stderr + done.stdout
+        return done
+
+    return run
+
+
+@pytest.fixture
+def call(cli_here):
+    """Call the command line in `tmp_path`; gives exit code, stdout and stderr."""
+
+    def run(*words):
+        done = cli_here(*words)
+        return done.returncode, done.stdout, done.stderr
 
     return run

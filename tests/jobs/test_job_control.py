@@ -62,8 +62,8 @@ def metrics(path):
     return found
 
 
-def test_a_running_job_is_seen_cancelled_resumed_and_pruned(running, tmp_path, cli):
-    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+def test_a_running_job_is_seen_cancelled_resumed_and_pruned(running, tmp_path, cli, cli_here):
+    (job,) = json.loads(cli_here("jobs", "--json", check=0).stdout)
     assert job["state"] == "running"
     assert 2 * SHARD_ROWS <= job["rows_done"] < ROWS
     samples = metrics(tmp_path / "score.prom")
@@ -76,13 +76,13 @@ def test_a_running_job_is_seen_cancelled_resumed_and_pruned(running, tmp_path, c
     assert metrics(tmp_path / "score.prom")["kaggle_jobs_running", ""] == 0
 
     parts = sorted(tmp_path.glob(".jobs/*/parts/*"))
-    pruned = json.loads(cli("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)
+    pruned = json.loads(cli_here("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)
     assert (pruned["jobs"], pruned["n_kept"]) == ([], 1)
     assert sorted(tmp_path.glob(".jobs/*/parts/*")) == parts
 
     resumed = json.loads(cli("jobs", "resume", "rows", "--json", cwd=tmp_path, check=0).stdout)["jobs"][0]
     assert resumed["exit_code"] == 0
-    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+    (job,) = json.loads(cli_here("jobs", "--json", check=0).stdout)
     assert (job["state"], job["rows_done"]) == ("complete", ROWS)
     assert len((tmp_path / "out.csv").read_text().splitlines()) == ROWS + 1
     samples = metrics(tmp_path / "score.prom")
@@ -91,12 +91,12 @@ def test_a_running_job_is_seen_cancelled_resumed_and_pruned(running, tmp_path, c
     assert samples["kaggle_jobs_stage_seconds_total", 'stage="infer"'] > 0
 
     n_bytes = sum(path.stat().st_size for path in tmp_path.glob(".jobs/*/parts/*"))
-    would = json.loads(cli("jobs", "prune", "--older-than", "0", "--dry-run", "--json", check=0).stdout)
+    would = json.loads(cli_here("jobs", "prune", "--older-than", "0", "--dry-run", "--json", check=0).stdout)
     assert (would["n_bytes"], len(list(tmp_path.glob(".jobs/*/parts/*")))) == (n_bytes, ROWS // SHARD_ROWS)
-    assert "0 B of 0 complete jobs" in cli("jobs", "prune", check=0).stdout  # not 30 days old
-    assert json.loads(cli("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)["n_bytes"] == n_bytes
+    assert "0 B of 0 complete jobs" in cli_here("jobs", "prune", check=0).stdout  # not 30 days old
+    assert json.loads(cli_here("jobs", "prune", "--older-than", "0", "--json", check=0).stdout)["n_bytes"] == n_bytes
     assert not list(tmp_path.glob(".jobs/*/parts"))
-    (job,) = json.loads(cli("jobs", "--json", check=0).stdout)
+    (job,) = json.loads(cli_here("jobs", "--json", check=0).stdout)
     assert (job["state"], job["rows_done"]) == ("complete", ROWS)
 
 

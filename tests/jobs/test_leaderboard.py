@@ -43,6 +43,12 @@ def guess(draw, codes, noise):
 
 
 @pytest.fixture
+def cli(cli_here):
+    """Nothing here needs a process of its own."""
+    return cli_here
+
+
+@pytest.fixture
 def truth():
     draw = np.random.default_rng(0)
     return {"train": draw.integers(0, 3, N_TRAIN), "test": draw.integers(0, 3, N_TEST)}

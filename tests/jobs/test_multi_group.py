@@ -46,6 +46,12 @@ learning_rate = 3e-2
 """
 
 
+@pytest.fixture
+def cli(cli_here):
+    """Nothing here needs a process of its own."""
+    return cli_here
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A competition of two groups with two runs trained on it: linked and not."""

@@ -149,9 +149,9 @@ def test_several_labels_a_row(workspace):
     assert "F1 of each class" in words(html)
 
 
-def test_the_command_tells_where_the_page_is(workspace, cli):
+def test_the_command_tells_where_the_page_is(workspace, cli_here):
     add_run(workspace, "alpha")
-    done = cli("report", "--output", "out/page.html", "--json", check=0)
+    done = cli_here("report", "--output", "out/page.html", "--json", check=0)
     assert json.loads(done.stdout)["path"] == str(workspace / "out/page.html")
     assert (workspace / "out/page.html").is_file()
-    assert cli("report", "--output", "out/page.html", "--quiet", check=0).stdout == ""
+    assert cli_here("report", "--output", "out/page.html", "--quiet", check=0).stdout == ""

@@ -28,6 +28,12 @@ def softmax(scores):
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.fixture
+def cli(cli_here):
+    """Nothing here needs a process of its own."""
+    return cli_here
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """A competition of probabilities with two runs, and three versions: two means and one of a single run."""

@@ -64,6 +64,12 @@ def write_conll(path, seed, n, *, illegal=False):
     path.write_text("\n".join(lines))
 
 
+@pytest.fixture
+def cli(cli_here):
+    """Nothing here needs a process of its own."""
+    return cli_here
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A competition with a softmax run and a CRF run."""
