@@ -198,7 +198,10 @@ class NetworkGroup:
 
     def choose_graphs(self, device: torch.device, budget: int) -> None:
         """Record batches of frequent shapes from now on, where launching takes longer than computing."""
-        waits = self.form == "apart"  # its forward pass asks the device how long the longest text is
+        # Asked of the device in the forward pass: how long the longest text is, how many ends of text rows have.
+        waits = self.form == "apart" or any(
+            getattr(network, "end_of_text", None) is not None for network in self.networks
+        )
         self.graphs = None if waits else graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
 
     def set_compiled(self, wanted: bool) -> None:
