@@ -3,9 +3,10 @@
     cli score --input data/test.csv
     cli score --input 'part-*.csv.gz' --model runs/roberta --model linear --output scored.parquet
 
-How a row travels: a shard is read and cleaned (`kaggle_tools.tables`, `models.text`), distinct texts become token ids
-and batches, every network sees them (`models.inference`), folds are averaged, the part is committed
-(`jobs.runner.store`); at the end the parts become the output file, each run's predictions and a submission version.
+How a row travels: `jobs.runner.planner` cuts the table into shards; each goes through `jobs.runner.local.work_through`:
+it is read (`kaggle_tools.tables`), `Scorer.prepare` cleans it and makes distinct texts token ids, `Scorer.infer` sends
+them through every network in batches and averages folds, the part is committed (`jobs.runner.store`). At the end the
+parts become the output file (`jobs.runner.assemble`), each run's predictions and a submission version (`jobs.outputs`).
 """
 
 from __future__ import annotations

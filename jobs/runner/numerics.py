@@ -183,7 +183,7 @@ def check_bounds(store: JobStore, bounds: GateBounds) -> None:
 
 
 def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
-    """Try `precision` on rows of the first shard; None where all of them were set aside: then float32 it is."""
+    """Try `precision` on rows of the first shard; None where they tell nothing, or none is left: then float32 it is."""
     texts = texts_of(plan, plan.tasks[0])
     if not len(texts):
         return None

@@ -24,6 +24,7 @@ from models.classifier import TextClassifier
 from models.inference import fused
 from models.inference.packed import TOLERANCE, PackedRows, pack, packed_logits
 from models.inference.varlen import ATTENTION
+from models.padding import end_text
 
 BACKEND = "inductor"  # of torch.compile; tests take quicker ones
 # Rows of each variant that is compiled and compared: the same in every process, so that all compile the same. No two
@@ -50,6 +51,8 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
     modules = regions(network)
     if not modules:
         return f"{network.body.config.model_type} has no layers that could be compiled"
+    if network.sparse_beyond is not None:
+        return f"its attention becomes sparse beyond {network.sparse_beyond} tokens"
     try:
         _allow_variants()
         with torch.inference_mode(), _quiet():
@@ -145,6 +148,7 @@ def _examples_of(network: TextClassifier, length: int, *, packed: bool) -> Itera
     device = next(network.parameters()).device
     random = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (_ROWS, length), generator=random)
+    end_text(network, ids)
     types = None
     if network.form == "apart":
         types = (torch.arange(length) >= length // 2).long().expand_as(ids)

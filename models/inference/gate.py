@@ -76,8 +76,10 @@ def calibration_texts(texts: pl.Series, judged: Collection[int]) -> pl.Series:
 
 def try_precision(
     scorer: Scorer, precision: str, sample: Sequence[str | None] | pl.Series, bounds: GateBounds, **how: Any
-) -> GateReport:
+) -> GateReport | None:
     """Score `sample` in float32, switch `scorer` to `precision`, score again, compare; go back where it fails.
+
+    None where there is nothing to compare, as in texts without a word that are to be tagged; then nothing is switched.
 
     Args:
         scorer: In float32. Afterwards in `precision` where that passed, else in float32 again.
@@ -87,6 +89,8 @@ def try_precision(
         **how: What `Scorer.set_precision` takes besides: backend, calibration.
     """
     exact = scorer.score(sample)
+    if not exact.probabilities.size:
+        return None
     scorer.set_precision(precision, **how)
     try:
         fast = scorer.score(sample)

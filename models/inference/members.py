@@ -34,11 +34,10 @@ from models.inference.graphs import Graphs, graphs_for
 from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts, serialised
 from models.label_groups import to_probabilities
 from models.linear import LinearModel
+from models.padding import end_text, hides_padding
 from models.tagging import WordRows, align_words, tag_rows
 from models.text.cleaning import clean
 
-_PADDING_TOLERANCE = 1e-4  # of logits
-_PADDED_LENGTH = 9  # of the row that is padded to find out
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
 
@@ -68,14 +67,11 @@ class NetworkGroup:
         self.featurise = _tokenizer(members[0], stock_tokenizer)
         self.members = tuple(members)
         self.runs = [member.run for member in members]
-        self.networks: list[nn.Module] = [_take_over(member) for member in members]
+        networks = [_take_over(member) for member in members]
+        self.networks: list[nn.Module] = [*networks]
         self.n_embeddings = min(_n_embeddings(network) for network in self.networks)
         pad_id = members[0].tokenizer.pad_token_id or 0
-        self.pads = self.form != "joined" or all(
-            _hides_padding(network, pad_id, min(_PADDED_LENGTH, members[0].max_length)) for network in self.networks
-        )
-        if any(_attends_by_length(network, members[0].max_length) for network in self.networks):
-            self.pads = False  # a short row beside a long one would be read as a long one is
+        self.pads = all(hides_padding(network, pad_id, members[0].max_length) for network in networks)
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
@@ -86,7 +82,7 @@ class NetworkGroup:
         self._unexported: str | None = None
         self._unpacked: str | None = None
         self._uncompiled: list[str] = []
-        self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in self.networks)
+        self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in networks)
 
     def check_ids(self, rows: Tokens) -> None:
         """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
@@ -202,7 +198,10 @@ class NetworkGroup:
 
     def choose_graphs(self, device: torch.device, budget: int) -> None:
         """Record batches of frequent shapes from now on, where launching takes longer than computing."""
-        waits = self.form == "apart"  # its forward pass asks the device how long the longest text is
+        # Asked of the device in the forward pass: how long the longest text is, how many ends of text rows have.
+        waits = self.form == "apart" or any(
+            getattr(network, "end_of_text", None) is not None for network in self.networks
+        )
         self.graphs = None if waits else graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
 
     def set_compiled(self, wanted: bool) -> None:
@@ -249,7 +248,7 @@ class NetworkGroup:
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
             found = tag_rows(
-                network, words, member.spec.classes, device, batch_size=batch_size,
+                network, words, member.spec.classes, device, batch_size=batch_size, pads=self.pads,
                 on_batch=lambda _, rows: tick(len(rows) * share),
             )  # fmt: skip
             outputs.append(found.probs[:, _order(member.spec.classes, classes)])
@@ -285,11 +284,6 @@ class LinearGroup:
 
 Group = NetworkGroup | LinearGroup
 Features = Tokens | WordRows | csr_matrix
-
-
-def _attends_by_length(network: nn.Module, max_length: int) -> bool:
-    assert isinstance(network, TextClassifier)
-    return network.sparse_beyond is not None and max_length > network.sparse_beyond
 
 
 def _n_embeddings(network: nn.Module) -> float:
@@ -395,39 +389,10 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
     return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
 
 
-@torch.inference_mode()
-def _hides_padding(network: nn.Module, pad_id: int, length: int) -> bool:
-    """Whether a row's logits are the same with padding behind it, up to `length` tokens.
-
-    Not where convolutions, Fourier transforms or pooling (Funnel; of pairs of tokens, so that rows of even and of odd
-    length are tried) mix padding in, or where the last position is read (XLNet).
-    """
-    half = max(1, length // 2)
-    return all(_hides_padding_behind(network, pad_id, n, length) for n in dict.fromkeys((half, min(half + 1, length))))
-
-
-def _hides_padding_behind(network: nn.Module, pad_id: int, n_tokens: int, length: int) -> bool:
-    row = torch.tensor([[token for token in range(_PADDED_LENGTH + 1) if token != pad_id][:n_tokens]])
-    _end_text(network, row)
-    longer = torch.nn.functional.pad(row, (0, length - n_tokens), value=pad_id)
-    alone = network(input_ids=row, attention_mask=None)
-    beside = network(input_ids=longer, attention_mask=(torch.arange(length) < n_tokens).long()[None])
-    if alone.ndim > 2:  # tags: logits of each token
-        beside = beside[:, : alone.shape[1]]
-    return torch.allclose(alone, beside, atol=_PADDING_TOLERANCE)
-
-
-def _end_text(network: nn.Module, ids: torch.Tensor) -> None:
-    """Let a made-up row end as the tokenizer's do, where the network reads that token."""
-    end = getattr(network, "end_of_text", None)
-    if end is not None:
-        ids[:, -1] = end
-
-
-def _flop_per_token(network: nn.Module, length: int, form: str) -> float:
+def _flop_per_token(network: TextClassifier, length: int, form: str) -> float:
     """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
     ids = torch.ones(1, length, dtype=torch.long)
-    _end_text(network, ids)
+    end_text(network, ids)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         if form == "apart":  # two sequences of half the length

@@ -171,7 +171,9 @@ def _find_out(scorer: Scorer, due: Due, texts: pl.Series) -> None:
         calibration = tuple(calibration_texts(texts, set(judged)))
     how = {"backend": backend, "calibration": calibration}
     scorer.gate = try_precision(scorer, due.precision, sample, GateBounds(), **how)
-    if not scorer.gate.passed:
+    if scorer.gate is None:
+        scorer.due = due  # float32 until texts come that tell
+    elif not scorer.gate.passed:
         _refuse(scorer.gate, due.named)
 
 

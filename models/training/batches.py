@@ -85,10 +85,11 @@ def random_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def sorted_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """All rows once, shortest first."""
+def sorted_batches(lengths: NDArray[np.int64], batch_size: int, *, pads: bool = True) -> list[NDArray[np.int64]]:
+    """All rows once, shortest first; where the network's mask does not hide padding (`pads`), of one length each."""
     order = np.argsort(lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    parts = [order] if pads else np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    return [part[i : i + batch_size] for part in parts for i in range(0, len(part), batch_size)]
 
 
 def padded(rows: Rows, batch: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
-from transformers import DebertaV2Config
+from transformers import BartConfig, BigBirdConfig, DebertaV2Config
 
 from models.classifier import TextClassifier
 from models.inference import compiled, packed
@@ -18,6 +18,10 @@ from tests.models.test_packed import CONFIGS, SHAPE, classifier, examples
 DEBERTA = DebertaV2Config(
     max_position_embeddings=64, type_vocab_size=0, relative_attention=True, position_buckets=16,
     pos_att_type=["p2c", "c2p"], **SHAPE,
+)  # fmt: skip
+BART = BartConfig(
+    vocab_size=90, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+    encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=64, num_labels=3,
 )  # fmt: skip
 SIZES = ((2, 50), (40, 3), (5, 5), (1, 9), (9, 1))  # rows and tokens, among them those that torch would specialise on
 TEXTS = ["w1 w2 w3", "w9", "", "w4 w5 w6 w7 w8 w9 w10", "w1 w2 w3", "w3 w2 w1", "w11 " * 60, None, "w7 w8"]
@@ -56,6 +60,30 @@ def test_one_layer_is_compiled_for_all_and_for_any_size(anew):
     assert not torch._dynamo.utils.counters["graph_break"]
     compiled.disable(network)
     assert all("forward" not in vars(module) for module in network.modules())
+
+
+@torch.inference_mode()
+def test_layers_of_an_encoder_decoder_are_compiled_once_too(anew):
+    network = classifier(BART)
+    batches = [torch.randint(5, 90, size) for size in SIZES]
+    for ids in batches:
+        ids[:, -1] = BART.eos_token_id
+    batches[0][0, 7] = BART.eos_token_id
+    eager = [network(ids) for ids in batches]
+    assert compiled.enable(network, packed=False) is None
+    before = n_graphs()
+    for ids, expected in zip(batches, eager, strict=True):
+        torch.testing.assert_close(network(ids), expected, atol=1e-6, rtol=0)
+    assert n_graphs() == before
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@torch.inference_mode()
+def test_layers_that_change_with_the_length_of_rows_are_left_as_they_are():
+    network = classifier(BigBirdConfig(block_size=5, num_random_blocks=1, max_position_embeddings=64, **SHAPE))
+    assert compiled.enable(network, packed=False) == "its attention becomes sparse beyond 35 tokens"
+    for length in (20, 40, 20):
+        assert network(torch.randint(5, 90, (3, length))).isfinite().all()
 
 
 @torch.inference_mode()

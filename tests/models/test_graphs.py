@@ -116,6 +116,15 @@ def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
     assert group.graphs is None
 
 
+def test_networks_that_count_the_ends_of_a_text_are_not_recorded(model, monkeypatch):
+    monkeypatch.setattr(members, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    group = Scorer(model, device="cpu", precision="fp32").groups[0]
+    config = group.networks[0].body.config
+    config.is_encoder_decoder, config.eos_token_id = True, 2
+    group.choose_graphs(torch.device("cpu"), 2560)
+    assert group.graphs is None
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), RuntimeError("not permitted when capturing")])
 def test_what_cannot_be_recorded_is_computed_and_never_tried_again(error):
     tried = []

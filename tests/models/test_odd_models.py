@@ -1,5 +1,6 @@
 """Models that nothing was made for: architectures of other kinds, tokenizers in Python alone, devices that break."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
 
+from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference import forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
+from models.recipe import DataOptions, EncoderOptions, HeadOptions
+from models.training.fold import make_tokenizer, train_fold
 from tests.conftest import CLASSES
 
 TEXTS = ["w1 w2 w3", "w9", "", "w4 w5 w6 w7 w8 w9 w10", "w3 w2 w1", "w11 " * 60]
@@ -151,6 +155,50 @@ def test_long_texts_of_bigbird_have_sparse_attention_whatever_was_scored_before(
     scorer = Scorer(folder, precision="fp32", device="cpu", token_budget=budget)
     for _ in range(2):
         np.testing.assert_allclose(scorer.score(texts).probabilities, expected, atol=1e-5)
+
+
+MIXING = {
+    "fnet": SMALL,
+    "convbert": {**SMALL, "embedding_size": 32},
+    "big_bird": {**SMALL, "block_size": 4, "num_random_blocks": 1},
+}
+LENGTHS = (1, 2, 3, 4, 7, 8, 35)
+RELATIONS = [f"<e1>w1</e1> w2 <e2>w{n}</e2>" + " w4" * n for n in LENGTHS]
+SENTENCES = [" ".join(f"w{i}" for i in range(n)) for n in LENGTHS]
+
+
+@pytest.mark.parametrize("kind", MIXING)
+@pytest.mark.parametrize(
+    ("task", "form", "head", "texts"),
+    [
+        ("single_label", "joined", "mean", SENTENCES),
+        ("single_label", "marked", "mean", RELATIONS),
+        ("single_label", "marked", "entity_spans", RELATIONS),
+        ("token", "joined", "tags", SENTENCES),
+        ("token", "joined", "crf", SENTENCES),
+    ],
+)
+def test_a_mask_that_does_not_hide_padding_is_found_whatever_is_read(
+    tmp_path, folder_of, tiny_recipe, kind, task, form, head, texts
+):
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder_of(kind, **MIXING[kind], max_position_embeddings=64)),
+        data=DataOptions(max_length=40, form=form), head=HeadOptions(head),
+        training=dataclasses.replace(tiny_recipe.training, epochs=1, batch_size=4),
+    )  # fmt: skip
+    classes, labels = CLASSES, np.arange(len(texts)) % 3
+    if task == "token":
+        classes, labels = ("B-x", "I-x", "O"), np.full((len(texts), max(LENGTHS)), NO_WORD)
+        for row, n in enumerate(LENGTHS):
+            labels[row, :n] = np.arange(n) % 3
+    made = make_tokenizer(recipe, texts)
+    result = train_fold(recipe, classes, texts, labels, texts, labels, made, folder=tmp_path / "run", task=task)
+    scorer = Scorer(tmp_path / "run", precision="fp32", device="cpu")
+    alone = np.concatenate([scorer.score([text]).probabilities for text in texts])
+    assert np.ptp(alone, axis=0).max() > 0.01  # texts are told apart
+    np.testing.assert_allclose(scorer.score(texts).probabilities, alone, atol=1e-5)
+    validated = result.valid_probs.probs if task == "token" else result.valid_probs
+    np.testing.assert_allclose(validated, alone, atol=1e-5)
 
 
 def test_a_padding_token_in_a_text_of_xlm_is_one_of_its_tokens(folder_of):

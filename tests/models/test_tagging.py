@@ -1,5 +1,7 @@
 """`models.tagging`: the first piece of a word carries its tag; what the network does not see is O."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from models.crf import NO_WORD
 from models.heads import HEADS
 from models.heads.pooled import HeadShape
 from models.heads.tagging import bio_rules
+from models.inference.scorer import Scorer
 from models.losses import make_loss
-from models.recipe import LossOptions, ScratchOptions
+from models.recipe import HeadOptions, LossOptions, ScratchOptions
 from models.scratch import train_tokenizer
 from models.tagging import align_words, tag_loss, tag_rows
+from models.training.fold import train_fold
 
 TAGS = ("B-X", "I-X", "B-Y", "I-Y", "O")
 TEXTS = ["playing games", "play", "", "a \u200b b", "games playing play games"]
@@ -95,3 +99,17 @@ def test_an_inside_tag_needs_one_of_its_type_before_it():
     assert first.tolist() == [True, False, True, False, True]
     assert allowed[:, 1].tolist() == [True, True, False, False, False]
     assert bool(allowed[:, [0, 2, 4]].all())
+
+
+@pytest.mark.filterwarnings("ignore")  # a gate of random weights
+def test_texts_without_a_word_judge_no_format(tmp_path, tiny_recipe, tiny_tokenizer, monkeypatch):
+    recipe = dataclasses.replace(
+        tiny_recipe, head=HeadOptions("tags"), training=dataclasses.replace(tiny_recipe.training, epochs=1)
+    )
+    texts, tags = ["red fox", "blue dog"], np.array([[0, 4], [2, 4]])
+    train_fold(recipe, TAGS, texts, tags, texts, tags, tiny_tokenizer, folder=tmp_path / "run", task="token")
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    scorer = Scorer(tmp_path / "run", device="cpu", backend="torch")
+    scores = scorer.score(["", None])
+    assert (scores.precision, scores.gate, scores.labels.to_list()) == ("fp32", None, ["", ""])
+    assert scorer.score(["", "red fox"]).gate.rows == 2

@@ -1,0 +1,60 @@
+"""Whether rows of different lengths may share a batch: tried with a few made-up rows, not concluded.
+
+Not where convolutions, Fourier transforms or pooling (Funnel; of pairs of tokens, so that rows of even and of odd
+length are tried) mix padding in, where the last position is read (XLNet), or where a row's length decides how it is
+attended to (BigBird).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from models.classifier import TextClassifier
+from models.text.entities import FIRST, SECOND
+from models.text.forms import ENTITY_FORMS
+
+_TOLERANCE = 1e-4  # of logits
+_LENGTH = 9  # of the row that is padded to find out
+
+
+@torch.inference_mode()
+def hides_padding(network: TextClassifier, pad_id: int, max_length: int) -> bool:
+    """Whether a row's logits are the same beside a longer row. Texts that are read apart are padded in any case.
+
+    Args:
+        network: In evaluation mode and float32.
+        pad_id: Stands behind the end of a short row.
+        max_length: Tokens a row at most.
+    """
+    if network.sparse_beyond is not None and max_length > network.sparse_beyond:
+        return False  # a short row beside a long one would be read as a long one is
+    if network.form == "apart":
+        return True
+    length = min(_LENGTH, max_length)
+    half = max(1, length // 2)
+    return all(_hides_behind(network, pad_id, n, length) for n in dict.fromkeys((half, min(half + 1, length))))
+
+
+def _hides_behind(network: TextClassifier, pad_id: int, n_tokens: int, length: int) -> bool:
+    device = next(network.parameters()).device
+    row = torch.tensor([[token for token in range(_LENGTH + 1) if token != pad_id][:n_tokens]], device=device)
+    end_text(network, row)
+    types = None
+    if network.form in ENTITY_FORMS:
+        types = torch.tensor([[(FIRST, SECOND)[i % 2] for i in range(n_tokens)]], device=device)
+    behind = (0, length - n_tokens)
+    alone = network(row, None, types)
+    beside = network(
+        pad(row, behind, value=pad_id), pad(torch.ones_like(row), behind), None if types is None else pad(types, behind)
+    )
+    if alone.ndim > 2:  # tags: logits of each token
+        alone, beside = alone[:, :n_tokens], beside[:, :n_tokens]
+    return torch.allclose(alone, beside, atol=_TOLERANCE)
+
+
+def end_text(network: TextClassifier, ids: Tensor) -> None:
+    """Let made-up rows (B, T) end as the tokenizer's do, where the network reads that token."""
+    if network.end_of_text is not None:
+        ids[:, -1] = network.end_of_text
