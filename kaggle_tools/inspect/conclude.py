@@ -263,6 +263,13 @@ def _find_groups(files: _Files, values: dict[str, pl.Series], asked: Overrides, 
     if asked.task not in (None, "multi_group"):
         raise UserError(f"task '{asked.task}' has one label column", found=", ".join(asked.label_columns))
     groups, why_groups = answers.conclude_groups(files.train, asked.label_columns)
+    fractions = [name for name in groups if name in values and answers.holds_fractions(values[name])]
+    if fractions:
+        raise UserError(
+            f"the sample has a probability in column '{fractions[0]}', where a label group has one of its classes",
+            expected=", ".join(groups[fractions[0]]),
+            next=f"if each column says whether a label holds: {columns.JOIN_LABELS}",
+        )
     form = asked.submission_format or ("probabilities" if len(values) > len(groups) else "labels")
     classes = flat_classes(groups)
     metric, why_metric = answers.conclude_group_metric(asked.metric)
