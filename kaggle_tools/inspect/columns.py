@@ -200,6 +200,21 @@ def text_column(file: File, skip: set[str], asked: str | None) -> Choice:
     return Choice(ranked[0], f"{name}, {mean:,.0f} characters on average")
 
 
+def check_header(train: File, label: str, text: str) -> None:
+    """Refuse a table whose names of columns are a row: the label's is one of the labels, the text's is words.
+
+    Raises:
+        UserError: Says which line.
+    """
+    if label in _distinct(train.frame[label]) and _reads_as_text(pl.Series([text])):
+        raise UserError(
+            "the first line looks like a row, where the names of the columns are expected",
+            where=train.path,
+            found=f"label '{label}', text '{text[:60]}'",
+            next="write a line with the names above it, in all files that lack one; or name the column: --label COLUMN",
+        )
+
+
 def pair_columns(files: Sequence[File], skip: set[str]) -> tuple[str, str] | None:
     """Two columns that all files have and that are called like the two texts of a pair; None where there are none.
 

@@ -166,6 +166,8 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
         test_text: str | None = pair[0]
     else:
         train_text, test_text = _find_texts(files, others | ({pair[1]} if pair else set()), asked, reasons)
+    if files.train is not None and label is not None and train_text is not None and not asked.label_column:
+        columns.check_header(files.train, label, train_text)
     return _Columns(train_id, test_id, submission_id, label, train_text, test_text, pair[1] if pair else None)
 
 

@@ -295,6 +295,17 @@ def test_columns_of_zeros_and_ones_are_no_label_groups(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["spam", "verdict"])
+def test_a_table_without_names_of_columns_is_refused(tmp_path: Path, name: str) -> None:
+    train = {"a sentence that was the first": rows(12)["text"], name: ["spam", "ham"] * 6}
+    if name == "verdict":
+        assert look(tmp_path, train).competition.label_column == name
+        return
+    with pytest.raises(UserError, match="the first line looks like a row"):
+        look(tmp_path, train)
+    assert look(tmp_path, train, label_column=name).competition.label_column == name
+
+
 @pytest.mark.parametrize("name", ["target", "score"])
 def test_no_other_column_is_the_label_where_the_sample_asks_for_quantities(tmp_path: Path, name: str) -> None:
     train = rows(12, kfold=["0", "1", "2"], **{name: [f"{i / 7:.4f}" for i in range(12)]})
