@@ -133,6 +133,12 @@ def conclude(
         raise UserError("nothing to look at", next="give --train FILE, --test FILE, or both, and --sample FILE")
     asked = overrides or Overrides()
     files = _Files(*(None if path is None else read_file(path, asked.encoding) for path in (train, test, sample)))
+    if files.sample is not None and files.sample.encoding != "utf-8":
+        name = files.sample.encoding
+        raise UserError(
+            "the sample submission is not UTF-8, as submissions are written", where=files.sample.path, found=name,
+            next=f"convert the file: iconv -f {name} -t UTF-8 FILE > NEW_FILE",
+        )  # fmt: skip
     reasons = [
         Reason(f"encoding of {role}", file.encoding, file.why)
         for role, file in (("train", files.train), ("test", files.test))

@@ -425,6 +425,17 @@ def test_encoding_is_found(tmp_path: Path, content: bytes, encoding: str) -> Non
     assert (found.encoding, found.encoding_errors, found.id_column) == (encoding, "strict", "id")
 
 
+def test_a_sample_that_no_other_command_could_read_is_told_at_once(tmp_path: Path) -> None:
+    for name, table in (("train", rows(40, label=["好", "坏"])), ("test", rows(30))):
+        pl.DataFrame(table).write_csv(tmp_path / f"{name}.csv")
+    sample = pl.DataFrame({"id": rows(30)["id"], "label": ["今天天气很好", "我们不喜欢下雨"] * 15})
+    (tmp_path / "sample.csv").write_bytes(sample.write_csv().encode("gb18030"))
+    files = [tmp_path / f"{name}.csv" for name in ("train", "test", "sample")]
+    with pytest.raises(UserError, match="the sample submission is not UTF-8") as raised:
+        conclude(*files, root=tmp_path)
+    assert raised.value.details["found"] == "gb18030"
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_few_broken_bytes_are_counted_with_their_offset_and_replaced(tmp_path: Path, pack: object) -> None:
     content = bytearray(CHINESE.encode("gb18030"))
