@@ -47,6 +47,19 @@ def match_class_columns(columns: Sequence[str], classes: Sequence[str], *, prefi
     raise _missing(columns, classes, max(found.values(), key=len, default={}), prefix)
 
 
+def is_of_first(column: str, classes: Sequence[str]) -> bool:
+    """Whether a lone column, the second class's by default, is called like the first, not like the second."""
+    return _is_called_like(column, classes[0]) and not _is_called_like(column, classes[1])
+
+
+def _is_called_like(column: str, name: str) -> bool:
+    try:
+        match_class_columns([column], [name])
+    except UserError:
+        return False
+    return True
+
+
 def _folded(name: str) -> str:
     return name.strip().casefold()
 

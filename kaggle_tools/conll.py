@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.tables.streams import MAGIC, ByteStream
 
 DOCSTART = "-DOCSTART-"
-BLANK = "\u2423"  # stands for a word that is nothing but white space, since words are separated by blanks
+BLANK = "\u2423"  # stands for blanks in a word, and for a word of white space, since words are separated by blanks
 COLUMNS = ("id", "text", "tags")
 
 
@@ -46,7 +47,8 @@ def read_conll(path: Path, *, encoding: str = "utf-8", word_position: bool = Fal
     found: list[Sentence] = []
     lines: list[list[str]] = []
     width = 0
-    for number, line in enumerate([*_text(path, encoding).splitlines(), ""], start=1):
+    # Of all that `str.splitlines` takes for the end of a line some stand in texts as characters, such as U+2028.
+    for number, line in enumerate([*StringIO(_text(path, encoding), newline=None).read().split("\n"), ""], start=1):
         fields = line.split("\t") if "\t" in line else line.rstrip(" ").split(" ")
         if not line.strip() or fields[0] == DOCSTART:
             if lines:
@@ -59,7 +61,7 @@ def read_conll(path: Path, *, encoding: str = "utf-8", word_position: bool = Fal
         if word_position and not fields[0][-1:].isdigit():
             raise UserError("a word without its position", where=f"{path}, line {number:,}", found=line)
         word = fields[0][:-1] if word_position else fields[0]
-        lines.append([word if word.strip() and " " not in word else BLANK, *(fields[-1:] if width > 1 else [])])
+        lines.append([word.replace(" ", BLANK) if word.strip() else BLANK, *(fields[-1:] if width > 1 else [])])
     if not found:
         raise UserError("no sentence in this file", where=path, expected="a word and a tag a line")
     return found

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kaggle_tools.class_columns import match_class_columns
+from kaggle_tools.class_columns import is_of_first, match_class_columns
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import SEPARATOR, Predictions, encode_labels
@@ -255,13 +255,15 @@ def _find_values(
 
 
 def _single(values: pl.Series, ids: pl.Series, classes: tuple[str, ...], task: str, *, logits: bool) -> _Values:
-    """One column: hard labels, or numbers for the second of two classes."""
+    """One column: hard labels, or numbers for the second of two classes, for the first where it is called so."""
     if _holds_classes(values, classes, task) or len(classes) != 2:
         hot = _encode(_label_text(values, task), classes, task)
         return _Values(hot, f"hard labels in column '{values.name}'", hard=True)
-    second = _numbers(values, ids)
-    first = np.zeros_like(second) if logits else 1 - second
-    return _Values(np.column_stack([first, second]), f"column '{values.name}' as class {classes[1]}")
+    own = _numbers(values, ids)
+    other = np.zeros_like(own) if logits else 1 - own
+    if is_of_first(values.name, classes):
+        return _Values(np.column_stack([own, other]), f"column '{values.name}' as class {classes[0]}")
+    return _Values(np.column_stack([other, own]), f"column '{values.name}' as class {classes[1]}")
 
 
 def _numbers(values: pl.Series, ids: pl.Series) -> Floats:

@@ -113,7 +113,7 @@ def _of_json(text: str, path: Path) -> list[list[str]]:
 def _of_lines(text: str, path: Path) -> list[list[str]]:
     return [
         _of_line(line, f"{path}, line {number:,}")
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from kaggle_tools.bio import OUTSIDE, check_tags
-from kaggle_tools.class_columns import match_class_columns
+from kaggle_tools.class_columns import is_of_first, match_class_columns
 from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat, Task
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.inspect.files import File
@@ -68,8 +68,12 @@ def conclude_classes(
         )
     numeric = _as_numbers(found)
     if numeric is not None:
-        return tuple(name for _, name in sorted(zip(numeric, found, strict=True))), f"{why}, as numbers in order"
-    return tuple(sorted(found)), f"{why}, sorted"
+        ordered, why = [name for _, name in sorted(zip(numeric, found, strict=True))], f"{why}, as numbers in order"
+    else:
+        ordered, why = sorted(found), f"{why}, sorted"
+    if len(ordered) == 2 and len(sample_values) == 1 and is_of_first(next(iter(sample_values)), ordered):
+        return (ordered[1], ordered[0]), f"{why}, last the one that the sample's column is called like"
+    return tuple(ordered), why
 
 
 def bio_classes(classes: Sequence[str]) -> tuple[str, ...]:
@@ -185,6 +189,11 @@ def _distinct(labels: pl.Series, task: Task) -> list[str]:
 def _as_numbers(values: Sequence[str]) -> list[float] | None:
     numbers = pl.Series(values, dtype=pl.String).cast(pl.Float64, strict=False)
     return None if numbers.null_count() else numbers.to_list()
+
+
+def holds_fractions(values: pl.Series) -> bool:
+    """Whether a column of the sample holds numbers between 0 and 1 that are neither."""
+    return bool(values.cast(pl.Float64, strict=False).is_between(0, 1, closed="none").any())
 
 
 def _are_quantities(values: Sequence[str]) -> bool:

@@ -34,6 +34,12 @@ LABEL_NAMES = (
 )
 MAX_CLASSES = 1_000
 MAX_ID_CHARS = 40
+JOIN_LABELS = (
+    "write one column with the names of the labels that hold in a row, joined by '|', empty where none does, and give "
+    "it as --label"
+)
+# Two words side by side, or a letter of a script that is written without blanks or without capitals.
+_WORDS = r"\p{L}\S*\s+\S*\p{L}|\p{Lo}"
 # Two columns of nearly the same length (a pair of sentences, say) are both the text, or neither is known to be.
 _CLEARLY_SHORTER = 0.8
 
@@ -56,13 +62,14 @@ def submission_id(sample: File, test: File | None, asked: str | None) -> tuple[C
         found = asked if asked in sample.columns else sample.columns[0]
         return Choice(found, "first column of the sample"), Choice(None, "no test file")
     in_test = [_asked_column(test, asked, "--id")] if asked else test.columns
-    best, best_share = ("", ""), 0.0
+    best, best_share, best_alike = ("", ""), 0.0, False
     for of_sample in sample.columns:
         wanted = _trimmed(sample.frame[of_sample])
         for of_test in in_test:
             share = _share_found(wanted, _trimmed(test.frame[of_test]))
-            if share > best_share:
-                best, best_share = (of_sample, of_test), share
+            alike = of_sample == of_test  # an index that a table was saved with may hold the same numbers in other rows
+            if share and (share, alike) > (best_share, best_alike):
+                best, best_share, best_alike = (of_sample, of_test), share, alike
     if best_share < 0.5:
         raise UserError(
             f"no column of {test.path.name} holds the ids of {sample.path.name}",
@@ -97,7 +104,8 @@ def own_id(file: File, asked: str | None) -> Choice:
         if name.lower().endswith("id") or name.lower() in ("index", "no"):
             return Choice(name, "called like an id, and every value occurs once")
     first = file.columns[0]
-    if first in unique and not _is_called(first, TEXT_NAMES) and _mean_chars(file.frame[first]) <= MAX_ID_CHARS:
+    is_text = _is_called(first, TEXT_NAMES) or _reads_as_text(file.frame[first])
+    if first in unique and not is_text and _mean_chars(file.frame[first]) <= MAX_ID_CHARS:
         return Choice(first, "the first column, and every value occurs once")
     return Choice(None, "no column has a value of its own in every row: rows are numbered")
 
@@ -117,9 +125,22 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
     """
     if asked:
         return Choice(_asked_column(train, asked, "--label"), "asked for")
-    absent = [name for name in train.columns if name not in skip and (test is None or name not in test.columns)]
-    candidates = [name for name in absent if _has_few_values(train.frame[name])]
+    others = [name for name in train.columns if name not in skip]
+    absent = [name for name in others if test is None or name not in test.columns]
     not_in_test = "in train, not in test" if test is not None else "in train"
+    named = [name for name in absent if name in answers or _is_called(name, SURE_LABEL_NAMES)]
+    if not named and test is not None:
+        filled = [name for name in others if name in test.columns and _stands_in(name, test, answers)]
+        absent += [name for name in filled if _has_few_values(train.frame[name])]
+        not_in_test = "in train, with nothing but a placeholder in test" if filled else not_in_test
+    candidates = [name for name in absent if _has_few_values(train.frame[name])]
+    if named and not any(name in candidates for name in named) and not _named_by_values(train, candidates, answers):
+        raise UserError(
+            f"column '{named[0]}' of {train.path.name} is called like the label, but holds no classes",
+            found=_examples(train.frame[named[0]]),
+            expected=f"at most {MAX_CLASSES:,} different values that come again: quantities are not served",
+            next="name the label column: --label COLUMN",
+        )
     if not candidates:
         called = [name for name in train.columns if name not in skip and _is_called(name, SURE_LABEL_NAMES)]
         if len(called) == 1 and _has_few_values(train.frame[called[0]]):
@@ -132,7 +153,7 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
         )
     rules: tuple[tuple[Callable[[str], bool], str], ...] = (
         (lambda name: name in answers, "the sample has a column of that name"),
-        (lambda name: _distinct(train.frame[name]) == set(answers), "its values are the sample's columns"),
+        (lambda name: _named_by_values(train, [name], answers), "its values are the sample's columns"),
         (lambda name: _is_called(name, SURE_LABEL_NAMES), "called like a label"),
         (lambda name: _is_called(name, LABEL_NAMES), "called like a label"),
         (lambda _: True, "the only one with few different values"),
@@ -144,7 +165,9 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
         if fitting:
             candidates = fitting
     found = _several(train, "label", candidates, "--label")
-    if set(candidates) <= set(answers):
+    if all(_distinct(train.frame[name]) <= {"0", "1", "0.0", "1.0"} for name in candidates):
+        found.details["next"] = f"if each says whether a label holds: {JOIN_LABELS}"
+    elif set(candidates) <= set(answers):
         together = " ".join(f"--label {name}" for name in candidates)
         found.details["next"] = f"the sample has all of them, so they are linked label groups: {together}"
     raise found
@@ -159,9 +182,10 @@ def text_column(file: File, skip: set[str], asked: str | None) -> Choice:
     if asked:
         return Choice(_asked_column(file, asked, "--text"), "asked for")
     candidates = [name for name in file.columns if name not in skip]
-    called = [name for name in candidates if any(known in name.lower() for known in TEXT_NAMES)]
-    exactly = [name for name in called if _is_called(name, TEXT_NAMES)]
-    chosen = exactly or called or candidates
+    readable = [name for name in candidates if _reads_as_text(file.frame[name])] or candidates
+    called = [name for name in readable if any(known in name.lower() for known in TEXT_NAMES)]
+    exactly = [name for name in candidates if _is_called(name, TEXT_NAMES)]
+    chosen = exactly or called or readable
     ranked = sorted(chosen, key=lambda name: -_mean_chars(file.frame[name]))
     if not ranked or _mean_chars(file.frame[ranked[0]]) == 0:
         raise UserError(
@@ -174,6 +198,21 @@ def text_column(file: File, skip: set[str], asked: str | None) -> Choice:
         raise _several(file, "text", ranked, "--text")
     name = "called like text" if exactly or called else "the longest values"
     return Choice(ranked[0], f"{name}, {mean:,.0f} characters on average")
+
+
+def check_header(train: File, label: str, text: str) -> None:
+    """Refuse a table whose names of columns are a row: the label's is one of the labels, the text's is words.
+
+    Raises:
+        UserError: Says which line.
+    """
+    if label in _distinct(train.frame[label]) and _reads_as_text(pl.Series([text])):
+        raise UserError(
+            "the first line looks like a row, where the names of the columns are expected",
+            where=train.path,
+            found=f"label '{label}', text '{text[:60]}'",
+            next="write a line with the names above it, in all files that lack one; or name the column: --label COLUMN",
+        )
 
 
 def pair_columns(files: Sequence[File], skip: set[str]) -> tuple[str, str] | None:
@@ -239,6 +278,21 @@ def _is_called(name: str, known: Sequence[str]) -> bool:
 def _has_few_values(values: pl.Series) -> bool:
     n = values.drop_nulls().n_unique()
     return 1 < n <= min(MAX_CLASSES, max(2, len(values) // 2))
+
+
+def _stands_in(name: str, test: File, answers: Sequence[str]) -> bool:
+    """Whether a column of test stands where the answers go: the sample asks for it, or it says the same everywhere."""
+    return name in answers or (_is_called(name, SURE_LABEL_NAMES) and test.frame[name].n_unique() == 1)
+
+
+def _named_by_values(train: File, candidates: Sequence[str], answers: Sequence[str]) -> bool:
+    return any(_distinct(train.frame[name]) == set(answers) for name in candidates)
+
+
+def _reads_as_text(values: pl.Series) -> bool:
+    """Whether most values are words: neither numbers, codes, addresses nor hashes."""
+    full = values.drop_nulls()
+    return bool(len(full)) and float(full.str.contains(_WORDS).mean() or 0.0) > 0.5  # type: ignore[arg-type]
 
 
 def _distinct(values: pl.Series) -> set[str]:

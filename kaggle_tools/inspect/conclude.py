@@ -133,6 +133,12 @@ def conclude(
         raise UserError("nothing to look at", next="give --train FILE, --test FILE, or both, and --sample FILE")
     asked = overrides or Overrides()
     files = _Files(*(None if path is None else read_file(path, asked.encoding) for path in (train, test, sample)))
+    if files.sample is not None and files.sample.encoding != "utf-8":
+        name = files.sample.encoding
+        raise UserError(
+            "the sample submission is not UTF-8, as submissions are written", where=files.sample.path, found=name,
+            next=f"convert the file: iconv -f {name} -t UTF-8 FILE > NEW_FILE",
+        )  # fmt: skip
     reasons = [
         Reason(f"encoding of {role}", file.encoding, file.why)
         for role, file in (("train", files.train), ("test", files.test))
@@ -166,6 +172,8 @@ def _find_columns(files: _Files, asked: Overrides, reasons: list[Reason]) -> _Co
         test_text: str | None = pair[0]
     else:
         train_text, test_text = _find_texts(files, others | ({pair[1]} if pair else set()), asked, reasons)
+    if files.train is not None and label is not None and train_text is not None and not asked.label_column:
+        columns.check_header(files.train, label, train_text)
     return _Columns(train_id, test_id, submission_id, label, train_text, test_text, pair[1] if pair else None)
 
 
@@ -263,6 +271,13 @@ def _find_groups(files: _Files, values: dict[str, pl.Series], asked: Overrides, 
     if asked.task not in (None, "multi_group"):
         raise UserError(f"task '{asked.task}' has one label column", found=", ".join(asked.label_columns))
     groups, why_groups = answers.conclude_groups(files.train, asked.label_columns)
+    fractions = [name for name in groups if name in values and answers.holds_fractions(values[name])]
+    if fractions:
+        raise UserError(
+            f"the sample has a probability in column '{fractions[0]}', where a label group has one of its classes",
+            expected=", ".join(groups[fractions[0]]),
+            next=f"if each column says whether a label holds: {columns.JOIN_LABELS}",
+        )
     form = asked.submission_format or ("probabilities" if len(values) > len(groups) else "labels")
     classes = flat_classes(groups)
     metric, why_metric = answers.conclude_group_metric(asked.metric)

@@ -12,7 +12,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.label_groups import class_name, group_slices
 from kaggle_tools.predictions import SEPARATOR, Predictions
-from kaggle_tools.submissions.layout import Layout, read_sample, trimmed
+from kaggle_tools.submissions.layout import Layout, read_sample, second_class, trimmed
 from kaggle_tools.tag_predictions import TagPredictions
 
 
@@ -65,7 +65,7 @@ def _own_layout(predictions: Predictions | TagPredictions, competition: Competit
         column = named[0] if named else competition.label_column or "label"
         return Layout((id_column, column), id_column, "labels", {})
     if len(named) == 1 and len(competition.classes) == 2:
-        return Layout((id_column, *named), id_column, "probabilities", {competition.classes[1]: named[0]})
+        return Layout((id_column, *named), id_column, "probabilities", {second_class(named[0], competition): named[0]})
     columns = named if len(named) == len(competition.classes) else competition.classes
     return Layout(
         (id_column, *columns), id_column, "probabilities", dict(zip(competition.classes, columns, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from kaggle_tools.class_columns import match_class_columns
+from kaggle_tools.class_columns import is_of_first, match_class_columns
 from kaggle_tools.competition import Competition, SubmissionFormat
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.tables import read_table, sniff_format
@@ -100,6 +100,18 @@ def _id_column(columns: tuple[str, ...], competition: Competition | None, path: 
     return next((column for column in columns if column.lower().endswith("id")), columns[0])
 
 
+def second_class(column: str, competition: Competition) -> str:
+    """The second of two classes, whose probability a lone column holds. Raises `UserError` for one called otherwise."""
+    if is_of_first(column, competition.classes):
+        raise UserError(
+            "the submission has one column, of the first class, where that of the second is expected",
+            found=column,
+            expected=competition.classes[1],
+            next="write the classes in competition.toml in the other order, and train anew",
+        )
+    return competition.classes[1]
+
+
 def _layout(
     table: pl.DataFrame, columns: tuple[str, ...], id_column: str, competition: Competition | None, path: Path
 ) -> Layout:
@@ -128,7 +140,7 @@ def _layout(
             )
         return Layout(columns, id_column, "labels", {})
     if len(values) == 1 and len(competition.classes) == 2:
-        return Layout(columns, id_column, "probabilities", {competition.classes[1]: values[0]})
+        return Layout(columns, id_column, "probabilities", {second_class(values[0], competition): values[0]})
     try:
         matched = match_class_columns(values, competition.classes)
     except UserError as exc:

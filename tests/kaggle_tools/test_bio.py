@@ -157,6 +157,9 @@ def test_conll_files_become_tables(tmp_path):
     assert read_conll(tmp_path / "plain.conll")[0].tags == ("B-ORG", "O")
     (tmp_path / "blanks.conll").write_text("a B-X \nb O\n\nc O  \n")
     assert [(one.tags, one.line) for one in read_conll(tmp_path / "blanks.conll")] == [(("B-X", "O"), 1), (("O",), 4)]
+    (tmp_path / "signs.conll").write_bytes("a O\r\n\u2028 O\r\nb\x85c\tB-X\r\n1 000\tI-X\r\n".encode())
+    (signs,) = read_conll(tmp_path / "signs.conll")
+    assert (signs.words, signs.tags) == (("a", BLANK, "b\x85c", f"1{BLANK}000"), ("O", "O", "B-X", "I-X"))
     (tmp_path / "words.conll").write_text("one\ntwo\n\nthree\n")
     assert to_table(read_conll(tmp_path / "words.conll")).columns == ["id", "text"]
 

@@ -202,6 +202,13 @@ def test_one_column_serves_two_classes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["fake", "prob_fake", "Fake"])
+def test_one_column_called_like_the_first_of_two_classes_is_that_ones(tmp_path: Path, name: str) -> None:
+    path = write_csv(tmp_path / "p.csv", {"id": ["x1", "x2"], name: [0.25, 1.0]})
+    assert read(path, classes=("fake", "real"), column=name).probs.tolist() == [[0.25, 0.75], [1, 0]]
+    assert read(path, classes=("fake", "real")).probs.tolist() == [[0.25, 0.75], [1, 0]]
+
+
 def test_half_of_the_columns_of_two_classes_are_not_taken_for_hard_labels(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", {"id": ["x1", "x2"], "0": [0, 1], "note": ["u", "v"]})
     assert "class column missing: 1" in error(path, classes=("0", "1"))

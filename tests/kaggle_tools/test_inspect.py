@@ -120,6 +120,27 @@ def test_ids_are_found_by_values_wherever_the_column_stands(tmp_path: Path) -> N
     assert (found.test_id, found.submission_id, found.submission_columns) == ("key", "k", ("label",))
 
 
+def test_of_columns_with_the_same_values_the_one_called_as_in_the_sample_holds_the_ids(tmp_path: Path) -> None:
+    test = {"Unnamed: 0": ["0", "1", "2"], "id": ["2", "0", "1"], "text": rows(3)["text"]}
+    found = look(tmp_path, rows(12, label=["a", "b"]), test, {"id": ["0", "1", "2"], "label": ["a"] * 3})
+    assert found.competition.test_id == "id"
+
+
+def test_words_are_neither_ids_nor_passed_over_for_codes(tmp_path: Path) -> None:
+    words = rows(12)["text"]
+    short = [text[-20:] for text in words]
+    found = look(tmp_path, {"utterance": short, "domain": ["bank", "card"] * 6, "intent": ["x", "y", "z"] * 4})
+    assert (found.competition.id_column, found.competition.text_column) == (None, "utterance")
+    chinese = look(tmp_path, {"query": [f"天气怎么样{i}" for i in range(12)], "intent": ["x", "y", "z"] * 4})
+    assert (chinese.competition.id_column, chinese.competition.text_column) == (None, "query")
+    links = [f"https://www.example.com/{text.replace(' ', '-')}" for text in words]
+    found = look(tmp_path, {**without(rows(12, label=["a", "b"]), "text"), "url": links, "headline": words})
+    assert found.competition.text_column == "headline"
+    codes = {"review_id": [f"r{i}" for i in range(12)], "essay": words}
+    found = look(tmp_path, {**without(rows(12, label=["a", "b"]), "text"), **codes})
+    assert found.competition.text_column == "essay"
+
+
 def test_sample_of_another_test_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column of test\.csv holds the ids of sample\.csv"):
         look(tmp_path, rows(6, label=["a", "b"]), rows(3), {"id": ["x", "y"], "label": ["a", "b"]})
@@ -168,6 +189,15 @@ def test_one_column_of_fractions_is_the_probability_of_the_second_class(tmp_path
     found = look(tmp_path, rows(8, target=["0", "1"]), test, {"id": test["id"], "target": ["0.5"] * 3}).competition
     assert (found.submission_format, found.submission_columns) == ("probabilities", ("target",))
     assert (found.classes, found.metric) == (("0", "1"), "roc_auc")
+
+
+@pytest.mark.parametrize(("column", "classes"), [("fake", ("real", "fake")), ("prob_real", ("fake", "real"))])
+def test_the_class_that_the_one_column_is_called_like_is_the_second(
+    tmp_path: Path, column: str, classes: tuple[str, str]
+) -> None:
+    test = rows(3)
+    found = look(tmp_path, rows(8, label=["fake", "real"]), test, {"id": test["id"], column: ["0.5"] * 3}).competition
+    assert (found.submission_format, found.classes) == ("probabilities", classes)
 
 
 def test_prefixed_columns_of_the_sample_belong_to_the_labels(tmp_path: Path) -> None:
@@ -245,6 +275,52 @@ def test_labels_that_the_sample_has_all_are_proposed_as_groups(tmp_path: Path) -
     assert "--label group --label emotion" in raised.value.details["next"]
     groups = look(tmp_path, train, rows(3), sample, label_columns=("group", "emotion")).competition.label_groups
     assert list(groups) == ["group", "emotion"]
+
+
+def test_columns_of_zeros_and_ones_are_no_label_groups(tmp_path: Path) -> None:
+    train = rows(12, toxic=["0", "1"], insult=["0", "0", "1"])
+    sample = {"id": rows(3)["id"], "toxic": ["0.5"] * 3, "insult": ["0.5"] * 3}
+    with pytest.raises(UserError, match="can be the label") as raised:
+        look(tmp_path, train, rows(3), sample)
+    assert "joined by '|'" in raised.value.details["next"]
+    with pytest.raises(UserError, match="the sample has a probability in column 'toxic'"):
+        look(tmp_path, train, rows(3), sample, label_columns=("toxic", "insult"))
+    joined = [("toxic" if i % 2 else "") + "|insult" * (i % 3 == 2) for i in range(12)]
+    mended = {**rows(12), "labels": [labels.strip("|") for labels in joined]}
+    found = look(tmp_path, mended, rows(3), sample).competition
+    assert (found.task, found.classes, found.submission_format) == (
+        "multi_label",
+        ("toxic", "insult"),
+        "probabilities",
+    )
+
+
+@pytest.mark.parametrize("name", ["spam", "verdict"])
+def test_a_table_without_names_of_columns_is_refused(tmp_path: Path, name: str) -> None:
+    train = {"a sentence that was the first": rows(12)["text"], name: ["spam", "ham"] * 6}
+    if name == "verdict":
+        assert look(tmp_path, train).competition.label_column == name
+        return
+    with pytest.raises(UserError, match="the first line looks like a row"):
+        look(tmp_path, train)
+    assert look(tmp_path, train, label_column=name).competition.label_column == name
+
+
+@pytest.mark.parametrize("name", ["target", "score"])
+def test_no_other_column_is_the_label_where_the_sample_asks_for_quantities(tmp_path: Path, name: str) -> None:
+    train = rows(12, kfold=["0", "1", "2"], **{name: [f"{i / 7:.4f}" for i in range(12)]})
+    with pytest.raises(UserError, match=f"column '{name}' of train.csv is called like the label"):
+        look(tmp_path, train, rows(3), {"id": rows(3)["id"], name: ["0"] * 3})
+
+
+def test_a_placeholder_in_test_leaves_the_label_the_label(tmp_path: Path) -> None:
+    train = rows(12, label=["a", "b"], kfold=["0", "1", "2"])
+    assert look(tmp_path, train, rows(3, label=["a"])).competition.label_column == "label"
+    stance = rows(12, target=["sun", "moon"], stance=["for", "against"])
+    assert look(tmp_path, stance, rows(3, target=["sun", "moon"])).competition.label_column == "stance"
+    asked = {"id": rows(3)["id"], "verdict": ["a"] * 3}
+    train = rows(12, verdict=["a", "b"], kfold=["0", "1", "2"])
+    assert look(tmp_path, train, rows(3, verdict=["a", "b"]), asked).competition.label_column == "verdict"
 
 
 def test_the_only_column_with_few_values_is_the_label(tmp_path: Path) -> None:
@@ -347,6 +423,17 @@ CHINESE = "id,text,label\n" + "".join(f"{i},今天天气很好我们出门散步
 def test_encoding_is_found(tmp_path: Path, content: bytes, encoding: str) -> None:
     found = conclude(write_bytes(tmp_path, content), None, None, root=tmp_path).competition
     assert (found.encoding, found.encoding_errors, found.id_column) == (encoding, "strict", "id")
+
+
+def test_a_sample_that_no_other_command_could_read_is_told_at_once(tmp_path: Path) -> None:
+    for name, table in (("train", rows(40, label=["好", "坏"])), ("test", rows(30))):
+        pl.DataFrame(table).write_csv(tmp_path / f"{name}.csv")
+    sample = pl.DataFrame({"id": rows(30)["id"], "label": ["今天天气很好", "我们不喜欢下雨"] * 15})
+    (tmp_path / "sample.csv").write_bytes(sample.write_csv().encode("gb18030"))
+    files = [tmp_path / f"{name}.csv" for name in ("train", "test", "sample")]
+    with pytest.raises(UserError, match="the sample submission is not UTF-8") as raised:
+        conclude(*files, root=tmp_path)
+    assert raised.value.details["found"] == "gb18030"
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

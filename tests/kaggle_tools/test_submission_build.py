@@ -100,6 +100,14 @@ def test_two_classes_and_one_column_mean_the_second_class(tmp_path: Path) -> Non
     assert build_submission(predictions, None, alone)["target"].to_list() == predictions.probs[:, 1].tolist()
 
 
+def test_one_column_called_like_the_first_of_two_classes_is_refused(tmp_path: Path) -> None:
+    competition = dataclasses.replace(PROBABILITIES, classes=("fake", "real"), submission_columns=("prob_fake",))
+    sample = write(tmp_path / "sample.csv", ["id", "prob_fake"], ["a", "0.5"])
+    for path in (sample, None):
+        with pytest.raises(UserError, match="one column, of the first class"):
+            build_submission(make(["a"], classes=("fake", "real")), path, competition)
+
+
 def test_several_labels_are_those_of_at_least_one_half() -> None:
     competition = dataclasses.replace(LABELS, task="multi_label")
     probs = np.array([[0.5, 0.1, 0.9], [0.4, 0.1, 0.2]], np.float32)

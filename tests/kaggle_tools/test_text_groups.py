@@ -27,6 +27,11 @@ def test_each_format_gives_the_groups_of_two_texts_or_more(tmp_path, name, text)
     assert read_groups(tmp_path / name) == [["a", "b", "c"], ["d", "e"]]
 
 
+def test_a_line_ends_where_the_file_says_and_not_at_signs_within_texts(tmp_path):
+    (tmp_path / "g.jsonl").write_text('["a\u2028b", "c"]\r\n["d", "e\x85f"]\r\n', encoding="utf-8")
+    assert read_groups(tmp_path / "g.jsonl") == [["a\u2028b", "c"], ["d", "e\x85f"]]
+
+
 @settings(deadline=None)
 @given(GROUPS)
 def test_merged_groups_are_the_components_of_a_naive_search(groups):
