@@ -107,7 +107,7 @@ def second_class(column: str, competition: Competition) -> str:
             "the submission has one column, of the first class, where that of the second is expected",
             found=column,
             expected=competition.classes[1],
-            next="write the classes in competition.toml in the other order, and train anew",
+            next="write the classes in competition.toml in the other order",
         )
     return competition.classes[1]
 
