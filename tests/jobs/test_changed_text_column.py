@@ -1,4 +1,4 @@
-"""Another text column in competition.toml after a run was made: scoring says that the run was trained on other texts."""
+"""Another text column in competition.toml after a run was made: scoring says that it was trained on other texts."""
 
 import pytest
 
