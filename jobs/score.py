@@ -142,7 +142,9 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
             if options.argv:
-                record_command(job.store, options.argv)
+                # Runs that come later are none of this job's: it is resumed with those that it has.
+                own = [] if options.models else [word for name in setup.request.models for word in ("--model", name)]
+                record_command(job.store, [*options.argv, *own])
             result = _work(options, workspace, setup, job, output, tally)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
