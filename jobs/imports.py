@@ -350,6 +350,7 @@ def _write(
         with write_atomically(building.folder / RUN_FILE) as temporary:
             content = json.dumps(sealed(_about(result, options, competition)), ensure_ascii=False, indent=2)
             temporary.write_text(content + "\n", encoding="utf-8")
+        _refuse_existing(result.run, options.force)  # another import may have made it while this one read
         _swap(building.folder, target)
     finally:
         shutil.rmtree(building.folder, ignore_errors=True)

@@ -130,6 +130,7 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         asked = keep_stdin(options.input, workspace.jobs / "stdin")
         setup = _set_up(options, asked, workspace, watch)
         _tell_of_changed_checkpoints(workspace, setup.request, watch)
+        _tell_of_changed_columns(workspace, setup.request, watch)
     with ExitStack() as stack:
         with tally.stage("plan"):
             rows = _shard_rows(options, setup)
@@ -142,7 +143,9 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
             if options.argv:
-                record_command(job.store, options.argv)
+                # Runs that come later are none of this job's: it is resumed with those that it has.
+                own = [] if options.models else [word for name in setup.request.models for word in ("--model", name)]
+                record_command(job.store, [*options.argv, *own])
             result = _work(options, workspace, setup, job, output, tally)
         if result["submission"] is None and options.submission:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
@@ -300,6 +303,20 @@ def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: 
         if changed:
             watch.note(
                 f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged"
+            )
+
+
+def _tell_of_changed_columns(workspace: Workspace, request: Request, watch: Watch) -> None:
+    """Say so where `competition.toml` names other texts than a run was trained on: its scores may mean nothing."""
+    if workspace.competition is None:
+        return
+    now = list(workspace.competition.text_columns)
+    for name in request.models:
+        trained_on = (Run(name, workspace.runs_folder / name).info or {}).get("text_columns", now)
+        if trained_on != now:
+            watch.note(
+                f"run '{name}' was trained on column {' and '.join(trained_on)}, competition.toml names "
+                f"{' and '.join(now)} now: unless they hold the same texts, train it again"
             )
 
 

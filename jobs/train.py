@@ -462,6 +462,7 @@ def _about(
         "task": competition.task,
         "classes": list(competition.classes),
         "metric": competition.metric,
+        "text_columns": list(competition.text_columns),
         "score": total,
         "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],

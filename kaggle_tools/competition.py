@@ -97,6 +97,11 @@ class Competition:
         return tuple(self.label_groups) or (() if self.label_column is None else (self.label_column,))
 
     @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns of train that are a row's text: one, or the two of a pair."""
+        return (self.text_column,) if self.pair_column is None else (self.text_column, self.pair_column)
+
+    @property
     def test_id(self) -> str | None:
         """Id column of test; None where its rows have none."""
         return self.test_id_column or self.id_column

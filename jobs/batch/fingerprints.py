@@ -27,7 +27,7 @@ _READS: Mapping[str, tuple[str, ...]] = {
     "blend": _RUNS,
     "vote": _RUNS,
     "rescale": _RUNS,
-    "similarity": _RUNS,
+    "similarity": (*_RUNS, *_VERSIONS),
     "apply": (*_RUNS, *_RECIPES),
     "explain": (*_RUNS, *_RECIPES),
     "validate": _VERSIONS,
@@ -44,8 +44,9 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "pretrain": ("train", "test"),
     "lengths": ("train",),
     "import": ("train", "test"),
-    "validate": ("sample_submission",),
+    "diff": ("test",),
     "report": ("train", "test"),
+    **dict.fromkeys(("score", "blend", "vote", "rescale", "decode", "apply", "validate"), ("sample_submission",)),
 }
 
 # Written by one step and edited by a person or another step ever after: it counts that they are there.

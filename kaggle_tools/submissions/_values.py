@@ -33,7 +33,10 @@ def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -
         return classes, task, None, _fractions(path, values.select(matched.values()))
     column = competition.label_column if competition.label_column in values.columns else values.columns[0]
     single = values[column]
-    if len(classes) == 2 and not _all_among(single, classes):
+    # 0 and 1 are probabilities of the second class where the competition wants those, though classes may be called so.
+    probability = competition.submission_format == "probabilities" and len(competition.submission_columns) == 1
+    are_numbers = probability and set(classes) == {"0", "1"}
+    if len(classes) == 2 and (are_numbers or not _all_among(single, classes)):
         return classes, task, None, _two_columns(_fractions(path, single.to_frame()))
     labels = _labels(path, single, empty=task == "multi_label")
     wrong = (~labels.is_in(list(classes))) if task == "single_label" else None

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from jobs import imports
 from jobs.imports import ImportOptions, run
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
@@ -236,6 +237,24 @@ def test_existing_run_is_kept_without_force(home: Path) -> None:
     run(ImportOptions("lgbm", options.oof, force=True, start=home))
     assert (home / "runs" / "lgbm" / "oof.parquet").read_bytes() != before
     assert tree(home / "runs") == ["lgbm", "lgbm/oof.parquet", "lgbm/run.json"]
+
+
+def test_a_run_that_another_import_made_meanwhile_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = write(home, oof=frame(N_TRAIN, "t", seed=1))
+    score, theirs = imports._scores, []
+
+    def while_another_imports(*arguments: Any) -> Any:
+        monkeypatch.setattr(imports, "_scores", score)
+        run(write(home, oof=frame(N_TRAIN, "t", seed=2)))
+        theirs.extend(tree(home / "runs"))
+        return score(*arguments)
+
+    monkeypatch.setattr(imports, "_scores", while_another_imports)
+    with pytest.raises(UserError, match="exists"):
+        run(mine)
+    assert tree(home / "runs") == theirs
+    kept = Predictions.load(home / "runs" / mine.name / "oof.parquet")
+    np.testing.assert_allclose(kept.probs, probs(N_TRAIN, 2), atol=1e-6)
 
 
 def test_trained_run_is_never_replaced(home: Path) -> None:

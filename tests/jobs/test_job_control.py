@@ -209,6 +209,29 @@ def test_a_job_whose_table_came_through_a_pipe_is_resumed_from_what_was_kept(tmp
     assert len(status.run(tmp_path)) == 1
 
 
+def test_a_job_of_all_runs_is_resumed_with_the_runs_that_it_began_with(tmp_path, call, monkeypatch):
+    rows = [f"{i},{'yes yes' if i % 2 else 'no no'} {i % 7},{'ab'[i % 2]}" for i in range(30)]
+    (tmp_path / "train.csv").write_text("id,text,label\n" + "\n".join(rows) + "\n")
+    (tmp_path / "test.csv").write_text("id,text\n" + "\n".join(row.rsplit(",", 1)[0] for row in rows[:9]) + "\n")
+    (tmp_path / "recipe.toml").write_text('kind = "linear"\n[folds]\nn = 3\nkind = "stratified"\nseed = 1\n')
+    assert call("init", "--train", "train.csv", "--test", "test.csv")[0] == 0
+    assert call("train", "recipe.toml", "--name", "early")[0] == 0
+    real = engines.run_shards
+
+    def break_off(*arguments):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(engines, "run_shards", break_off)
+    assert call("score", "--input", "test.csv")[0] == 143
+    monkeypatch.setattr(engines, "run_shards", real)
+    assert call("train", "recipe.toml", "--name", "later", "--seed", "2")[0] == 0
+    argv, _, _ = control._command_of(status.find("test", tmp_path))
+    assert call(*argv)[0] == 0
+    (job,) = status.run(tmp_path)
+    assert job.state == "complete"
+    assert [path.parts[-3] for path in (tmp_path / "runs").glob("*/predictions/test.parquet")] == ["early"]
+
+
 def test_a_beginning_that_several_jobs_share_lists_them_and_says_how_many_more(tmp_path, call):
     for i in range(32):
         made(tmp_path, f"small-{i:02d}")

@@ -94,3 +94,17 @@ def test_missing_file_is_no_version(tmp_path):
         read_answers("nowhere.csv", tmp_path)
     with pytest.raises(UserError, match="no submission versions yet"):
         read_answers("nowhere", tmp_path)
+
+
+@pytest.mark.parametrize("classes", [("0", "1"), ("1", "0")])
+def test_a_probability_column_of_0_and_1_means_the_second_class_however_it_is_written(tmp_path, classes):
+    asked = Competition(
+        tmp_path, "c", "single_label", "roc_auc", "text", classes, id_column="id",
+        submission_format="probabilities", submission_columns=("target",),
+    )  # fmt: skip
+    for name, values in (("whole", "1 0 1"), ("fraction", "1.0 0.0 1.0")):
+        rows = "".join(f"{i},{value}\n" for i, value in enumerate(values.split()))
+        (tmp_path / f"{name}.csv").write_text("id,target\n" + rows)
+        found = read_answers(str(tmp_path / f"{name}.csv"), tmp_path, asked)
+        assert found.probs is not None
+        assert found.in_order(classes)[:, 1].tolist() == [1, 0, 1]

@@ -51,20 +51,24 @@ def test_what_a_command_reads_unnamed_is_known(tmp_path):
         "submissions/v0001-a/submission.csv",
         "submissions/v0001-a/manifest.json",
     ]
-    for file in (*files, "train.csv", "test.csv"):
+    for file in (*files, "train.csv", "test.csv", "sample.csv"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("x")
     (tmp_path / "competition.toml").write_text(
         'name = "c"\ntask = "single_label"\nmetric = "accuracy"\ntext_column = "text"\nclasses = ["a", "b"]\n'
-        'train = "train.csv"\ntest = "test.csv"\n'
+        'train = "train.csv"\ntest = "test.csv"\nsample_submission = "sample.csv"\n'
     )
     run, recipe, submission, manifest = files
     expected = {
-        ("apply", "latest"): {run, recipe},
-        ("diff", "latest~1", "latest"): {run, submission},
+        ("apply", "latest"): {run, recipe, "sample.csv"},
+        ("score", "--input", "test.csv"): {run, "test.csv", "sample.csv"},
+        **{(command,): {run, "sample.csv"} for command in ("blend", "vote", "rescale")},
+        ("decode",): {"sample.csv"},
+        ("similarity", "1", "2"): {run, submission},
+        ("diff", "latest~1", "latest"): {run, submission, "test.csv"},
         ("leaderboard", "predict", "latest"): {run, submission, manifest},
         ("pick",): {run, submission, manifest},
-        ("validate", "latest"): {submission},
+        ("validate", "latest"): {submission, "sample.csv"},
         ("import", "x", "--oof", "oof.csv"): {"train.csv", "test.csv"},
         ("train", "r.toml"): {"train.csv"},
         ("submissions", "adopt", "x.csv"): set(),
