@@ -101,7 +101,8 @@ def import_all(folder: Path) -> list[str]:
 def load(names: list[str]) -> Members:
     """Out-of-fold predictions of runs, joined by id."""
     workspace = Workspace.find(None)
-    return load_oof(find_runs(workspace, tuple(names), need_test=False))
+    assert workspace.competition is not None
+    return load_oof(find_runs(workspace, tuple(names), need_test=False), workspace.competition, named=True).oof
 
 
 def print_training(trained: TrainResult) -> None:

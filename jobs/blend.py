@@ -149,7 +149,7 @@ def run(options: BlendOptions) -> BlendResult:
         compile_ahead()
     loaded = load_oof(
         found_runs,
-        competition.classes,
+        competition,
         named=bool(options.runs),
         normalise=options.normalise,
         allow_absent=options.allow_absent,

@@ -69,7 +69,7 @@ class LoadedRuns:
     Attributes:
         runs: In order.
         oof: Their out-of-fold predictions as one array.
-        notes: Runs that were left out and why.
+        notes: Runs that were left out and why, and those whose labels may be old.
     """
 
     runs: tuple[Run, ...]
@@ -78,13 +78,13 @@ class LoadedRuns:
 
 
 def load_oof(
-    runs: Sequence[Run], classes: Sequence[str], *, named: bool, normalise: bool = False, allow_absent: bool = False
+    runs: Sequence[Run], competition: Competition, *, named: bool, normalise: bool = False, allow_absent: bool = False
 ) -> LoadedRuns:
     """The runs' out-of-fold predictions as one array, fit to be searched.
 
     Args:
         runs: In the order of the result.
-        classes: The competition's: their order is the result's, whatever it was when a run was made.
+        competition: The order of its classes is the result's, whatever it was when a run was made.
         named: Whether a person named them: one that holds but some of the rows is then an error, else left out.
         normalise: Divide each row by its sum.
         allow_absent: Accept classes without a row.
@@ -93,7 +93,9 @@ def load_oof(
         UserError: As `load_checked` and `refuse_partial`; a run that says the same of every row; ids, classes, labels
             or folds that differ between runs; labels missing; classes without a row.
     """
-    loaded = in_threads(lambda run: load_checked(run.oof, normalise=normalise).in_class_order(classes), runs)
+    loaded = in_threads(
+        lambda run: load_checked(run.oof, normalise=normalise).in_class_order(competition.classes), runs
+    )
     oof, partial = without_partial({run.name: one for run, one in zip(runs, loaded, strict=True)})
     if named:
         refuse_partial(partial)
@@ -117,7 +119,22 @@ def load_oof(
         )
     if not allow_absent:
         _refuse_absent(found)
-    return LoadedRuns(tuple(run for run in runs if run.name in oof), found, left_out(partial))
+    kept = tuple(run for run in runs if run.name in oof)
+    return LoadedRuns(kept, found, (*left_out(partial), *relabelled(competition, kept)))
+
+
+def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]:
+    """A note where the training table has other content than when runs were trained: their labels are those of then."""
+    path = competition.path(competition.train)
+    if path is None or not path.is_file():
+        return ()
+    now = sample_digest(path)
+    old = [run.name for run in runs if (run.info or {}).get("train", now) != now]
+    if not old:
+        return ()
+    return (
+        f"{path.name} changed since {', '.join(old)} was trained, and its labels are those of then: train it again",
+    )
 
 
 def without_partial(oof: Mapping[str, Predictions]) -> tuple[dict[str, Predictions], dict[str, str]]:

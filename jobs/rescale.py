@@ -160,13 +160,11 @@ def run(options: RescaleOptions) -> RescaleResult:
     require_plain(competition, "rescale")
     workspace = Workspace(competition.root, competition)
     runs = find_runs(workspace, (options.run,), need_test=options.submission)
-    oof = load_oof(
-        runs, competition.classes, named=True, normalise=options.normalise, allow_absent=options.allow_absent
-    ).oof
+    loaded = load_oof(runs, competition, named=True, normalise=options.normalise, allow_absent=options.allow_absent)
+    oof, notes = loaded.oof, loaded.notes
     plan = _plan(options, oof, competition.metric)
-    notes: tuple[str, ...] = ()
     if options.submission:
-        notes = check_test(workspace, runs, oof, normalise=options.normalise)
+        notes += check_test(workspace, runs, oof, normalise=options.normalise)
     codes = oof.codes
     found, honest, certificate = _fit(plan, oof, codes)
     recipe = with_worth(found, honest)

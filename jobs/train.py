@@ -34,7 +34,7 @@ from jobs.wordings import read_wordings, with_wordings
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, digest
+from kaggle_tools.files import check_name, digest, sample_digest
 from kaggle_tools.metrics import Metric, evaluate, group_scores, metric_for, score
 from kaggle_tools.predictions import Predictions
 from models.errors import ModelError
@@ -453,6 +453,8 @@ def _about(
     summaries: tuple[FoldSummary, ...],
 ) -> dict[str, Any]:
     """What `run.json` says."""
+    train = competition.path(competition.train)
+    assert train is not None  # its rows were read
     separator = {"multi_label": "|", "multi_group": "|", "token": " "}.get(competition.task)
     names = rows.labels.str.split(separator).explode() if separator else rows.labels
     counts = dict(names.alias("label").value_counts().iter_rows())
@@ -463,6 +465,7 @@ def _about(
         "classes": list(competition.classes),
         "metric": competition.metric,
         "text_columns": list(competition.text_columns),
+        "train": sample_digest(train),
         "score": total,
         "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],

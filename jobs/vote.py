@@ -146,7 +146,7 @@ def run(options: VoteOptions) -> VoteResult:
     metric = find_metric(options.metric or competition.metric).name
     loaded = load_oof(
         found_runs,
-        competition.classes,
+        competition,
         named=bool(options.runs),
         normalise=options.normalise,
         allow_absent=options.allow_absent,

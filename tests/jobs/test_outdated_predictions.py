@@ -7,6 +7,7 @@ import pytest
 
 from kaggle_tools.files import sample_digest
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import sealed
 
 COMMANDS = {
     "blend": ("blend", "--method", "mean"),
@@ -33,3 +34,17 @@ def test_scores_of_a_test_file_that_has_changed_since_are_told_by_run(workspace,
     replace(scored, meta={**scored.meta, "input": sample_digest(table)}).save(path)  # scored again, 'weak' is not
     notes = json.loads(call(*COMMANDS[command], "--json")[1])["notes"]
     assert notes == ["test predictions of weak are of other content than test.csv has now: score it again"]
+
+
+@pytest.mark.parametrize("command", [("blend", "--method", "mean"), ("rescale", "weak"), ("vote", "--plain")])
+def test_labels_of_a_training_table_that_has_changed_since_are_told_by_run(workspace, call, command):
+    table, settings = workspace / "train.csv", workspace / "competition.toml"
+    table.write_text("id,text,label\n")
+    settings.write_text(f'train = "train.csv"\n{settings.read_text()}')
+    for name in ("strong", "weak"):  # as `cli train` writes them; an import knows of no table
+        (workspace / "runs" / name / "run.json").write_text(json.dumps(sealed({"train": sample_digest(table)})))
+    assert json.loads(call(*command, "--json")[1])["notes"] == []
+    table.write_text("id,text,label\nx,words,ant\n")
+    (note,) = json.loads(call(*command, "--json")[1])["notes"]
+    assert note.startswith("train.csv changed since ")
+    assert "weak was trained" in note
