@@ -182,7 +182,7 @@ def run(options: BlendOptions) -> BlendResult:
         on_tried=options.on_tried,
     )
     honest = chosen.tried.honest
-    recipe = replace(with_worth(chosen.recipe, honest), honest=chosen.honest)
+    recipe = replace(with_worth(chosen.recipe, honest, oof.codes), honest=chosen.honest)
     application = None
     if options.submission:
         about = {"candidate": chosen.name}

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.members import load_checked, test_stem
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import check_name, digest
-from kaggle_tools.metrics import same_metric
+from kaggle_tools.metrics import find_metric, same_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search import joint_file
+from kaggle_tools.search.compare import standard_error
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import Recipe, apply, load, save
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
@@ -63,10 +66,18 @@ def check_recipe_name(name: str) -> str:
     return name
 
 
-def with_worth(recipe: Recipe, honest: Honest) -> Recipe:
-    """The recipe with its scores, unless it has some, and with what its gain is worth, for `cli explain`."""
+def with_worth(recipe: Recipe, honest: Honest, codes: NDArray[np.int64]) -> Recipe:
+    """The recipe with its scores, unless it has some, and with what its gain is worth, for `cli explain`.
+
+    Args:
+        recipe: That was found.
+        honest: What it is worth.
+        codes: (N,) or (N, C) true classes of all rows.
+    """
     gain = honest.comparison
     worth = {"gain": gain.gain, "low": gain.low, "high": gain.high, "optimism": honest.optimism}
+    judged = codes[honest.folds] if honest.folds_from == "held out" else codes
+    worth["honest_error"] = standard_error(honest.metric, judged, honest.output)
     provenance = {**recipe.provenance, **worth, "verdict": honest.verdict}
     fitted = honest.fitted if recipe.fitted is None else recipe.fitted
     score = honest.honest if recipe.honest is None else recipe.honest
@@ -199,6 +210,15 @@ def _table(workspace: Workspace, application: Application) -> pl.DataFrame:
     return build_submission(application.predictions, competition.path(competition.sample_submission), competition)
 
 
+def _honest_interval(recipe: Recipe) -> tuple[float, float] | None:
+    """95 % interval of the honest score, within the metric's range; None where its standard error is not known."""
+    error = recipe.provenance.get("honest_error")
+    if recipe.honest is None or error is None:
+        return None
+    clip = find_metric(recipe.metric).clip
+    return clip(recipe.honest - 1.96 * error), clip(recipe.honest + 1.96 * error)
+
+
 def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Application) -> ManifestDraft:
     resolved = path.resolve()
     shown = resolved.relative_to(workspace.root) if resolved.is_relative_to(workspace.root) else resolved
@@ -210,6 +230,7 @@ def _draft(workspace: Workspace, recipe: Recipe, path: Path, application: Applic
         metric=recipe.metric,
         oof_score=recipe.fitted,
         honest_score=recipe.honest,
+        honest_interval=_honest_interval(recipe),
         class_counts=count_classes(application.predictions),
         note="; ".join(note for note in (*notes, application.note) if note),
     )

@@ -167,7 +167,7 @@ def run(options: RescaleOptions) -> RescaleResult:
         notes += check_test(workspace, runs, oof, normalise=options.normalise)
     codes = oof.codes
     found, honest, certificate = _fit(plan, oof, codes)
-    recipe = with_worth(found, honest)
+    recipe = with_worth(found, honest, codes)
     application = None
     if options.submission:
         application = apply_to_test(workspace, recipe, runs, normalise=options.normalise, note=honest.verdict)

@@ -234,7 +234,7 @@ def _plain(options: VoteOptions, oof: Members, metric: str) -> _Found:
     honest = evaluate_honestly(fit, oof.probs, oof.codes, metric, folds=oof.folds, seed=options.seed)
     round_ = _describe(recipes[0], oof, honest.fitted)
     path = (honest.comparison.theirs, honest.honest)
-    recipe = with_worth(recipes[0], honest)
+    recipe = with_worth(recipes[0], honest, oof.codes)
     return _Found(recipe, (round_,), path, "one plain majority was asked for", honest.comparison, honest.verdict)
 
 

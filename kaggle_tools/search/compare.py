@@ -97,12 +97,7 @@ def compare(
     a, b = np.asarray(ours), np.asarray(theirs)
     task = "single_label" if truth.ndim == 1 else "multi_label"
     score_a, score_b = score_output(found, truth, a), score_output(found, truth, b)
-    if found.name in SCORERS[task]:
-        method, gains = "counts", _by_counts(found, task, truth, a, b, n_bootstraps, seed)
-    elif (found.name, task) in ROW_VALUES:
-        method, gains = "row means", _by_row_values(found, task, truth, a, b, n_bootstraps, seed)
-    else:
-        method, gains = "rows", _by_rows(found, task, truth, a, b, n_bootstraps, seed)
+    method, gains = _bootstrapped(found, task, truth, a, b, n_bootstraps, seed)
     sign = 1.0 if found.greater_is_better else -1.0
     gains = gains * sign
     low, high = np.quantile(gains, [0.025, 0.975])
@@ -119,6 +114,15 @@ def compare(
         n_bootstraps=len(gains),
         method=method,
     )
+
+
+def standard_error(
+    metric: str, codes: ArrayLike, output: ArrayLike, *, n_bootstraps: int = 2_000, seed: int = 0
+) -> float:
+    """Standard deviation of one prediction's score over bootstraps of its rows; arguments and errors as `compare`."""
+    found, truth = find_metric(metric), np.asarray(codes)
+    task = "single_label" if truth.ndim == 1 else "multi_label"
+    return float(_bootstrapped(found, task, truth, np.asarray(output), None, n_bootstraps, seed)[1].std())
 
 
 def interval_of_mean(values: Floats, *, n_bootstraps: int = 10_000, seed: int = 0) -> tuple[float, float]:
@@ -161,12 +165,35 @@ def _decisions(codes: NDArray[Any], output: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(output.argmax(axis=1) if output.ndim == 2 else output.astype(np.int64))
 
 
+def _bootstrapped(
+    metric: Metric,
+    task: str,
+    codes: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any] | None,
+    n_bootstraps: int,
+    seed: int,
+) -> tuple[str, Floats]:
+    """The method, and (n,) scores of `a` less those of `b`, where there is one, over bootstraps."""
+    if metric.name in SCORERS[task]:
+        return "counts", _by_counts(metric, task, codes, a, b, n_bootstraps, seed)
+    if (metric.name, task) in ROW_VALUES:
+        return "row means", _by_row_values(metric, task, codes, a, b, n_bootstraps, seed)
+    return "rows", _by_rows(metric, task, codes, a, b, n_bootstraps, seed)
+
+
 def _by_counts(
-    metric: Metric, task: str, codes: NDArray[Any], a: NDArray[Any], b: NDArray[Any], n_bootstraps: int, seed: int
+    metric: Metric,
+    task: str,
+    codes: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any] | None,
+    n_bootstraps: int,
+    seed: int,
 ) -> Floats:
-    ours, theirs = _decisions(codes, a), _decisions(codes, b)
+    ours, theirs = _decisions(codes, a), _decisions(codes, a if b is None else b)
     if task == "single_label":
-        n_classes = max(_n_classes(codes, a), _n_classes(codes, b))
+        n_classes = max(_n_classes(codes, a), _n_classes(codes, a if b is None else b))
         cells = single_label_cells(codes.astype(np.int64), ours, theirs, n_classes)
     else:
         n_classes = codes.shape[1]
@@ -174,25 +201,41 @@ def _by_counts(
     scorer = SCORERS[task][metric.name]
 
     def gain(sums: Floats) -> Floats:
-        return np.asarray(scorer(side_of(sums, n_classes, 0)) - scorer(side_of(sums, n_classes, 1)))
+        own = np.asarray(scorer(side_of(sums, n_classes, 0)))
+        return own if b is None else np.asarray(own - scorer(side_of(sums, n_classes, 1)))
 
     return bootstrap(cells, gain, n_bootstraps, seed)
 
 
 def _by_row_values(
-    metric: Metric, task: str, codes: NDArray[Any], a: NDArray[Any], b: NDArray[Any], n_bootstraps: int, seed: int
+    metric: Metric,
+    task: str,
+    codes: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any] | None,
+    n_bootstraps: int,
+    seed: int,
 ) -> Floats:
     values_of = ROW_VALUES[metric.name, task]
     truth = _truth(codes, a.shape[1])
-    difference = values_of(truth, a.astype(np.float64)) - values_of(truth, b.astype(np.float64))
+    difference = values_of(truth, a.astype(np.float64))
+    if b is not None:
+        difference = difference - values_of(truth, b.astype(np.float64))
     return bootstrap(value_cells(difference), lambda sums: sums[0] / len(difference), n_bootstraps, seed)
 
 
 def _by_rows(
-    metric: Metric, task: str, codes: NDArray[Any], a: NDArray[Any], b: NDArray[Any], n_bootstraps: int, seed: int
+    metric: Metric,
+    task: str,
+    codes: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any] | None,
+    n_bootstraps: int,
+    seed: int,
 ) -> Floats:
     score = metric.functions[task]
-    probs = [np.asarray(_probabilities(side, a, b), np.float64) for side in (a, b)]
+    sides = (a,) if b is None else (a, b)
+    probs = [np.asarray(_probabilities(side, *sides), np.float64) for side in sides]
     n = len(codes)
     truth = _truth(codes, probs[0].shape[1])
     random = np.random.default_rng(seed)
@@ -200,19 +243,20 @@ def _by_rows(
     for _ in range(min(n_bootstraps, max(_LEAST_BOOTSTRAPS, _SLOW_WORK // probs[0].size))):
         weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
         try:
-            gains.append(score(truth, probs[0], weights) - score(truth, probs[1], weights))
+            scores = [score(truth, side, weights) for side in probs]
         except UserError:  # no row of a class was drawn: the metric is undefined, as it would be for those who drew so
             continue
+        gains.append(scores[0] - sum(scores[1:]))
     if not gains:
         raise UserError(f"{metric.name} was undefined in every bootstrap", found=f"{n:,} rows", next="give more rows")
     return np.array(gains)
 
 
-def _probabilities(side: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+def _probabilities(side: NDArray[Any], *all_sides: NDArray[Any]) -> NDArray[Any]:
     """Decisions of single-label rows as certain probabilities, for metrics of labels that have no faster form."""
     if side.ndim == 2:
         return side
-    n_classes = max(part.shape[1] if part.ndim == 2 else int(part.max()) + 1 for part in (a, b))
+    n_classes = max(part.shape[1] if part.ndim == 2 else int(part.max()) + 1 for part in all_sides)
     return np.asarray(np.eye(n_classes)[side])
 
 

@@ -57,7 +57,10 @@ def test_class_weights_gain_and_the_submission_is_what_the_recipe_says(workspace
     recipe = load(result.recipe)
     members = {n: Predictions.load(workspace / "runs" / n / "predictions" / "test.parquet") for n in recipe.models}
     expected = apply(recipe, members)
-    submission = pl.read_csv(find_version(workspace / "submissions", "latest").submission)
+    version = find_version(workspace / "submissions", "latest")
+    low, high = version.manifest.honest_interval
+    assert low < version.manifest.honest_score < high <= 1.0
+    submission = pl.read_csv(version.submission)
     assert submission["id"].to_list() == expected.ids.to_list()[::-1]
     assert submission["y"].to_list() == expected.predicted.to_list()[::-1]
 

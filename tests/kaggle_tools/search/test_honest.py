@@ -9,7 +9,7 @@ from kaggle_tools.search import honest
 from kaggle_tools.search._outcomes import SCORERS, multi_label_cells, side_of, single_label_cells, value_cells
 from kaggle_tools.search._resample import Cells, bootstrap
 from kaggle_tools.search._row_values import ROW_VALUES
-from kaggle_tools.search.compare import compare
+from kaggle_tools.search.compare import compare, standard_error
 
 from .data import make_label_stack, make_stack
 
@@ -263,3 +263,26 @@ def test_nan_is_told_with_its_row():
     with pytest.raises(UserError, match=r"1 of 600 rows have a prob.*\n.*model 2 of 5") as error:
         honest.evaluate(memorise, stack, codes, "macro_f1")
     assert error.value.details["first"].startswith("row 4")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss", "roc_auc", "rmse"])
+def test_the_error_of_one_score_is_that_of_a_bootstrap_by_hand(metric):
+    draw = np.random.default_rng(3)
+    truth = draw.integers(0, 2, 300)
+    second = 1 / (1 + np.exp(-(2.0 * truth - 1.0 + 1.5 * draw.standard_normal(300))))
+    probs = np.column_stack([1 - second, second]).astype(np.float32)
+    by_hand = []
+    for _ in range(1_000):
+        rows = draw.integers(0, 300, 300)
+        by_hand.append(score(metric, truth[rows], probs[rows]))
+    assert standard_error(metric, truth, probs) == pytest.approx(np.std(by_hand), rel=0.12)
+
+
+def test_the_error_of_one_score_of_several_labels():
+    draw = np.random.default_rng(3)
+    truth = draw.random((300, 4)) < 0.3
+    probs = np.clip(0.6 * truth + 0.5 * draw.random((300, 4)), 0.0, 1.0).astype(np.float32)
+    rows = [draw.integers(0, 300, 300) for _ in range(1_000)]
+    by_hand = [score("macro_f1", truth[drawn].astype(np.int64), probs[drawn]) for drawn in rows]
+    found = standard_error("macro_f1", truth.astype(np.int64), probs)
+    assert found == pytest.approx(np.std(by_hand), rel=0.12)
