@@ -181,7 +181,9 @@ def make_models(folder: Path, shape: str, count: int) -> list[str]:
     """Random-weight classifiers that share one WordPiece tokenizer."""
     import torch
     from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizerFast, DebertaV2Config
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(30000))]
     labels = {"id2label": {i: f"c{i}" for i in range(CLASSES)}, "label2id": {f"c{i}": i for i in range(CLASSES)}}
     models = []

@@ -89,7 +89,7 @@ def try_precision(
         **how: What `Scorer.set_precision` takes besides: backend, calibration.
     """
     exact = scorer.score(sample)
-    if not exact.probabilities.size:
+    if not any(exact[run].size for run in exact):
         return None
     scorer.set_precision(precision, **how)
     try:

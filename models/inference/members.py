@@ -7,6 +7,7 @@ batches; linear models with the same vectorizer form a `LinearGroup` and see the
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +72,10 @@ class NetworkGroup:
         self.networks: list[nn.Module] = [*networks]
         self.n_embeddings = min(_n_embeddings(network) for network in self.networks)
         pad_id = members[0].tokenizer.pad_token_id or 0
-        self.pads = all(hides_padding(network, pad_id, members[0].max_length) for network in networks)
+        kinds = [_kind(member.spec, network) for member, network in zip(members, networks, strict=True)]
+        self._firsts = {kind: kinds.index(kind) for kind in kinds}  # what is checked of one holds for all of its kind
+        first = [networks[place] for place in self._firsts.values()]
+        self.pads = all(hides_padding(network, pad_id, members[0].max_length) for network in first)
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
@@ -82,7 +86,8 @@ class NetworkGroup:
         self._unexported: str | None = None
         self._unpacked: str | None = None
         self._uncompiled: list[str] = []
-        self.flop_per_token = sum(_flop_per_token(network, length, self.form) for network in networks)
+        flop = {kind: _flop_per_token(networks[place], length, self.form) for kind, place in self._firsts.items()}
+        self.flop_per_token = sum(flop[kind] for kind in kinds)
 
     def check_ids(self, rows: Tokens) -> None:
         """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
@@ -184,11 +189,12 @@ class NetworkGroup:
         return networks
 
     def choose_packing(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Pack rows of different lengths from now on, where that is faster and each network's logits stay the same."""
+        """Pack rows of different lengths from now on, where that is faster and the networks' logits stay the same."""
         self.packed, self._unpacked = False, None
         if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
             return
-        for member, network in zip(self.members, self.networks, strict=True):
+        for place in self._firsts.values():
+            member, network = self.members[place], self.networks[place]
             assert isinstance(network, TextClassifier)
             reason = packed.refusal(network, member.max_length)
             if reason is not None:
@@ -284,6 +290,16 @@ class LinearGroup:
 
 Group = NetworkGroup | LinearGroup
 Features = Tokens | WordRows | csr_matrix
+
+
+# Of a configuration, what names things and computes nothing.
+_NAMES = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
+
+
+def _kind(spec: CheckpointSpec, network: TextClassifier) -> str:
+    """What decides how a network computes: those of one kind, such as the folds of a run, differ by weights alone."""
+    config = {name: value for name, value in network.body.config.to_dict().items() if name not in _NAMES}
+    return json.dumps([config, spec.head, spec.head_options, spec.form, spec.words], sort_keys=True, default=str)
 
 
 def _n_embeddings(network: nn.Module) -> float:

@@ -222,3 +222,15 @@ def test_packing_begins_with_the_format_that_it_is_for(models, monkeypatch):
     assert scorer.groups[0].packed
     scorer.set_precision("fp32")
     assert not scorer.groups[0].packed
+
+
+def test_networks_that_differ_by_weights_alone_are_checked_once(tmp_path, save_model, monkeypatch):
+    folds = [save_model(tmp_path / f"fold{i}", i) for i in range(3)]
+    other = save_model(tmp_path / "other", 3, hidden_act="relu")
+    checked, real = [], packed.refusal
+    monkeypatch.setattr(packed, "refusal", lambda network, n: checked.append(network.body.config) or real(network, n))
+    scorer = Scorer({"run": folds, "other": other}, precision="fp32", device="cpu")
+    assert [config.hidden_act for config in checked] == ["gelu", "relu"]
+    assert scorer.groups[0].packed
+    alone = Scorer(folds[0], precision="fp32", device="cpu")
+    assert scorer.flop_per_token == 4 * alone.flop_per_token
