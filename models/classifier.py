@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from models import peculiar
 from models.checkpoint import CheckpointSpec
 from models.decoder import give_padding, is_decoder
 from models.depth import reinitialise_top_layers
@@ -41,8 +42,6 @@ from models.words import WordVectors
 HEAD_FILE = "head.safetensors"
 WORDS_FILE = "words.safetensors"
 LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the encoder's
-_COUNTS_WITHOUT_MASK = ("xlm", "flaubert")  # without a mask, a padding token in a text shortens it
-_SHORTEST = {"funnel": 3}  # tokens below which the stock forward pass fails
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
@@ -82,16 +81,12 @@ class TextClassifier(nn.Module):
     @property
     def end_of_text(self) -> int | None:
         """The token by which the stock head of an encoder-decoder finds what it reads; None where none is needed."""
-        end = self.body.config.eos_token_id if self.head is None and self.body.config.is_encoder_decoder else None
-        return end if isinstance(end, int) else None
+        return peculiar.end_of_text(self.body.config) if self.head is None else None
 
     @property
     def sparse_beyond(self) -> int | None:
-        """Tokens of a row up to which BigBird attends to all of it; None where no length changes the attention."""
-        config = self.body.config
-        if config.model_type != "big_bird" or config.attention_type != "block_sparse":
-            return None
-        return int((5 + 2 * config.num_random_blocks) * config.block_size)
+        """Tokens of a row up to which all of it is attended to; None where no length changes the attention."""
+        return peculiar.sparse_beyond(self.body.config)
 
     @property
     def takes_targets(self) -> bool:
@@ -117,27 +112,21 @@ class TextClassifier(nn.Module):
         Returns:
             (B, C), or (B, T, C) with a head for tags.
         """
-        shortest = _SHORTEST.get(self.body.config.model_type, 1)
-        if input_ids.shape[1] < shortest:
-            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            missing = (0, shortest - input_ids.shape[1])
-            input_ids = nn.functional.pad(input_ids, missing, value=self.body.config.pad_token_id or 0)
-            attention_mask = nn.functional.pad(attention_mask, missing)
-            token_type_ids = None if token_type_ids is None else nn.functional.pad(token_type_ids, missing)
-        if (limit := self.sparse_beyond) is not None:  # by itself it goes over to all of a row, and never back
-            attention = "block_sparse" if input_ids.shape[1] > limit else "original_full"
-            self.encoder.set_attention_type(attention)  # type: ignore[operator]
+        config = self.body.config
+        input_ids, attention_mask, token_type_ids = peculiar.long_enough(
+            config, input_ids, attention_mask, token_type_ids
+        )
+        peculiar.attend_by_length(self.encoder, config, input_ids.shape[1])
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
         types = self.types_of_body(token_type_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids}
         if self.takes_mask:
-            masked = attention_mask is not None or self.body.config.model_type not in _COUNTS_WITHOUT_MASK
-            inputs["attention_mask"] = attention_mask if masked else torch.ones_like(input_ids)
+            inputs["attention_mask"] = peculiar.mask_of(config, input_ids, attention_mask)
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:
-            return self._by_stock_head(inputs)
+            return peculiar.by_stock_head(self.body, inputs)
         output = self.body(**inputs, output_hidden_states=self.head.all_layers)
         earlier = output.hidden_states[:-1] if self.head.all_layers else ()
         shown: dict[str, Any] = {"targets": targets} if self.takes_targets else {}
@@ -145,19 +134,6 @@ class TextClassifier(nn.Module):
             shown["segments"] = token_type_ids
         hidden = self.beside_words((*earlier, output.last_hidden_state), input_ids, attention_mask)
         return self.head(hidden, attention_mask, **shown)  # type: ignore[no-any-return]
-
-    def _by_stock_head(self, inputs: dict[str, Any]) -> Tensor:
-        """(B, C). The head of an encoder-decoder wants as many ends of text in each row: rows with others go apart."""
-        end = self.end_of_text
-        n_ends = None if end is None else inputs["input_ids"].eq(end).sum(1)
-        if n_ends is None or bool((n_ends == n_ends[0]).all()):
-            return self.body(**inputs).logits  # type: ignore[no-any-return]
-        order = n_ends.argsort(stable=True)
-        parts = order.split(n_ends.unique(return_counts=True)[1].tolist())
-        logits = [
-            self.body(**{name: v if v is None else v[rows] for name, v in inputs.items()}).logits for rows in parts
-        ]
-        return torch.cat(logits)[order.argsort()]
 
     def beside_words(self, hidden: tuple[Tensor, ...], input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Hidden states (B, T, D) as the head reads them: (B, T, D + W) where there are vectors of words."""

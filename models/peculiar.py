@@ -1,0 +1,64 @@
+"""What single architectures want of their rows, that others do not: around the stock forward pass, by model type.
+
+`config` is a transformers configuration throughout; token ids are (B, T) int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+_COUNTS_WITHOUT_MASK = ("xlm", "flaubert")  # without a mask, a padding token in a text shortens it
+_SHORTEST = {"funnel": 3}  # tokens below which the stock forward pass fails
+
+
+def long_enough(
+    config: Any, ids: Tensor, mask: Tensor | None, types: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Rows that the architecture can read: Funnel's pools need three tokens."""
+    missing = _SHORTEST.get(config.model_type, 1) - ids.shape[1]
+    if missing <= 0:
+        return ids, mask, types
+    mask = torch.ones_like(ids) if mask is None else mask
+    ids = pad(ids, (0, missing), value=config.pad_token_id or 0)
+    return ids, pad(mask, (0, missing)), None if types is None else pad(types, (0, missing))
+
+
+def mask_of(config: Any, ids: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask that the body is given; None where all tokens are real and it does not count them by itself."""
+    return torch.ones_like(ids) if mask is None and config.model_type in _COUNTS_WITHOUT_MASK else mask
+
+
+def sparse_beyond(config: Any) -> int | None:
+    """Tokens of a row up to which BigBird attends to all of it; None where no length changes the attention."""
+    if config.model_type != "big_bird" or config.attention_type != "block_sparse":
+        return None
+    return int((5 + 2 * config.num_random_blocks) * config.block_size)
+
+
+def attend_by_length(encoder: Any, config: Any, n_tokens: int) -> None:
+    """Let a row's length alone decide how it is attended to: BigBird goes over to all of a row, and never back."""
+    limit = sparse_beyond(config)
+    if limit is not None:
+        encoder.set_attention_type("block_sparse" if n_tokens > limit else "original_full")
+
+
+def end_of_text(config: Any) -> int | None:
+    """The token by which the stock head of an encoder-decoder finds what it reads; None where none is needed."""
+    end = config.eos_token_id if config.is_encoder_decoder else None
+    return end if isinstance(end, int) else None
+
+
+def by_stock_head(body: Any, inputs: dict[str, Any]) -> Tensor:
+    """(B, C) logits. The head of an encoder-decoder wants as many ends of text in each row: others go apart."""
+    end = end_of_text(body.config)
+    n_ends = None if end is None else inputs["input_ids"].eq(end).sum(1)
+    if n_ends is None or bool((n_ends == n_ends[0]).all()):
+        return body(**inputs).logits  # type: ignore[no-any-return]
+    order = n_ends.argsort(stable=True)
+    parts = order.split(n_ends.unique(return_counts=True)[1].tolist())
+    logits = [body(**{name: v if v is None else v[rows] for name, v in inputs.items()}).logits for rows in parts]
+    return torch.cat(logits)[order.argsort()]
