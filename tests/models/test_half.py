@@ -7,16 +7,11 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from models.classifier import build_classifier
 from models.errors import ModelError
-from models.losses import make_loss
-from models.recipe import HeadOptions, LossOptions
 from models.training.adversary import ADVERSARIES
-from models.training.batches import tokenise
 from models.training.half import HalfPrecision
-from models.training.step import GradientSource, MicroBatch, put_gradient
+from models.training.step import MicroBatch, put_gradient
 
-CLASSES = ("red", "green", "blue")
 BATCH = np.arange(11)
 CPU = torch.device("cpu")
 
@@ -26,25 +21,8 @@ def fp16(scale=2.0**16):
 
 
 @pytest.fixture
-def source(tiny_recipe, tiny_tokenizer, coloured):
-    texts, labels = coloured
-    recipe = dataclasses.replace(
-        tiny_recipe, head=HeadOptions("mean", {"dropout": 0.0}),
-        training=dataclasses.replace(tiny_recipe.training, dropout=0.0),
-    )  # fmt: skip
-    torch.manual_seed(0)
-    return GradientSource(
-        network=build_classifier(recipe, CLASSES, tiny_tokenizer, "single_label").train(),
-        rows=tokenise(tiny_tokenizer, texts, 16),
-        targets=torch.from_numpy(labels),
-        loss=make_loss(LossOptions(), "single_label"),
-        task="single_label",
-        classes=CLASSES,
-        device=CPU,
-        half=HalfPrecision(),
-        r_drop=0.0,
-        micro=MicroBatch(4),
-    )
+def source(gradient_source):
+    return dataclasses.replace(gradient_source, micro=MicroBatch(4))
 
 
 def gradient(source, adversary=None):

@@ -13,7 +13,6 @@ from models.losses import make_loss, symmetric_kl
 from models.recipe import HeadOptions, LossOptions, ScratchOptions
 from models.scratch import train_tokenizer
 from models.tagging import align_words, tag_loss
-from models.training.batches import tokenise
 from models.training.ema import Ema
 from models.training.half import HalfPrecision
 from models.training.step import GradientSource, MicroBatch, NoNumber, put_gradient
@@ -24,25 +23,8 @@ BATCH = np.arange(11)
 
 
 @pytest.fixture
-def source(tiny_recipe, tiny_tokenizer, coloured):
-    texts, labels = coloured
-    recipe = dataclasses.replace(
-        tiny_recipe, head=HeadOptions("mean", {"dropout": 0.0}),
-        training=dataclasses.replace(tiny_recipe.training, dropout=0.0),
-    )  # fmt: skip
-    torch.manual_seed(0)
-    return GradientSource(
-        network=build_classifier(recipe, CLASSES, tiny_tokenizer, "single_label").train(),
-        rows=tokenise(tiny_tokenizer, texts, 16),
-        targets=torch.from_numpy(labels),
-        loss=make_loss(LossOptions(), "single_label"),
-        task="single_label",
-        classes=CLASSES,
-        device=torch.device("cpu"),
-        half=HalfPrecision(),
-        r_drop=0.0,
-        micro=MicroBatch(64),
-    )
+def source(gradient_source):
+    return gradient_source
 
 
 @pytest.mark.parametrize(
