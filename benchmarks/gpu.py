@@ -1,4 +1,4 @@
-"""What a GPU is to be asked, in two runs of some four minutes: is it right, how fast is the engine; then whole jobs.
+"""What a GPU is to be asked, in two runs of some five minutes: is it right, how fast is the engine; then whole jobs.
 
     python -m benchmarks.gpu right engine      # tests, ceilings, ways to run a network, budgets, layouts, profiles
     python -m benchmarks.gpu whole             # CSV to Parquet beside the best peers
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -27,7 +28,7 @@ from benchmarks.score import make_models
 OUT = Path(os.environ["OUT"]) if "OUT" in os.environ else None
 ROWS = {"BERT-base": 100_000, "BERT-large": 30_000, "MiniLM-L6": 400_000, "DeBERTa-v3-base": 30_000}
 ROUNDS = 3
-COMPILED, APART = ", compiled", ", compiled, GELU apart"
+COMPILED, NO_GELU, NO_QKV = ", compiled", ", compiled, GELU apart", ", compiled, QKV apart"
 _BEGAN = time.perf_counter()
 
 
@@ -130,17 +131,17 @@ def ways(shape: str, folder: str, lengths: np.ndarray, device: str, rates: dict[
     """A line for each way to run a network on the same tokens."""
     import torch
 
-    from models.inference import fused
+    from models.inference import fused, joined
     from models.inference.device import peak_memory
     from models.inference.scorer import Scorer
 
     reference = None
-    plan = [("bf16", ""), ("bf16", APART), ("bf16", COMPILED), ("fp8", COMPILED)]
+    plan = [("bf16", ""), ("bf16", NO_GELU), ("bf16", NO_QKV), ("bf16", COMPILED), ("fp8", NO_QKV), ("fp8", COMPILED)]
     for precision, layers in plan if device != "cpu" else [("fp32", ""), ("fp32", COMPILED)]:
         scorer = Scorer(folder, device=device, precision=precision)
         prepared = prepared_of(scorer, lengths)
         began = time.perf_counter()
-        with patch.object(fused, "wants_fusing", fused.wants_fusing if layers != APART else lambda _: False):
+        with without(fused, "wants_fusing", layers == NO_GELU), without(joined, "wants_joining", layers == NO_QKV):
             scorer.set_compiled(bool(layers))
         spent = time.perf_counter() - began
         graphs = scorer.groups[0].graphs
@@ -163,6 +164,11 @@ def ways(shape: str, folder: str, lengths: np.ndarray, device: str, rates: dict[
             )
         for note in scorer.notes:
             say(f"\n{note}\n")
+
+
+def without(module: object, name: str, yes: bool) -> AbstractContextManager[object]:
+    """A step of compiling is left out."""
+    return patch.object(module, name, lambda _: False) if yes else nullcontext()
 
 
 def budgets(folder: str, lengths: np.ndarray, device: str) -> None:

@@ -4,9 +4,10 @@
     disable(network)
 
 One layer is compiled, for all of its kind, for any number of rows and tokens: seconds instead of minutes, and no
-compiling later. Rows side by side, the flat sequence of packed rows and padded rows are a variant each. In bfloat16 on
-CUDA the product before a GELU applies it (`models.inference.fused`). What is compiled must give what the eager layers
-give, or it is refused. Nothing is measured here: see `models.inference.gain`.
+compiling later. Rows side by side, the flat sequence of packed rows and padded rows are a variant each. On CUDA query,
+key and value are one product (`models.inference.joined`), and in bfloat16 the product before a GELU applies it
+(`models.inference.fused`). What is compiled must give what the eager layers give, or it is refused. Nothing is measured
+here: see `models.inference.gain`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from models.classifier import TextClassifier
-from models.inference import fused
+from models.inference import fused, joined
 from models.inference.packed import TOLERANCE, PackedRows, pack, packed_logits
 from models.inference.varlen import ATTENTION
 from models.padding import end_text
@@ -60,6 +61,8 @@ def enable(network: TextClassifier, *, packed: bool) -> str | None:
             eager = [_logits(network, example) for example in examples]
             if fused.wants_fusing(network):
                 fused.fuse(network)
+            if joined.wants_joining(network):
+                joined.join(network)
             run = torch.compile(_run, dynamic=True, backend=BACKEND, **_options())
             for module in modules:
                 _install(module, network, run)
@@ -84,6 +87,7 @@ def _allow_variants() -> None:
 def disable(network: TextClassifier) -> None:
     """Let the eager layers compute again."""
     fused.undo(network)
+    joined.undo(network)
     for module in regions(network):
         vars(module).pop("forward", None)
 

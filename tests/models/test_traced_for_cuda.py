@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig
 
-from models.inference import forward, fp8
+from models.inference import forward, fp8, joined
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.tokens import Tokens
 from tests.models.test_packed import CONFIGS, classifier
@@ -108,14 +108,25 @@ def test_neither_do_batches_of_one_length(network, pretended):
     assert any(not batch.packed_tokens for batch in batches)
 
 
+def test_nor_do_query_key_and_value_as_one_product(network, pretended):
+    joined.join(on_cuda(network, torch.bfloat16))
+    (logits,), batches = run(network)
+    assert (logits.device, logits.shape) == (CUDA, (400, 3))
+    assert any(batch.packed_tokens for batch in batches)
+
+
 @pytest.fixture
 def wide():
     return classifier(BertConfig(hidden_size=512, num_hidden_layers=2, num_attention_heads=8, num_labels=3))
 
 
-def test_eight_bits_go_into_products_that_take_their_layout(wide, pretended):
+@pytest.mark.parametrize("together", [False, True])
+def test_eight_bits_go_into_products_that_take_their_layout(together, wide, pretended):
     on_cuda(wide, fp8.REST)
     assert fp8.convert(wide) == 12
+    assert joined.wants_joining(wide)
+    if together:
+        assert joined.join(wide) == 2
     (logits,), _ = run(wide)
     assert (logits.device, logits.shape) == (CUDA, (400, 3))
 
