@@ -10,11 +10,11 @@ texts of each shard, and always one with each character that no text had before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from heapq import nlargest
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import ModelError
@@ -28,7 +28,7 @@ Encode = Callable[[list[str]], tuple[NDArray[np.int32], NDArray[np.int64]]]
 _AT_FIRST = 4096  # texts that both read before the faster one is trusted
 _LONGEST = 64  # of the texts of a call
 _ALWAYS = 16  # more of them, evenly
-_CHUNK = 4096  # texts whose characters are looked at together
+_CHUNK = 1 << 14  # texts that are Python strings at a time
 _CACHE_ENTRIES = 1 << 17  # words that nanotoken remembers, a thread: 16 MB; eight times as many are no faster
 
 
@@ -55,26 +55,26 @@ class FasterTokenizer:
         self._before, self._after = special_tokens(tokenizer)
         self._pad_id = tokenizer.pad_token_id or 0
         self._cuts_left = tokenizer.truncation_side == "left"
-        self._hostile = hostile_texts(list(tokenizer.all_special_tokens))
+        self._hostile = pl.Series(hostile_texts(list(tokenizer.all_special_tokens)))
         self._n_compared = 0
         self._trusted = False  # whether ids were given out that only the faster one made
-        self._seen = np.zeros(0x110000, dtype=bool)  # characters of compared texts
+        self._seen = np.arange(0x110000) < 128  # characters of compared texts; ASCII is among the hostile ones
 
-    def __call__(self, texts: Sequence[str]) -> Tokens:
+    def __call__(self, texts: Sequence[str] | pl.Series) -> Tokens:
         """Tokenise N texts.
 
         Raises:
             TokenizersDisagree: Not at first, when the stock one simply takes over, but in the midst of a table.
         """
-        texts = list(texts)
-        if self.refusal is not None or not texts or SEPARATOR in texts[0]:
-            return self.stock(texts)
+        series = pl.Series(texts, dtype=pl.String)
+        if self.refusal is not None or not len(series) or SEPARATOR in series[0]:
+            return self.stock(series.to_list())
         try:
-            tokens = self._read(texts)
+            tokens = self._read(series)
             if not self._n_compared:
-                self._compare(self._hostile, self._read(self._hostile), range(len(self._hostile)))
-            rows = self._worth_comparing(texts)
-            self._compare(texts, tokens, rows)
+                self._compare(self._hostile, self._read(self._hostile), np.arange(len(self._hostile)))
+            rows = self._worth_comparing(series)
+            self._compare(series, tokens, rows)
         except TokenizersDisagree as exc:
             if self._trusted:
                 raise
@@ -82,14 +82,16 @@ class FasterTokenizer:
         except Exception as exc:  # whatever a young library trips over: the stock one works
             self.refusal = f"the faster tokenizer failed: {exc}"
         else:
-            self._trusted = self._trusted or len(rows) < len(texts)
+            self._trusted = self._trusted or len(rows) < len(series)
             return tokens
-        return self.stock(texts)
+        return self.stock(series.to_list())
 
-    def _read(self, texts: list[str]) -> Tokens:
+    def _read(self, texts: pl.Series) -> Tokens:
         """By the faster one; rows longer than the limit lose what the stock one cuts."""
-        ids, offsets = self._encode(texts)
-        whole = np.diff(offsets)
+        # Making strings of many rows at once would keep the thread waiting that feeds the device.
+        parts = [self._encode(texts[start : start + _CHUNK].to_list()) for start in range(0, len(texts), _CHUNK)]
+        ids = np.concatenate([ids for ids, _ in parts])
+        whole = np.concatenate([np.diff(offsets) for _, offsets in parts])
         lost = np.maximum(whole - self.stock.max_length, 0)
         n_around = len(self._before) + len(self._after)
         if self.stock.max_length <= n_around:
@@ -97,48 +99,51 @@ class FasterTokenizer:
         if lost.any():
             side = len(self._before) if self._cuts_left else self.stock.max_length - len(self._after)
             kept = np.ones(ids.size, dtype=bool)
-            kept[_spans(offsets[:-1] + side, lost)] = False
+            kept[_spans(np.cumsum(whole) - whole + side, lost)] = False
             ids = ids[kept]
         if not whole.all():  # a tokenizer without special tokens; a network needs at least one
             ids = np.insert(ids, (np.cumsum(whole - lost) - whole + lost)[whole == 0], self._pad_id)
         ends = np.concatenate([[0], np.cumsum(np.maximum(whole - lost, 1))])
         return Tokens(ids, ends, int((lost > 0).sum()), int(lost.sum()), self._pad_id, faster=True)
 
-    def _worth_comparing(self, texts: list[str]) -> NDArray[np.int64]:
+    def _worth_comparing(self, texts: pl.Series) -> NDArray[np.int64]:
         """Rows that the stock one reads, too: all at first, then a few, the longest, and each new character."""
         n = max(_AT_FIRST - self._n_compared, _ALWAYS)
         evenly = np.linspace(0, len(texts) - 1, min(n, len(texts))).astype(np.int64)
-        longest = nlargest(_LONGEST, range(len(texts)), key=lambda row: len(texts[row]))
-        return np.unique(np.concatenate([evenly, longest, self._with_new_characters(texts)]).astype(np.int64))
+        lengths = texts.str.len_chars().to_numpy()
+        longest = np.argpartition(lengths, -min(_LONGEST, len(lengths)))[-_LONGEST:]
+        beyond_ascii = np.flatnonzero(texts.str.len_bytes().to_numpy() != lengths)
+        return np.unique(np.concatenate([evenly, longest, self._with_new_characters(texts, beyond_ascii)]))
 
-    def _with_new_characters(self, texts: list[str]) -> NDArray[np.int64]:
-        """For each character that no text had before the first row that has it."""
+    def _with_new_characters(self, texts: pl.Series, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each character that no text had before the first of these rows that has it."""
         found = [np.empty(0, dtype=np.int64)]
-        for start in range(0, len(texts), _CHUNK):
-            part = texts[start : start + _CHUNK]
+        for start in range(0, len(rows), _CHUNK):
+            some = rows[start : start + _CHUNK]
+            part = texts.gather(some).to_list()
             codes = np.frombuffer("".join(part).encode("utf-32-le"), dtype=np.uint32)
             new = np.flatnonzero(~self._seen[codes])
             if new.size:
                 _, first = np.unique(codes[new], return_index=True)
                 ends = np.cumsum([len(text) for text in part])
-                found.append(start + np.searchsorted(ends, new[first], side="right"))
+                found.append(some[np.searchsorted(ends, new[first], side="right")])
                 self._seen[codes] = True
         return np.concatenate(found)
 
-    def _compare(self, texts: Sequence[str], tokens: Tokens, rows: Iterable[int]) -> None:
+    def _compare(self, texts: pl.Series, tokens: Tokens, rows: NDArray[np.int64]) -> None:
         """Let both read some rows.
 
         Raises:
             TokenizersDisagree: Names the first text on which they do not agree.
         """
-        chosen = list(rows)
-        stock = self.stock([texts[row] for row in chosen])
+        chosen = texts.gather(rows).to_list()
+        stock = self.stock(chosen)
         self._n_compared += len(chosen)
-        for place, row in enumerate(chosen):
+        for place, row in enumerate(rows):
             expected = stock.ids[stock.offsets[place] : stock.offsets[place + 1]]
             if not np.array_equal(expected, tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]):
                 raise TokenizersDisagree(
-                    f"the faster tokenizer reads {texts[row][:60]!r} otherwise than the stock one",
+                    f"the faster tokenizer reads {chosen[place][:60]!r} otherwise than the stock one",
                     next="--tokenizer stock: scores the table anew without it",
                 )
         counts = (stock.n_truncated, stock.n_lost)

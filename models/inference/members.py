@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -133,9 +132,9 @@ class NetworkGroup:
         """Different ones of these texts, as the networks read them; scoring tells of those that they cannot read."""
         cleaned = clean(pl.Series(texts, dtype=pl.String), self.cleaning).unique(maintain_order=True)
         try:
-            rows = self.featurise(cleaned.to_list())
+            rows = self.featurise(cleaned)
         except UnusableTexts as exc:
-            rows = self.featurise(np.delete(cleaned.to_numpy(), exc.rows).tolist())
+            rows = self.featurise(cleaned.gather(np.delete(np.arange(len(cleaned)), exc.rows)))
         assert isinstance(rows, Tokens)
         return rows
 
@@ -269,7 +268,11 @@ class LinearGroup:
         self.members = tuple(members)
         self.runs = [member.run for member in members]
         self.models = [member.linear for member in members if member.linear is not None]
-        self.featurise = self.models[0].vectorizer.transform
+        self._vectorizer = self.models[0].vectorizer
+
+    def featurise(self, texts: pl.Series) -> csr_matrix:
+        """The (N, F) TF-IDF matrix of N texts."""
+        return self._vectorizer.transform(texts.to_list())
 
     def probabilities(self, features: csr_matrix, classes: Sequence[str]) -> list[NDArray[np.float32]]:
         """For each member (N, C) float32 probabilities in the order of `classes`."""
@@ -375,11 +378,12 @@ def slow_tokenizers(members: Sequence[Member]) -> list[str]:
     return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
 
 
-def _tokenizer(member: Member, stock: bool) -> Callable[[Sequence[str]], Tokens | WordRows]:
+def _tokenizer(member: Member, stock: bool) -> Callable[[pl.Series], Tokens | WordRows]:
     if member.spec.task == "token":
-        return partial(align_words, member.tokenizer, max_length=member.max_length)
+        return lambda texts: align_words(member.tokenizer, texts.to_list(), max_length=member.max_length)
     own = TextTokenizer(member.tokenizer, member.max_length, member.spec.form)
-    return own if stock else faster(own, member.tokenizer)
+    tokenizer = own if stock else faster(own, member.tokenizer)
+    return tokenizer if isinstance(tokenizer, FasterTokenizer) else lambda texts: own(texts.to_list())
 
 
 def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:

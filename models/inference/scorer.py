@@ -322,7 +322,7 @@ class Scorer:
 
     def _featurise(self, group: Group, distinct: DistinctTexts) -> Features:
         try:
-            features = group.featurise(distinct.texts.to_list())
+            features = group.featurise(distinct.texts)
             if isinstance(group, NetworkGroup) and isinstance(features, Tokens):
                 group.check_ids(features)
         except UnusableTexts as exc:

@@ -6,6 +6,7 @@ joined emoji, words too long for a vocabulary, what looks like a special token.
 
 from __future__ import annotations
 
+_ASCII = ("".join(map(chr, range(128))), " ".join(map(chr, range(128))))  # all of it: others are looked for in texts
 _ACCENTS = (
     "caf\u00e9 cafe\u0301 CAF\u00c9",
     "\u1e69 s\u0323\u0307 s\u0307\u0323",  # one letter with two marks, in three orders
@@ -76,7 +77,7 @@ _MARKS = (
     "<|endoftext|>", "\u2581a \u0120b",
 )  # fmt: skip
 
-HOSTILE = (*_ACCENTS, *_CASE, *_BLANKS, *_DELETED, *_SCRIPTS, *_SIGNS, *_LONG, *_MARKS)
+HOSTILE = (*_ASCII, *_ACCENTS, *_CASE, *_BLANKS, *_DELETED, *_SCRIPTS, *_SIGNS, *_LONG, *_MARKS)
 
 
 def hostile_texts(special: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The faster tokenizer against the stock one, on hostile texts; and what happens when it is wrong."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def pair_of(tokenizer, max_length):
     found = faster(stock, tokenizer)
     if not isinstance(found, FasterTokenizer):
         pytest.skip("needs nanotoken: pip install 'kaggle-jobs[fast-tokenizer]'")
-    return stock, found._read
+    return stock, lambda texts: found._read(pl.Series(texts, dtype=pl.String))
 
 
 def assert_equal(found, expected):
@@ -139,10 +140,19 @@ def test_once_texts_were_trusted_a_mistake_stops_the_work(tokenizer, monkeypatch
     assert "--tokenizer stock" in caught.value.details["next"]
 
 
-def test_each_character_is_compared_where_it_first_occurs(tokenizer):
+def test_each_character_is_compared_where_it_first_occurs(tokenizer, monkeypatch):
     one = FasterTokenizer(TextTokenizer(tokenizer, 64), fake(tokenizer), tokenizer)
-    assert one._with_new_characters(["ab", "ba", "", "c", "abc", "a\U0001f600"]).tolist() == [0, 0, 3, 5]
-    assert one._with_new_characters(["abc", "\U0001f600d"]).tolist() == [1]
+    monkeypatch.setattr(faster_tokens, "_AT_FIRST", 0)
+    monkeypatch.setattr(faster_tokens, "_ALWAYS", 1)  # the first row
+    monkeypatch.setattr(faster_tokens, "_LONGEST", 1)  # the last one here
+    end = "a long row of ASCII"
+    rows = ["ab", "ba", "", "\u4f60", "ab", "a\U0001f600", "\u00e9\u4f60", end]
+    assert one._worth_comparing(pl.Series(rows)).tolist() == [0, 3, 5, 6, 7]
+    assert one._worth_comparing(pl.Series(["\u4f60\u00e9", "a", "\U0001f600d", "\u00df", end])).tolist() == [0, 3, 4]
+
+
+def test_all_of_ascii_is_compared_before_any_text():
+    assert set(map(chr, range(128))) <= set("".join(HOSTILE))
 
 
 def test_a_library_that_fails_is_replaced_and_named(tokenizer):
@@ -166,9 +176,16 @@ def test_rows_without_special_tokens_have_at_least_one(tokenizer):
         lambda texts: (np.array([7, 8, 9, 9, 9], np.int32), np.array([0, 0, 2, 2, 2, 5])),
         tokenizer,
     )
-    found = bare._read([""] * 5)
+    found = bare._read(pl.Series([""] * 5))
     assert found.ids.tolist() == [0, 7, 8, 0, 0, 9, 9, 9]
     assert found.offsets.tolist() == [0, 1, 3, 4, 5, 8]
+
+
+def test_many_texts_are_read_a_part_at_a_time(make_tokenizer, monkeypatch):
+    stock, read = pair_of(make_tokenizer(), 6)
+    monkeypatch.setattr(faster_tokens, "_CHUNK", 7)
+    texts = [*SOME, *HOSTILE, ""]
+    assert_equal(read(texts), stock(texts))
 
 
 def test_pairs_are_left_to_the_stock_tokenizer(tokenizer):
