@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jobs.runner import assemble, store
+from jobs.runner import joining, store
+from jobs.runner.assemble import output_file, predictions_file
 from jobs.runner.local import part_column
-from kaggle_tools import files
+from kaggle_tools import files, seals
 
 MB = 1e6
 SHARD_ROWS = 262_144
@@ -62,12 +63,13 @@ def measure(folder: Path, n_rows: int, n_runs: int, n_classes: int) -> str:
         tasks=[SimpleNamespace(index=index) for index in range(len(starts))],
     )
     began = time.process_time()
-    assemble.write_output(plan, job, folder / "out.parquet", task="single_label", each=False)
+    own = [
+        predictions_file(plan, run, folder / f"{run}.parquet", task="single_label", precision="fp32") for run in runs
+    ]
+    joining.join(plan, job, [output_file(plan, folder / "out.parquet", task="single_label", each=False), *own])
     files.file_digest(folder / "out.parquet")
-    for run in runs:
-        assemble.write_predictions(plan, job, run, folder / f"{run}.parquet", task="single_label", precision="fp32")
     join_s, seals_s = time.process_time() - began, spent[0]
-    assemble.write_output(plan, job, folder / "out.csv", task="single_label", each=False)
+    joining.join(plan, job, [output_file(plan, folder / "out.csv", task="single_label", each=False)])
     sizes = (
         sum(path.stat().st_size for path in job.folder.rglob("*.parquet")),
         (folder / "out.parquet").stat().st_size,
@@ -102,8 +104,7 @@ def _timed() -> list[float]:
 
         return call
 
-    for module, name in ((store, "seal_parquet"), (store, "check_parquet"), (assemble, "seal_parquet")):
-        setattr(module, name, timed(getattr(getattr(module, name), "__wrapped__", getattr(module, name))))
+    seals._digest = timed(getattr(seals._digest, "__wrapped__", seals._digest))
     files.file_digest = timed(getattr(files.file_digest, "__wrapped__", files.file_digest))
     return spent
 

@@ -3,7 +3,7 @@
 seconds = start + load + plan + gate                        # as this process spent them
         + max(one shard through all stages + the rest at the pace of the slowest stage,
               processor seconds of all stages / cores)      # stages overlap, but share the cores
-        + finish
+        + finish                                            # joining one shard: the others were joined meanwhile
 """
 
 from __future__ import annotations
@@ -119,13 +119,14 @@ def add_up(trials: Sequence[Trial], n_rows: int, n_shards: int, cores: float) ->
     if not tried:
         return Sums(0.0, dict.fromkeys((*STAGES, "finish"), 0.0), 0.0)
     total = {name: _total(trials, name).scaled(n_rows / tried) for name in (*STAGES, "infer first", "finish")}
-    first = 1 / n_shards  # share of the rows that the first shard has
-    at_first = {stage: total[stage].scaled(first) for stage in STAGES} | {"infer": total["infer first"].scaled(first)}
-    later = {stage: total[stage].scaled(1 - first) for stage in STAGES}
+    one = 1 / n_shards  # share of the rows that a shard has
+    at_first = {stage: total[stage].scaled(one) for stage in STAGES} | {"infer": total["infer first"].scaled(one)}
+    later = {stage: total[stage].scaled(1 - one) for stage in (*STAGES, "finish")}
+    last = total["finish"].scaled(one)
     overlapped = sum(cost.wall for cost in at_first.values()) + max(cost.wall for cost in later.values())
-    cpu = sum(at_first[stage].cpu + later[stage].cpu for stage in STAGES)
+    cpu = sum(cost.cpu for cost in (*at_first.values(), *later.values()))
     stages = {stage: at_first[stage].wall + later[stage].wall for stage in STAGES}
-    return Sums(max(overlapped, cpu / cores), stages | {"finish": total["finish"].wall}, cpu + total["finish"].cpu)
+    return Sums(max(overlapped, cpu / cores), stages | {"finish": last.wall}, cpu + last.cpu)
 
 
 def _total(trials: Sequence[Trial], stage: str) -> Cost:

@@ -134,6 +134,7 @@ def _table_rates() -> dict[str, float]:
     import polars as pl
     import pyarrow.parquet as pq
 
+    from kaggle_tools.parquet import PARQUET
     from kaggle_tools.tables import ShardReader, index_file, sniff_format
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -157,7 +158,7 @@ def _table_rates() -> dict[str, float]:
         return {
             "csv_index": path.stat().st_size / best_of(lambda: index_file(path, fmt, shard_rows=8192)),
             "csv_read": _ROWS / best_of(read),
-            "parquet_write": _PARQUET_ROWS / best_of(lambda: pq.write_table(table, parquet, compression="zstd")),
+            "parquet_write": _PARQUET_ROWS / best_of(lambda: pq.write_table(table, parquet, **PARQUET)),
         }
 
 

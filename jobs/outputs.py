@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.runner.assemble import write_predictions
+from jobs.runner.assemble import predictions_file
+from jobs.runner.joining import JoinedFile, NotWanted
 from jobs.runner.local import Watch
 from jobs.runner.plan import Request
 from jobs.runner.planner import Job, load_plan
 from jobs.runner.store import JobStore
-from jobs.workspace import Workspace
+from jobs.workspace import Run, Workspace
 from kaggle_tools import metrics
 from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
@@ -31,25 +32,57 @@ from models.hub import fingerprint
 from models.inference.scores import mean_probabilities
 
 
-def write_run_predictions(
-    job: Job, workspace: Workspace, watch: Watch, *, task: str, precision: str
-) -> dict[str, Path]:
-    """Each workspace run's predictions for a whole input file, where later commands look for them."""
+@dataclass(frozen=True)
+class RunPredictions:
+    """Each workspace run's predictions for a whole input file, where later commands look for them.
+
+    Attributes:
+        files: Run name → file; not placed where the run has other checkpoints by then.
+        placed: Run name → path, of those that were.
+    """
+
+    files: Mapping[str, JoinedFile] = field(default_factory=dict)
+    placed: dict[str, Path] = field(default_factory=dict)
+
+
+def run_predictions(job: Job, workspace: Workspace, watch: Watch, *, task: str, precision: str) -> RunPredictions:
+    """Where a job's scores go besides its output, for `jobs.runner.joining`."""
     request = job.plan.request
     if request.limit is not None:
-        return {}
+        return RunPredictions()
     competition = workspace.competition
     test = competition.path(competition.test) if competition else None
     if test is not None and table_stem(test.name) == request.stem and [str(test)] != [f.path for f in request.inputs]:
         watch.note(f"runs/<run>/predictions/{request.stem}.parquet is kept for the competition's own test file")
-        return {}
-    # A model from elsewhere may have the name of a run of ours.
-    ours = [run for run in workspace.runs() if request.models.get(run.name) == tuple(map(fingerprint, run.checkpoints))]
-    paths = {run.name: run.predictions(request.stem) for run in ours}
-    _tell_of_replaced(job, workspace, paths, watch)
-    for run, path in paths.items():
-        write_predictions(job.plan, job.store, run, path, task=task, precision=precision)
-    return paths
+        return RunPredictions()
+    placed: dict[str, Path] = {}
+
+    def file_of(run: Run) -> JoinedFile:
+        path = run.predictions(request.stem)
+
+        def placing() -> None:
+            if not _is_model(run, request):
+                raise NotWanted
+            placed[run.name] = path
+
+        return predictions_file(job.plan, run.name, path, task=task, precision=precision, placing=placing)
+
+    return RunPredictions({run.name: file_of(run) for run in workspace.runs() if _is_model(run, request)}, placed)
+
+
+def tell_of_replaced(job: Job, workspace: Workspace, predictions: RunPredictions, watch: Watch) -> None:
+    """Say so where predictions are about to be replaced that another job made of the same name with other settings."""
+    runs_of: dict[str, list[str]] = {}
+    for run in predictions.files:
+        other = _job_of(workspace.run(run).predictions(job.plan.request.stem))
+        if other is not None and other != job.plan.id:
+            runs_of.setdefault(other, []).append(run)
+    for other, runs in runs_of.items():
+        with suppress(UserError):  # its plan is damaged: nobody knows
+            plan = load_plan(JobStore(workspace.jobs / other))
+            if plan is not None and (differences := _differences(plan.request, job.plan.request)):
+                what = f"predictions/{job.plan.request.stem}.parquet of {', '.join(runs)}"
+                watch.note(f"{what} replaced, which was of job {other}, whose command restores it: {differences}")
 
 
 def are_of_job(paths: Iterable[Path], job_id: str) -> bool:
@@ -63,7 +96,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     Args:
         job: A job whose parts are all there.
         workspace: Where the submission goes.
-        predictions: Run name → Predictions file, as `write_run_predictions` gives it.
+        predictions: Run name → Predictions file, as `run_predictions` placed it.
         name: What to call the version; None: the run, or ``mean`` for several.
 
     Returns:
@@ -102,6 +135,11 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
     return write_version(workspace.submissions, name, table, draft).title
 
 
+def _is_model(run: Run, request: Request) -> bool:
+    """Whether it is what the job scores with: a model from elsewhere may have its name."""
+    return request.models.get(run.name) == tuple(map(fingerprint, run.checkpoints))
+
+
 def _job_of(path: Path) -> str | None:
     """Which job wrote a predictions file; None where it is gone, damaged, or nobody's."""
     try:
@@ -110,21 +148,6 @@ def _job_of(path: Path) -> str | None:
     except (UserError, pa.ArrowInvalid, OSError, KeyError, ValueError):
         return None
     return str(about["job"]) if isinstance(about, dict) and "job" in about else None
-
-
-def _tell_of_replaced(job: Job, workspace: Workspace, paths: Mapping[str, Path], watch: Watch) -> None:
-    """Say so where predictions are about to be replaced that another job made of the same name with other settings."""
-    runs_of: dict[str, list[str]] = {}
-    for run, path in paths.items():
-        other = _job_of(path)
-        if other is not None and other != job.plan.id:
-            runs_of.setdefault(other, []).append(run)
-    for other, runs in runs_of.items():
-        with suppress(UserError):  # its plan is damaged: nobody knows
-            plan = load_plan(JobStore(workspace.jobs / other))
-            if plan is not None and (differences := _differences(plan.request, job.plan.request)):
-                what = f"predictions/{job.plan.request.stem}.parquet of {', '.join(runs)}"
-                watch.note(f"{what} replaced, which was of job {other}, whose command restores it: {differences}")
 
 
 def _differences(before: Request, now: Request) -> str:

@@ -5,8 +5,9 @@
 
 How a row travels: `jobs.runner.planner` cuts the table into shards; each goes through `jobs.runner.local.work_through`:
 it is read (`kaggle_tools.tables`), `Scorer.prepare` cleans it and makes distinct texts token ids, `Scorer.infer` sends
-them through every network in batches and averages folds, the part is committed (`jobs.runner.store`). At the end the
-parts become the output file (`jobs.runner.assemble`), each run's predictions and a submission version (`jobs.outputs`).
+them through every network in batches and averages folds, the part is committed (`jobs.runner.store`). Meanwhile parts are
+joined (`jobs.runner.joining`) to the output file (`jobs.runner.assemble`) and each run's predictions, of which at the
+end a submission version is made (`jobs.outputs`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from typing import Any, Literal
 from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
-from jobs.outputs import are_of_job, write_run_predictions, write_submission
+from jobs.outputs import are_of_job, run_predictions, tell_of_replaced, write_submission
 from jobs.overwriting import OutputClaim, check_targets
 from jobs.performance import Performance, Tally
 from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
-from jobs.runner.assemble import check_id_column, check_suffix, write_output
+from jobs.runner.assemble import check_id_column, output_file
 from jobs.runner.claim import Claim
 from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine, idle_gpus
+from jobs.runner.joining import Joining, check_suffix
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Wanted, agree, check_bounds, check_shares, tell_of_layers
 from jobs.runner.plan import Request, shard_rows_for
@@ -169,19 +171,23 @@ def _work(
         tally.note(f"job {job.plan.id} was complete, but its parts were pruned: all rows are scored again")
     scorer, engine = setup.scorer, setup.engine
     claim = Claim.make(job.store.shared, job.store.id)
-    with recording(tally, job.store, claim, options.metrics_file) as recorded:
+    with recording(tally, job.store, claim, options.metrics_file) as recorded, ExitStack() as stack:
         with engine.session():
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
                 wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
                 numerics = agree(work, wanted, engine, tally)
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
+            runs = run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
+            own = output_file(job.plan, output, task=scorer.task, each=options.each, placing=own_output.confirm)
+            joining = stack.enter_context(Joining(job.plan, job.store, [own, *runs.files.values()]))
             engine.run(work, numerics, recorded)
         claim.check()
         _tell_of_changed_inputs(job, tally)
         with tally.stage("finish"):
-            write_output(job.plan, job.store, output, task=scorer.task, each=options.each, placing=own_output.confirm)
-            predictions = write_run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
+            joining.wait()
+            tell_of_replaced(job, workspace, runs, tally)
+            joining.place()
             output_digest = file_digest(output)
     performance = tally.performance(
         ceiling=engine.ceiling(numerics.precision, scorer),
@@ -193,7 +199,7 @@ def _work(
         "output": str(output),
         "output_digest": output_digest,
         "each": options.each,
-        "predictions": {name: str(path) for name, path in predictions.items()},
+        "predictions": {name: str(path) for name, path in runs.placed.items()},
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),

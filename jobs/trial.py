@@ -22,7 +22,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from jobs.runner.assemble import write_output, write_predictions
+from jobs.runner.assemble import output_file, predictions_file
+from jobs.runner.joining import join
 from jobs.runner.local import part_column, read_texts
 from jobs.runner.plan import ShardTask
 from jobs.runner.planner import Job
@@ -216,11 +217,12 @@ class _Bench:
         path = job.store.folder / f"output{self.output.suffix}"
 
         def finish() -> None:
-            write_output(plan, job.store, path, task=scorer.task, each=self.output.each)
-            file_digest(path)
+            files = [output_file(plan, path, task=scorer.task, each=self.output.each)]
             for run in self.output.runs:
-                predictions = job.store.folder / "predictions.parquet"
-                write_predictions(plan, job.store, run, predictions, task=scorer.task, precision=scorer.precision)
+                own = job.store.folder / f"predictions-{run}.parquet"
+                files.append(predictions_file(plan, run, own, task=scorer.task, precision=scorer.precision))
+            join(plan, job.store, files)
+            file_digest(path)
 
         return {"write": writing, "finish": timed(finish)[1]}
 

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_set_folds import deal
+from kaggle_tools.parquet import write_parquet
 from kaggle_tools.predictions import SEPARATOR
-from kaggle_tools.seals import read_parquet, seal_parquet
+from kaggle_tools.seals import read_parquet
 
 FoldKind = Literal["stratified", "group", "stratified_group", "random"]
 FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
@@ -205,13 +206,10 @@ def _check_no_fold_is_empty(settings: FoldSettings, folds: NDArray[np.int16]) ->
 
 
 def _save(path: Path, settings: FoldSettings, ids: pl.Series, folds: NDArray[np.int16]) -> None:
-    import pyarrow.parquet as pq
-
     table = pl.DataFrame([ids, pl.Series("fold", folds)]).to_arrow()
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
     with write_atomically(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-        seal_parquet(temporary)
+        write_parquet(table, temporary)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], pl.DataFrame]:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_groups import likeliest_of_each
-from kaggle_tools.seals import read_parquet, seal_parquet
+from kaggle_tools.parquet import write_parquet
+from kaggle_tools.seals import read_parquet
 
 SCHEMA_VERSION = 1
 PREFIX = "prob_"
@@ -102,14 +103,11 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write Parquet; the file appears whole or not at all."""
-        import pyarrow.parquet as pq
-
         about = {"version": SCHEMA_VERSION, "task": self.task, "classes": list(self.classes), **self.meta}
         table = self.frame().to_arrow()
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
         with write_atomically(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
-            seal_parquet(temporary)
+            write_parquet(table, temporary)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

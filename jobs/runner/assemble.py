@@ -1,39 +1,30 @@
-"""Committed parts to one file: in input order, part by part, so that memory does not grow with the table.
-
-Bytes depend on the parts alone: one Parquet row group a part, one block of text lines a part.
-"""
+"""What is made of a job's parts: the output with the mean over runs, each run's predictions (`jobs.runner.joining`)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import polars as pl
-import polars.selectors as cs
-import pyarrow.parquet as pq
 
+from jobs.runner.joining import JoinedFile
 from jobs.runner.local import TEXT, part_column
 from jobs.runner.plan import Plan
-from jobs.runner.store import JobStore
 from kaggle_tools.bio import entities, legal_tags
-from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_regular, write_atomically
-from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, likeliest
+from kaggle_tools.predictions import PREFIX, SCHEMA_VERSION, likeliest
 from kaggle_tools.remote import Place
-from kaggle_tools.seals import seal_parquet
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
 from kaggle_tools.tag_rows import split_words
 from models.inference.scores import mean_probabilities
 
-Write = Callable[[pl.DataFrame], None]
 
-
-def write_output(
-    plan: Plan, store: JobStore, path: Place, *, task: str, each: bool, placing: Callable[[], None] = lambda: None
-) -> None:
+def output_file(
+    plan: Plan, path: Place, *, task: str, each: bool, placing: Callable[[], None] = lambda: None
+) -> JoinedFile:
     """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
 
     Where words have tags, the label is all of a row's tags, ``entities`` a JSON list, and probabilities are lists,
@@ -41,25 +32,26 @@ def write_output(
 
     Args:
         plan: The job's plan.
-        store: Where its parts are.
         path: ``.parquet``, ``.csv`` or ``.jsonl``.
         task: ``single_label`` or ``multi_label`` (labels of at least one half, joined by ``|``).
         each: Also write each run's own columns, ``<run>/prob_<class>``.
-        placing: Called when all is written, before the file is put in its place; what it raises keeps it away.
+        placing: See `JoinedFile`.
     """
     about = {"runs": ",".join(plan.request.models)}
-    with _writer(path, _metadata(plan, task, about), store.folder, placing) as write:
-        for frame in _parts(plan, store):
-            write(_mean_frame(frame, plan, task, each))
+    return JoinedFile(path, lambda part: _mean_frame(part, plan, task, each), _metadata(plan, task, about), placing)
 
 
-def write_predictions(plan: Plan, store: JobStore, run: str, path: Path, *, task: str, precision: str) -> None:
+def predictions_file(
+    plan: Plan, run: str, path: Path, *, task: str, precision: str, placing: Callable[[], None] = lambda: None
+) -> JoinedFile:
     """One run's rows as a Predictions file (see `kaggle_tools.predictions`)."""
     about = {"run": run, "model": ",".join(plan.request.models[run]), "precision": precision}
     renames = {part_column(run, name): PREFIX + name for name in plan.request.classes}
-    with _writer(path, _metadata(plan, task, about), store.folder) as write:
-        for frame in _parts(plan, store):
-            write(frame.select(frame.columns[0], *renames).rename(renames))
+
+    def columns(part: pl.DataFrame) -> pl.DataFrame:
+        return part.select(part.columns[0], *renames).rename(renames)
+
+    return JoinedFile(path, columns, _metadata(plan, task, about), placing)
 
 
 def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str], task: str) -> None:
@@ -69,7 +61,7 @@ def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str
         name: None where rows are numbered.
         runs: That score the table.
         classes: Of the probabilities.
-        task: As `write_output` has it.
+        task: As `output_file` has it.
 
     Raises:
         UserError: It is.
@@ -82,17 +74,6 @@ def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str
             f"the id column is called '{name}', as a column of the scores is",
             next="rename it in the table, name another with --id, or number the rows with --no-id",
         )
-
-
-def check_suffix(path: Place) -> None:
-    """Fail before anything is done.
-
-    Raises:
-        UserError: A suffix that we do not write.
-    """
-    if path.suffix not in _WRITERS:
-        known = tuple(_WRITERS)
-        raise UserError(f"cannot write '{path.suffix}' files", where=path, next=did_you_mean(path.suffix, known))
 
 
 def check_writable(path: Place) -> None:
@@ -110,10 +91,6 @@ def check_writable(path: Place) -> None:
         details: dict[str, Any] = {**exc.details}
         raise UserError(exc.summary.replace(probe.name, path.name), **details) from exc
     probe.unlink()
-
-
-def _parts(plan: Plan, store: JobStore) -> Iterator[pl.DataFrame]:
-    return store.each((task.index for task in plan.tasks), store.read_part)
 
 
 def _mean_tags(frame: pl.DataFrame, plan: Plan, each: bool) -> pl.DataFrame:
@@ -164,53 +141,3 @@ def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:
         **about,
     }
     return json.dumps(content, ensure_ascii=False, sort_keys=True)
-
-
-@contextmanager
-def _writer(path: Place, metadata: str, scratch: Path, placing: Callable[[], None] = lambda: None) -> Iterator[Write]:
-    with write_atomically(path, scratch) as temporary:
-        with _WRITERS[path.suffix](temporary, metadata) as write:
-            yield write
-        if path.suffix == ".parquet":
-            seal_parquet(temporary)
-        placing()
-
-
-@contextmanager
-def _parquet(path: Path, metadata: str) -> Iterator[Write]:
-    writer: pq.ParquetWriter | None = None
-
-    def write(frame: pl.DataFrame) -> None:
-        nonlocal writer
-        table = frame.to_arrow().replace_schema_metadata({METADATA_KEY: metadata})
-        if writer is None:
-            writer = pq.ParquetWriter(path, table.schema, compression="zstd")
-        writer.write_table(table, row_group_size=max(1, len(frame)))
-
-    try:
-        yield write
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-@contextmanager
-def _csv(path: Path, _metadata: str) -> Iterator[Write]:
-    with path.open("wb") as handle:
-        yield _text_writer(handle, lambda frame, first: frame.drop(cs.list()).write_csv(include_header=first))
-
-
-@contextmanager
-def _jsonl(path: Path, _metadata: str) -> Iterator[Write]:
-    with path.open("wb") as handle:
-        yield _text_writer(handle, lambda frame, _first: frame.write_ndjson())
-
-
-def _text_writer(handle: BinaryIO, render: Callable[[pl.DataFrame, bool], str]) -> Write:
-    def write(frame: pl.DataFrame) -> None:
-        handle.write(render(frame, handle.tell() == 0).encode())
-
-    return write
-
-
-_WRITERS = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}

@@ -30,6 +30,7 @@ from jobs.holding import hold, is_held
 from jobs.runner.clock import now
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_whole
+from kaggle_tools.parquet import PARQUET
 from kaggle_tools.remote import Place, RemoteFile
 from kaggle_tools.seals import read_open_parquet, read_sealed, seal_open_parquet, sealed
 
@@ -171,7 +172,7 @@ class JobStore:
         table = frame.to_arrow()
         table = table.replace_schema_metadata({STATS_KEY: json.dumps(dict(stats)).encode()})
         part = io.BytesIO()
-        pq.write_table(table, part, compression="zstd")
+        pq.write_table(table, part, **PARQUET)
         seal_open_parquet(part)
         write_whole(self.part(index), part.getbuffer())
 

@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 from jobs import prune, score
 from jobs.resolve import InputOptions
 from jobs.runner import engines
+from jobs.runner.joining import Joining
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
@@ -607,18 +608,17 @@ def test_predictions_that_another_job_replaced_are_restored_before_a_submission_
 def test_no_submission_is_made_of_predictions_that_another_job_replaces_meanwhile(competition, monkeypatch):
     asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32")
     score.run(replace(asked, max_length=3, submission=False), Notes())
-    others, real = predictions_of(competition).read_bytes(), score.write_run_predictions
+    others, real = predictions_of(competition).read_bytes(), Joining.place
 
-    def write_and_lose(*arguments, **settings):
-        written = real(*arguments, **settings)
+    def place_and_lose(joining):
+        real(joining)
         predictions_of(competition).write_bytes(others)
-        return written
 
-    monkeypatch.setattr(score, "write_run_predictions", write_and_lose)
+    monkeypatch.setattr(Joining, "place", place_and_lose)
     with pytest.raises(UserError, match="another job replaced predictions"):
         score.run(asked, Notes())
     assert not list((competition / "submissions").glob("v*"))
-    monkeypatch.setattr(score, "write_run_predictions", real)
+    monkeypatch.setattr(Joining, "place", real)
     assert score.run(asked, Notes()).submission == "v0001-mine"
 
 
