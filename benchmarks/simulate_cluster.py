@@ -7,7 +7,7 @@
 Discrete events: every worker reads, prepares, infers and commits shards in a pipeline, as `jobs.runner.local` does,
 three at a time, handed out in order and never more than a fair share of what is left (so that all end together). Nodes
 of eight GPUs fail at random, lose what is not committed, come back and load their models again. What shards are read
-from is one file system with one bandwidth; planning and joining the parts are one process each.
+from is one file system with one bandwidth. One process plans, and joins parts in order while others are scored.
 
 Rates of GPUs are predictions from their physical limits (docs/scale.md), not measurements.
 """
@@ -57,7 +57,7 @@ class Cluster:
     infer_rows_per_s: float = 76_000.0
     prepare_rows_per_s: float = 160_000.0
     commit_s: float = 0.05
-    commit_rows_per_s: float = 1_800_000.0
+    commit_rows_per_s: float = 6_000_000.0
     spread: float = 0.05
     workers_spread: float = 0.03
     start_s: float = 40.0
@@ -65,7 +65,7 @@ class Cluster:
     storage_bytes_per_s: float = 4e9
     plan_bytes_per_s: float = 1e9
     check_rows_per_s: float = 0.0
-    join_rows_per_s: float = 800_000.0
+    join_rows_per_s: float = 2_300_000.0
     per_node: int = 8
     mtbf_h: float = 0.0
     repair_s: float = 300.0
@@ -128,6 +128,7 @@ class Simulation:
         self._count = itertools.count()
         self._storage_free = 0.0
         self._last = self._useful = self._lost = self._worst = 0.0
+        self._committed = [0.0] * n_shards
         self._failures = 0
 
     def run(self) -> Outcome:
@@ -153,11 +154,13 @@ class Simulation:
         cluster = self.cluster
         plan_s = cluster.n_rows * cluster.bytes_per_row / cluster.plan_bytes_per_s
         plan_s += cluster.n_rows / cluster.check_rows_per_s if cluster.check_rows_per_s else 0.0
-        join_s = cluster.n_rows / cluster.join_rows_per_s
+        joined = 0.0
+        for rows, committed in zip(self._rows, self._committed, strict=True):
+            joined = max(joined, committed) + rows / cluster.join_rows_per_s
         idle = [worker.idle_since for worker in self._workers if worker.idle_since is not None]
         starting = min(cluster.start_s, self._last)
         return Outcome(
-            wall_s=plan_s + self._last + join_s,
+            wall_s=plan_s + joined,
             scoring_s=self._last,
             efficiency=self._useful / (cluster.workers * (self._last - starting)),
             tail_s=self._last - min(idle, default=self._last),
@@ -217,7 +220,7 @@ class Simulation:
         begin, end = self._workers[number].held.pop(index)
         self._useful += end - begin
         self._left -= 1
-        self._last = now
+        self._last = self._committed[index] = now
 
     def _plan_failure(self, node: int, now: float) -> None:
         if self.cluster.mtbf_h:

@@ -32,7 +32,9 @@ EVEN = Cluster(
 def test_even_shards_take_as_many_rounds_as_it_takes(workers, scoring_s, static):
     found = Simulation(replace(EVEN, workers=workers, static=static)).run()
     assert found.scoring_s == pytest.approx(scoring_s)
-    assert found.wall_s == pytest.approx(scoring_s + 10.0 + 10.0)  # planning, joining
+    assert scoring_s + 10.0 < found.wall_s <= scoring_s + 10.0 + 10.001  # planning, joining
+    if not static:  # shards come in order: those of the last round are left to join, .1 s each
+        assert found.wall_s == pytest.approx(scoring_s + 10.0 + 0.1 * (99 % workers + 1 if workers < 100 else 100))
     assert (found.failures, found.lost_s) == (0, 0.0)
     assert found.efficiency == pytest.approx(min(1.0, 1000.0 / (workers * scoring_s)))
 

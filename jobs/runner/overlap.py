@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -61,6 +63,21 @@ def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) 
         depth: Results that may wait for the consumer; what bounds memory.
     """
     return Stage(source, work, depth)
+
+
+def several_at_once(items: Iterable[In], work: Callable[[In], Out], at_once: int) -> Iterator[Out]:
+    """Gives ``work(item)`` for each item, in order, computed in so many threads; as many results wait at most."""
+    coming: deque[Future[Out]] = deque()
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for item in items:
+            coming.append(pool.submit(work, item))
+            if len(coming) == at_once:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Stage(Generic[Out]):

@@ -10,14 +10,18 @@ import glob
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jobs.machine import usable_cores
 from jobs.runner.clock import now
+from jobs.runner.overlap import several_at_once
 from jobs.runner.plan import Plan, Request, ShardTask, tasks_of
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
@@ -27,6 +31,7 @@ from kaggle_tools.tables import FileIndex, ShardReader, index_file, require_colu
 
 # 8 bytes a row are held while ids are checked for duplicates: 1.6 GB at this many.
 MAX_ROWS_CHECKED = 200_000_000
+_READERS = 4  # shards whose ids are read at a time, at most: each takes as much memory as its bytes
 _LIBRARIES = ("torch", "transformers", "tokenizers", "polars", "scikit-learn")
 
 
@@ -183,14 +188,30 @@ def _hashes(shards: Iterator[pl.Series], n_rows: int) -> NDArray[np.uint64]:
 def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
     assert request.id_column is not None
     for number, file in enumerate(request.inputs):
-        columns = [request.id_column]
-        with ShardReader(
-            file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row, ahead=True
-        ) as reader:
-            for task in tasks:
-                if task.file == number:
-                    table = reader.read(task.shard)
-                    yield table.frame[request.id_column].head(int((table.positions < task.n_rows).sum()))
+        own = [task for task in tasks if task.file == number]
+        # What is compressed, or comes over a network, is read from its start to its end.
+        streamed = file.format.compression is not None or not isinstance(place(file.path), Path)
+        at_once = 1 if streamed else max(1, min(_READERS, int(usable_cores()), len(own)))
+        with ExitStack() as stack:
+            readers: SimpleQueue[ShardReader] = SimpleQueue()
+            for _ in range(at_once):
+                reader = ShardReader(
+                    file.format, [request.id_column], id_column=request.id_column, on_bad_row=request.on_bad_row,
+                    ahead=True,
+                )  # fmt: skip
+                readers.put(stack.enter_context(reader))
+            read = partial(_read_ids, readers, request.id_column)
+            yield from map(read, own) if at_once == 1 else several_at_once(own, read, at_once)
+
+
+def _read_ids(readers: SimpleQueue[ShardReader], column: str, task: ShardTask) -> pl.Series:
+    """A shard's ids, by a reader that nobody else has meanwhile."""
+    reader = readers.get()
+    try:
+        table = reader.read(task.shard)
+    finally:
+        readers.put(reader)
+    return table.frame[column].head(int((table.positions < task.n_rows).sum()))
 
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:

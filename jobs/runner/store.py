@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -28,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from jobs.holding import hold, is_held
 from jobs.runner.clock import now
+from jobs.runner.overlap import several_at_once
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_whole
 from kaggle_tools.parquet import PARQUET
@@ -192,14 +191,7 @@ class JobStore:
         if self.shared is None:
             yield from map(read, indices)
             return
-        coming: deque[Future[Found]] = deque()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for index in indices:
-                coming.append(pool.submit(read, index))
-                if len(coming) == _AT_ONCE:
-                    yield coming.popleft().result()
-            for one in coming:
-                yield one.result()
+        yield from several_at_once(indices, read, _AT_ONCE)
 
     def part_stats(self, index: int) -> dict[str, Any]:
         """What was counted and measured while a part was made.

@@ -86,9 +86,14 @@ def test_work_that_ends_early_leaves_nothing(store, tmp_path, monkeypatch):
     monkeypatch.setattr(joining, "_LOOK_S", 0.01)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "out.csv").write_text("of another job")
-    with pytest.raises(OSError, match="a device"), Joining(PLAN, store, files_in(tmp_path / "out")):
-        commit(store, 0)
-        raise OSError(5, "a device", "elsewhere")
+
+    def work():
+        with Joining(PLAN, store, files_in(tmp_path / "out")):
+            commit(store, 0)
+            raise OSError(5, "a device", "elsewhere")
+
+    with pytest.raises(OSError, match="a device"):
+        work()
     assert contents(tmp_path / "out") == {"out.csv": b"of another job"}
     assert not any(thread.name == "joining" for thread in threading.enumerate())
 

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from jobs.runner.overlap import Feed, overlapped
+from jobs.runner.overlap import Feed, overlapped, several_at_once
 
 
 def test_results_come_in_order_through_several_stages():
@@ -87,3 +87,36 @@ def test_an_error_ends_all_stages_though_the_feed_gives_no_more(failing):
     thread.start()
     thread.join(timeout=20)
     assert ended == [failing]
+
+
+def test_several_at_once_come_in_order_and_never_more_than_asked():
+    going, most, lock = 0, 0, threading.Lock()
+
+    def work(item):
+        nonlocal going, most
+        with lock:
+            going += 1
+            most = max(most, going)
+        time.sleep(0.002 * (item % 3))
+        with lock:
+            going -= 1
+        return item * item
+
+    assert list(several_at_once(range(40), work, 4)) == [item * item for item in range(40)]
+    assert 1 < most <= 4
+
+
+def test_the_first_failure_in_order_is_told_and_what_waits_is_not_begun():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item in (5, 3):
+            raise ValueError(item)
+        return item
+
+    found = several_at_once(range(100), work, 2)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="3"):
+        next(found)
+    assert max(begun) < 7

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from jobs import prune, score
 from jobs.resolve import InputOptions
-from jobs.runner import engines
+from jobs.runner import engines, planner
 from jobs.runner.joining import Joining
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
@@ -394,6 +394,21 @@ def test_bad_input_gives_one_clear_error_and_no_output(here, model, content, cha
     assert re.search(message, str(caught.value)), str(caught.value)
     assert not Path("out.parquet").exists()
     assert not list(here.glob(".jobs/*/plan.json"))
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({37: "r2", 21: "r11"}, r"2 ids occur more than once[\s\S]*first: r2, r11"),
+        ({33: "", 12: ""}, r"rows\.csv line 14: no id in column 'id'"),  # the first of the table, whoever is quicker
+    ],
+)
+def test_ids_of_many_shards_are_checked_in_order(here, model, monkeypatch, cores, rows, message):
+    monkeypatch.setattr(planner, "usable_cores", lambda: float(cores))
+    write_csv(here / "rows.csv", [(rows.get(i, f"r{i}"), "w1") for i in range(40)])
+    with pytest.raises(UserError, match=message):
+        score.run(options(model, "rows.csv", shard_rows=3), Notes())
 
 
 def test_a_wrong_encoding_names_the_byte_and_the_likely_encoding(here, model):
