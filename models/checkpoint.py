@@ -30,8 +30,9 @@ class CheckpointSpec:
     Attributes:
         kind: ``transformer`` or ``linear``.
         classes: C class names, in the order of the logits.
-        task: ``single_label`` (softmax over the logits), ``multi_label`` (sigmoid of each) or ``multi_group`` (softmax
-            over those of each label group; classes are called ``<group>:<class>``).
+        task: ``single_label`` (softmax over the logits), ``multi_label`` (sigmoid of each), ``multi_group`` (softmax
+            over those of each label group; classes are called ``<group>:<class>``), ``token``, or of a model that was
+            trained elsewhere ``regression`` (outputs as they are, one a name).
         max_length: Tokens a row at most, special tokens included; 0 for ``linear``.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order before tokenisation.
         head: Name in `models.heads.HEADS`; ``stock`` is the architecture's own classification head.

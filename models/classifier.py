@@ -42,6 +42,7 @@ from models.words import WordVectors
 HEAD_FILE = "head.safetensors"
 WORDS_FILE = "words.safetensors"
 LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the encoder's
+ONE_OUTPUT = ("score",)  # what a single number is called that is no class's
 UNKNOWN_LENGTH = 512  # where neither tokenizer nor architecture sets a limit
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
@@ -195,8 +196,8 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
     What `kaggle_jobs.json` would say about a foreign one is concluded from its configuration and tokenizer.
 
     Raises:
-        ModelError: No such checkpoint; config, weights, tokenizer or classification head missing; pickled weights; a
-            regression model; classes that disagree with the weights.
+        ModelError: No such checkpoint; config, weights, tokenizer or classification head missing; pickled weights;
+            classes that disagree with the weights.
     """
     spec = CheckpointSpec.load(local_folder(str(source)))
     if spec is not None and spec.kind != "transformer":
@@ -204,9 +205,7 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
     folder = model_folder(str(source))
     tokenizer, config = load_tokenizer(str(folder)), load_config(folder)
     give_padding(tokenizer, config)
-    if spec is None:
-        _refuse_regression(config, folder)
-    elif len(spec.classes) != config.num_labels:
+    if spec is not None and len(spec.classes) != config.num_labels:
         raise ModelError(f"{len(spec.classes)} classes, but config.json has {config.num_labels} labels", where=folder)
     head, words = None, None
     if spec is None or spec.head == "stock":
@@ -383,29 +382,34 @@ def _load_head(folder: Path, spec: CheckpointSpec, config: Any, words: WordVecto
     return head
 
 
-def _refuse_regression(config: Any, folder: Path) -> None:
-    several = config.num_labels > 1 and config.problem_type != "regression"
-    if several or config.problem_type == "multi_label_classification":
-        return
-    raise ModelError(
-        "a regression model: regression is not supported", where=folder,
-        found="one output" if config.num_labels == 1 else "problem_type regression",
-        next="where a sigmoid of the output is meant (a cross-encoder), say so in config.json: "
-        '"problem_type": "multi_label_classification"',
-    )  # fmt: skip
-
-
 def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
     """What a foreign checkpoint's own files say."""
     config = body.config
+    task = _task_of(config)
     limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
     return CheckpointSpec(
         kind="transformer",
-        classes=_classes_of(config, body.name_or_path),
-        task="multi_label" if config.problem_type == "multi_label_classification" else "single_label",
+        classes=ONE_OUTPUT
+        if task == "regression" and config.num_labels == 1
+        else _classes_of(config, body.name_or_path),
+        task=task,
         # A tokenizer that was never told its limit says 10^30.
         max_length=int(limit) if limit < 10**9 else UNKNOWN_LENGTH,
     )
+
+
+def _task_of(config: Any) -> str:
+    """What its outputs mean. One alone is no class among others: a regression, a reranker, a reward."""
+    if config.problem_type == "multi_label_classification":
+        return "multi_label"
+    if config.problem_type == "regression":
+        return "regression"
+    # As sentence-transformers writes it beside a cross-encoder.
+    said = getattr(config, "sentence_transformers", None) or {}
+    activation = said.get("activation_fn") or getattr(config, "sbert_ce_default_activation_function", None) or ""
+    if config.num_labels == 1:
+        return "multi_label" if str(activation).endswith("Sigmoid") else "regression"
+    return "single_label"
 
 
 def _classes_of(config: Any, where: str) -> tuple[str, ...]:

@@ -23,11 +23,13 @@ def split_groups(logits: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 
 
 def to_probabilities(logits: Tensor, task: str, classes: Sequence[str]) -> Tensor:
-    """(N, C) probabilities of (N, C) float32 logits.
+    """(N, C) probabilities of (N, C) float32 logits; of a ``regression`` the outputs as they are.
 
     Softmax over the classes for ``single_label``, over those of each group for ``multi_group``; each class's sigmoid
     for ``multi_label``.
     """
+    if task == "regression":
+        return logits
     if task == "multi_label":
         return logits.sigmoid()
     if task == "multi_group":

@@ -19,7 +19,7 @@ from kaggle_tools.predictions import PREFIX, SCHEMA_VERSION, likeliest
 from kaggle_tools.remote import Place
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
 from kaggle_tools.tag_rows import split_words
-from models.inference.scores import mean_probabilities
+from models.inference.scores import column_names, mean_probabilities
 
 
 def output_file(
@@ -27,13 +27,14 @@ def output_file(
 ) -> JoinedFile:
     """All rows with the mean over runs: id, ``label`` (the likeliest class), ``prob_<class>`` float32.
 
-    Where words have tags, the label is all of a row's tags, ``entities`` a JSON list, and probabilities are lists,
-    which CSV leaves out.
+    Of a regression id and ``score``, or a ``score_<name>`` for each of its outputs. Where words have tags, the label is
+    all of a row's tags, ``entities`` a JSON list, and probabilities are lists, which CSV leaves out.
 
     Args:
         plan: The job's plan.
         path: ``.parquet``, ``.csv`` or ``.jsonl``.
-        task: ``single_label`` or ``multi_label`` (labels of at least one half, joined by ``|``).
+        task: ``single_label``, ``multi_label`` (labels of at least one half, joined by ``|``), ``multi_group``,
+            ``token`` or ``regression``.
         each: Also write each run's own columns, ``<run>/prob_<class>``.
         placing: See `JoinedFile`.
     """
@@ -66,7 +67,10 @@ def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str
     Raises:
         UserError: It is.
     """
-    taken = {"label", *(PREFIX + one for one in classes), *(part_column(run, one) for run in runs for one in classes)}
+    names = column_names(classes, task)
+    taken = {*names, *(f"{run}/{one}" for run in runs for one in names)}
+    if task != "regression":
+        taken.add("label")
     if task == "token":
         taken |= {TEXT, "entities"}
     if name in taken:
@@ -126,9 +130,15 @@ def _mean_frame(frame: pl.DataFrame, plan: Plan, task: str, each: bool) -> pl.Da
     probs = mean_probabilities(
         [frame.select(part_column(run, name) for name in classes).to_numpy() for run in plan.request.models]
     )
-    columns = [frame.to_series(0), likeliest(probs, classes, task)]
-    columns += [pl.Series(PREFIX + name, probs[:, i]) for i, name in enumerate(classes)]
-    return pl.DataFrame(columns + (frame.get_columns()[1:] if each else []))
+    columns, names = [frame.to_series(0)], column_names(classes, task)
+    if task != "regression":
+        columns.append(likeliest(probs, classes, task))
+    columns += [pl.Series(name, probs[:, i]) for i, name in enumerate(names)]
+    for run in plan.request.models if each else ():
+        columns += [
+            frame[part_column(run, one)].alias(f"{run}/{name}") for one, name in zip(classes, names, strict=True)
+        ]
+    return pl.DataFrame(columns)
 
 
 def _metadata(plan: Plan, task: str, about: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite
@@ -39,8 +40,10 @@ class GateReport:
         precision: The format that was tried.
         rows: Rows in the sample.
         flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
-            for multi_label of rows with another set of labels.
-        difference: Largest difference of a probability.
+            for multi_label of rows with another set of labels; of a regression of outputs on the other side of their
+            mean.
+        difference: Largest difference of a probability; of a regression, of the logistic function of its outputs, less
+            their mean, over their standard deviation.
         passed: Whether both stayed within the bounds; never where the format gives NaN or lacks an operation: then
             both are 1.
     """
@@ -99,16 +102,28 @@ def try_precision(
             raise
         scorer.set_precision("fp32")
         return GateReport(precision, len(sample), 1.0, 1.0, passed=False)
-    flips = max(_flips(exact[run], fast[run], scorer) for run in exact)
-    difference = max(float(np.abs(exact[r] - fast[r]).max()) for r in exact)
+    pairs = [_comparable(exact[run], fast[run], scorer) for run in exact]
+    flips = max(_flips(one, other, scorer) for one, other in pairs)
+    difference = max(float(np.abs(one - other).max()) for one, other in pairs)
     passed = flips <= bounds.flips and difference <= bounds.difference
     if not passed:
         scorer.set_precision("fp32")
     return GateReport(precision, len(sample), flips, difference, passed)
 
 
+def _comparable(
+    exact: NDArray[np.float32], fast: NDArray[np.float32], scorer: Scorer
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both as probabilities: outputs of a regression, which may have any size, by where they lie among the sample's."""
+    if scorer.task != "regression":
+        return exact, fast
+    mean, spread = exact.mean(0), np.maximum(exact.std(0), 1e-6)
+    low, high = (expit((outputs - mean) / spread).astype(np.float32) for outputs in (exact, fast))
+    return low, high
+
+
 def _flips(exact: NDArray[np.float32], fast: NDArray[np.float32], scorer: Scorer) -> float:
-    if scorer.task == "multi_label":
+    if scorer.task in ("multi_label", "regression"):
         return float(((exact >= _THRESHOLD) != (fast >= _THRESHOLD)).any(axis=1).mean())
     return float(np.mean(_decisions(exact, scorer) != _decisions(fast, scorer)))
 

@@ -4,13 +4,14 @@
     scores.probabilities                   # (2, C) float32, the mean over models
     scores["roberta"]                      # one model's
     scores.labels, scores.to_polars()
+    scores.outputs                         # of a regression, a reranker, a reward model, which have neither
 
 Like a data frame, it has a length (texts), and iterating over it gives names (of models).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ class Scores:
 
     Attributes:
         classes: C class names in column order.
-        task: ``single_label``, ``multi_label``, ``multi_group`` or ``token``.
-        per_model: Model → (N, C) float32 probabilities, the mean over its folds. Where words have tags, (W, C) of the
-            words of all texts, one text after the other.
+        task: ``single_label``, ``multi_label``, ``multi_group``, ``token`` or ``regression``.
+        per_model: Model → (N, C) float32 probabilities, the mean over its folds; of a regression its outputs as they
+            are. Where words have tags, (W, C) of the words of all texts, one text after the other.
         stats: What it took: distinct texts, tokens, padding, truncated texts, seconds.
         n_missing: Texts that were None and were scored as empty text.
         first_row: Position of the first text in the stream that it came from.
@@ -67,7 +68,17 @@ class Scores:
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """(N, C) float32: the mean over models, as the columns ``prob_<class>`` of `cli score` have it."""
+        """(N, C) float32: the mean over models, as the columns ``prob_<class>`` of `cli score` have it.
+
+        Raises:
+            ModelError: A regression gives none.
+        """
+        self._need_classes()
+        return self.outputs
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """(N, C) float32: the mean over models, of probabilities, or of what a regression gives."""
         return mean_probabilities(list(self.per_model.values()))
 
     @property
@@ -76,8 +87,12 @@ class Scores:
 
         ``multi_label``: all classes of at least one half, joined by ``|``; ``multi_group``: the likeliest of each
         group, joined likewise; ``token``: the likeliest tag of each word, joined by blanks.
+
+        Raises:
+            ModelError: A regression gives none.
         """
-        probs = self.probabilities
+        self._need_classes()
+        probs = self.outputs
         if self.task == "multi_label":
             rows = [np.flatnonzero(row) for row in probs >= THRESHOLD]
             return pl.Series("label", ["|".join(self.classes[i] for i in row) for row in rows], dtype=pl.String)
@@ -90,7 +105,7 @@ class Scores:
         return names if self.offsets is None else self._by_text(names).list.join(" ")
 
     def to_polars(self, ids: pl.Series | None = None, *, each: bool = False) -> pl.DataFrame:
-        """A table: id or ``row``, ``label``, ``prob_<class>``; columns as `cli score` writes them.
+        """A table: id or ``row``, ``label``, ``prob_<class>``; columns as `cli score` writes them (`column_names`).
 
         Args:
             ids: (N,) first column, under its own name; default: positions, from `first_row`.
@@ -102,7 +117,7 @@ class Scores:
         if ids is not None and len(ids) != len(self):
             raise ModelError(f"{len(ids):,} ids for {len(self):,} texts", next="give one id a text")
         first = pl.Series("row", np.arange(self.first_row, self.first_row + len(self))) if ids is None else ids
-        columns = [self.labels, *self._columns(self.probabilities)]
+        columns = [*([] if self.task == "regression" else [self.labels]), *self._columns(self.outputs)]
         for model, probs in self.per_model.items() if each else ():
             columns += [column.alias(f"{model}/{column.name}") for column in self._columns(probs)]
         if first.name in [column.name for column in columns]:
@@ -123,7 +138,10 @@ class Scores:
     def __repr__(self) -> str:
         models = ", ".join(self.per_model)
         of = f"model {models}" if len(self.per_model) == 1 else f"{len(self.per_model)} models ({models})"
-        head = f"Scores of {len(self):,} texts, {len(self.classes)} classes, by {of}; {self.precision} on {self.device}"
+        what = f"{len(self.classes)} classes"
+        if self.task == "regression":
+            what = "one output" if len(self.classes) == 1 else f"{len(self.classes)} outputs"
+        head = f"Scores of {len(self):,} texts, {what}, by {of}; {self.precision} on {self.device}"
         head += " with OpenVINO" if self.backend == "openvino" else ""
         if self.n_missing:
             head += f"; {self.n_missing:,} without text"
@@ -138,23 +156,36 @@ class Scores:
             lines = [f"{self.first_row + i}  {label}" for i, label in enumerate(self.labels.head(rows))]
             return [*lines, *(["…"] if rows < len(self) else [])]
         names = [*self.classes[:_SHOWN_CLASSES], *(["…"] if len(self.classes) > _SHOWN_CLASSES else [])]
-        table = [["", *names, "label"]]
-        for i, (probs, label) in enumerate(zip(self.probabilities[:rows], self.labels[:rows], strict=True)):
+        labels = [] if self.task == "regression" else [self.labels[:rows].to_list()]
+        table = [["", *names, *("label" for _ in labels)]]
+        for i, probs in enumerate(self.outputs[:rows]):
             cells = [f"{p:.4f}" for p in probs[:_SHOWN_CLASSES]] + ["…"] * (len(self.classes) > _SHOWN_CLASSES)
-            table.append([str(self.first_row + i), *cells, label])
+            table.append([str(self.first_row + i), *cells, *(column[i] for column in labels)])
         widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
         return [*lines, *(["…"] if rows < len(self) else [])]
 
     def _columns(self, probs: NDArray[np.float32]) -> list[pl.Series]:
-        columns = [pl.Series(f"prob_{name}", probs[:, i]) for i, name in enumerate(self.classes)]
+        names = column_names(self.classes, self.task)
+        columns = [pl.Series(name, probs[:, i]) for i, name in enumerate(names)]
         return columns if self.offsets is None else [self._by_text(column) for column in columns]
+
+    def _need_classes(self) -> None:
+        if self.task == "regression":
+            raise ModelError("a regression gives neither probabilities nor labels", next=".outputs has its numbers")
 
     def _by_text(self, words: pl.Series) -> pl.Series:
         """(N,) List, of a value for each word."""
         assert self.offsets is not None
         parts = [words[int(a) : int(b)] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
         return pl.Series(words.name, parts, dtype=pl.List(words.dtype))
+
+
+def column_names(classes: Sequence[str], task: str) -> list[str]:
+    """(C,) what columns are called: ``prob_<class>``; of a regression ``score``, or ``score_<name>`` for several."""
+    if task != "regression":
+        return [f"prob_{name}" for name in classes]
+    return ["score"] if len(classes) == 1 else [f"score_{name}" for name in classes]
 
 
 def mean_probabilities(probs: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -215,12 +215,6 @@ def test_an_encoder_without_classification_head_is_refused_for_scoring(tmp_path,
     refused(folder, "this checkpoint has no classification head", found="classifier")
 
 
-def test_a_regression_model_is_refused(tmp_path, save_model):
-    folder = tmp_path / "regression"
-    save_model(folder, 0, classes=("score",))
-    refused(folder, "regression is not supported")
-
-
 def test_missing_encoder_weights_are_refused_for_scoring_and_for_training(foreign, tiny_recipe, tiny_tokenizer):
     weights = load_file(foreign / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layer.1" not in name}

@@ -261,21 +261,6 @@ def test_classes_called_by_numbers_go_by_name_where_the_names_are_known(folder_o
     np.testing.assert_array_equal(scores["swapped"], stock(plain, ["w1 w2"]))
 
 
-def test_one_output_is_a_probability_where_the_configuration_says_so(folder_of):
-    folder = folder_of("bert", **SMALL)
-    body = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, ignore_mismatched_sizes=True).eval()
-    body.save_pretrained(folder)
-    with pytest.raises(ModelError, match="a regression model") as caught:
-        Scorer(folder, precision="fp32", device="cpu")
-    assert "cross-encoder" in caught.value.details["next"]
-    change(folder, problem_type="multi_label_classification")
-    pairs, tokenizer = [("w1 w2", "w3"), ("w4", "w5 w6 w7"), ("", "w1")], AutoTokenizer.from_pretrained(folder)
-    with torch.inference_mode():
-        expected = [body(**tokenizer(*pair, return_tensors="pt")).logits.sigmoid().item() for pair in pairs]
-    scores = Scorer(folder, precision="fp32", device="cpu").score(pairs)
-    np.testing.assert_allclose(scores.probabilities[:, 0], expected, atol=1e-6)
-
-
 def test_tokens_without_an_embedding_are_told_with_their_rows(folder_of):
     folder = folder_of("bert", **SMALL)
     tokenizer = AutoTokenizer.from_pretrained(folder)
