@@ -27,6 +27,7 @@ from kaggle_tools.submissions._values import Floats, no_submission, of_competiti
 from kaggle_tools.submissions.layout import trimmed
 from kaggle_tools.submissions.versions import Version, find_version
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.whole_numbers import ids_as_text
 
 _PARQUET = b"PAR1"
 
@@ -146,7 +147,11 @@ def read_answer_file(
         raise no_submission(path, table, "it has only one column")
     id_column = _id_column(table.columns, competition)
     values = table.drop(id_column, *(name for name in table.columns if _is_index(name) and name != id_column))
-    ids = trimmed(table[id_column])
+    try:
+        ids = trimmed(ids_as_text(table[id_column]))
+    except UserError as exc:
+        exc.details.setdefault("where", path)
+        raise
     if competition is not None:
         classes, task, labels, probs = of_competition(path, values, competition)
     else:
