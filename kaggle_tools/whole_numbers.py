@@ -46,4 +46,4 @@ def _inexact(values: pl.Series) -> pl.Series:
 
 def _first_inexact(values: pl.Series) -> int:
     """From this one on neighbouring integers are one float."""
-    return 2 ** (int(np.finfo(values.head(0).to_numpy().dtype).nmant) + 1)
+    return 1 << (int(np.finfo(values.head(0).to_numpy().dtype).nmant) + 1)
