@@ -175,6 +175,8 @@ def _work(
             with tally.stage("gate"):
                 wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
                 numerics = agree(work, wanted, engine, tally)
+            if len(done) < len(job.plan.tasks):
+                job.store.reopen()
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             engine.run(work, numerics, recorded)
         claim.check()
