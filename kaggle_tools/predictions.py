@@ -112,7 +112,7 @@ class Predictions:
             seal_parquet(temporary)
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
+    def load(cls, path: Path | str) -> Predictions:
         """Read a file that `save` wrote.
 
         Raises:
@@ -120,6 +120,7 @@ class Predictions:
         """
         import pyarrow as pa
 
+        path = Path(path)
         try:
             table = read_parquet(path)
         except FileNotFoundError as exc:
