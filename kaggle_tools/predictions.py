@@ -100,14 +100,14 @@ class Predictions:
         columns += [pl.Series(PREFIX + name, self.probs[:, i]) for i, name in enumerate(self.classes)]
         return pl.DataFrame(columns)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write Parquet; the file appears whole or not at all."""
         import pyarrow.parquet as pq
 
         about = {"version": SCHEMA_VERSION, "task": self.task, "classes": list(self.classes), **self.meta}
         table = self.frame().to_arrow()
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
-        with write_atomically(path) as temporary:
+        with write_atomically(Path(path)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
             seal_parquet(temporary)
 

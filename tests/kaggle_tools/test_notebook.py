@@ -41,6 +41,17 @@ def test_what_the_document_shows_works_as_it_stands_there(runs, monkeypatch):
     exec(compile(code, "docs/search.md", "exec"), {"test": test, "test_stack": np.stack([test.probs] * 3)})
 
 
+def test_files_are_named_by_text_in_a_notebook(runs):
+    from kaggle_tools import Predictions
+    from kaggle_tools.report import Page, write_page
+
+    oof = Predictions.load(f"{runs}/bert/oof.parquet")
+    oof.save(f"{runs}/copy.parquet")
+    assert (runs / "copy.parquet").read_bytes() == (runs / "bert" / "oof.parquet").read_bytes()
+    write_page(Page("Mine", sections=()), f"{runs}/page.html")
+    assert "<title>Mine" in (runs / "page.html").read_text()
+
+
 def test_class_weights_from_a_notebook(runs):
     from kaggle_tools import Predictions, rescale
 
