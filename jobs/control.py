@@ -23,6 +23,7 @@ import psutil
 from jobs.holding import holder
 from jobs.runner.store import JobStore
 from jobs.status import find
+from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 
 COMMAND_FILE = "command.json"
@@ -160,6 +161,12 @@ def _command_of(store: JobStore) -> tuple[list[str], Path, dict[str, str]]:
         raise UserError(f"{COMMAND_FILE} cannot be understood: {exc!r}", where=store.folder) from exc
     if not folder.is_dir():
         raise UserError("the folder where it was called is gone", where=folder, next="run its command again")
+    if Workspace.find(folder).jobs.resolve() != store.folder.parent.resolve():
+        raise UserError(
+            f"job {store.id} was called in another workspace, of which this one is a copy",
+            where=folder,
+            next="resume it there, or run its command again here",
+        )
     return _without_stdin(argv, environment, store), folder, environment
 
 

@@ -177,6 +177,8 @@ def _work(
             with tally.stage("gate"):
                 wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
                 numerics = agree(work, wanted, engine, tally)
+            if len(done) < len(job.plan.tasks):
+                job.store.reopen()
             job.store.event("started", device=numerics.device, precision=numerics.precision, rows_done=resumed)
             runs = run_predictions(job, workspace, tally, task=scorer.task, precision=numerics.precision)
             own = output_file(job.plan, output, task=scorer.task, each=options.each, placing=own_output.confirm)

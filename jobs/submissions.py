@@ -33,6 +33,8 @@ from kaggle_tools.submissions import (
     validate,
     write_version_bytes,
 )
+from kaggle_tools.submissions.build import own_layout
+from kaggle_tools.submissions.layout import read_sample
 
 _GZIP = b"\x1f\x8b"
 
@@ -190,8 +192,8 @@ def adopt(options: AdoptOptions) -> Adopted:
         raise UserError("no such file", where=options.file)
     parents = tuple(find_version(workspace.submissions, parent).title for parent in options.parents)
     answers = read_answer_file(options.file, competition)
-    content = _as_csv(options.file, answers)
     sample = competition.path(competition.sample_submission) if competition else None
+    content = _as_csv(options.file, answers, sample, competition)
     draft = ManifestDraft(
         recipe={"kind": "adopted", "file": options.file.name},
         inputs=(options.file,),
@@ -265,12 +267,15 @@ def _problems_of_bytes(content: bytes, file: Path, sample: Path, competition: Co
         return _problems(path, sample, competition)
 
 
-def _as_csv(file: Path, answers: Answers) -> bytes:
-    """Text stays as it is; anything else is written anew, columns in the file's order."""
+def _as_csv(file: Path, answers: Answers, sample: Path | None, competition: Competition | None) -> bytes:
+    """Text stays as it is; anything else is written anew, probabilities in the columns of a submission."""
     from kaggle_tools.tables import sniff_format
 
     content = file.read_bytes()
     fmt = sniff_format(file)
     if fmt.kind == "csv" and fmt.compression in (None, "gzip"):
         return gzip.decompress(content) if content.startswith(_GZIP) else content
-    return answers.table.write_csv().encode()
+    layout = None
+    if competition is not None:
+        layout = read_sample(sample, competition).layout if sample else own_layout(answers.ids.name, competition)
+    return answers.table(layout).write_csv().encode()

@@ -24,6 +24,7 @@ from kaggle_tools.predictions import SEPARATOR, Predictions, encode_labels
 from kaggle_tools.probabilities import to_probabilities
 from kaggle_tools.seals import check_parquet
 from kaggle_tools.tables import TableFormat, read_table
+from kaggle_tools.whole_numbers import as_integers, ids_as_text
 
 LABEL_NAMES = ("true_label", "label", "target", "y_true")
 FOLD_NAMES = ("fold", "folds", "kfold")
@@ -178,15 +179,15 @@ def _ids(table: pl.DataFrame, names: Sequence[str] | None) -> pl.Series:
             found=", ".join(table.columns),
             next=f"{hint} Name it: --id COLUMN" if hint.startswith("did") else "name it: --id COLUMN",
         )
-    ids = table[name]
-    return _text(ids.str.strip_chars() if ids.dtype == pl.String else ids)
+    return _known(ids_as_text(table[name]).str.strip_chars())
 
 
 def _text(values: pl.Series) -> pl.Series:
-    """As strings; whole numbers that pandas made floats of, because some were missing, without their ``.0``."""
-    if values.dtype.is_float() and (values.drop_nulls().drop_nans() % 1 == 0).all():
-        values = values.fill_nan(None).cast(pl.Int64)
-    text = values.cast(pl.String)
+    """As strings, whole numbers without their ``.0``."""
+    return _known(as_integers(values).cast(pl.String))
+
+
+def _known(text: pl.Series) -> pl.Series:
     return text.set(text == "", None)
 
 

@@ -101,16 +101,16 @@ class Predictions:
         columns += [pl.Series(PREFIX + name, self.probs[:, i]) for i, name in enumerate(self.classes)]
         return pl.DataFrame(columns)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write Parquet; the file appears whole or not at all."""
         about = {"version": SCHEMA_VERSION, "task": self.task, "classes": list(self.classes), **self.meta}
         table = self.frame().to_arrow()
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
-        with write_atomically(path) as temporary:
+        with write_atomically(Path(path)) as temporary:
             write_parquet(table, temporary)
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
+    def load(cls, path: Path | str) -> Predictions:
         """Read a file that `save` wrote.
 
         Raises:
@@ -118,6 +118,7 @@ class Predictions:
         """
         import pyarrow as pa
 
+        path = Path(path)
         try:
             table = read_parquet(path)
         except FileNotFoundError as exc:

@@ -110,6 +110,10 @@ class JobStore:
             data = (self.shared / name).read_bytes()
         write_whole(self.folder / name, data)
 
+    def reopen(self) -> None:
+        """From now on the job is complete no longer: some of its parts are made again."""
+        (self.folder / "result.json").unlink(missing_ok=True)
+
     def event(self, kind: str, **fields: object) -> None:
         """Append to `events.jsonl`."""
         line = json.dumps({"time": now(), "event": kind, **fields}, ensure_ascii=False)

@@ -32,7 +32,18 @@ def conclude_task(labels: pl.Series | None, asked: str | None) -> tuple[Task, st
         return "single_label", "no train file to tell; --task multi_label otherwise"
     if n_joined:
         return "multi_label", f"{n_joined:,} of {len(labels):,} labels are several, joined by '|'"
-    return "single_label", "no label holds '|'"
+    return "single_label", f"no label holds '|'{_joined_otherwise(labels)}"
+
+
+def _joined_otherwise(labels: pl.Series) -> str:
+    """A word of labels that look joined by something else: they have fewer different parts than there are of them."""
+    distinct = labels.drop_nulls().unique()
+    for separator in ",;":
+        n_joined = int(labels.str.contains(separator, literal=True).sum())
+        parts = distinct.str.split(separator).explode().str.strip_chars()
+        if n_joined and parts.n_unique() < len(distinct):
+            return f", {n_joined:,} hold '{separator}': if these are several labels, join them by '|'"
+    return ""
 
 
 def conclude_classes(

@@ -42,14 +42,14 @@ def render_page(page: Page) -> str:
     return html.encode("utf-8", "replace").decode("utf-8")
 
 
-def write_page(page: Page, path: Path) -> None:
+def write_page(page: Page, path: Path | str) -> None:
     """Render the page into a file, whole or not at all.
 
     Raises:
         UserError: The folder cannot be written to.
     """
     html = render_page(page)
-    with write_atomically(path) as temporary:
+    with write_atomically(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
 

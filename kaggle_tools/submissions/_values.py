@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.whole_numbers import as_integers
 
 SUM_TOLERANCE = 1e-3
 
@@ -120,9 +121,7 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _text(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float() and (values.drop_nulls().drop_nans() % 1 == 0).all():
-        values = values.fill_nan(None).cast(pl.Int64)
-    return values.cast(pl.String).str.strip_chars()
+    return as_integers(values).cast(pl.String).str.strip_chars()
 
 
 def _all_among(values: pl.Series, classes: Sequence[str]) -> bool:

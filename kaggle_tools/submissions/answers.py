@@ -24,9 +24,10 @@ from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
 from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions._values import Floats, no_submission, of_competition, of_values
-from kaggle_tools.submissions.layout import trimmed
+from kaggle_tools.submissions.layout import Layout, trimmed
 from kaggle_tools.submissions.versions import Version, find_version
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.whole_numbers import ids_as_text
 
 _PARQUET = b"PAR1"
 
@@ -58,13 +59,18 @@ class Answers:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def table(self) -> pl.DataFrame:
-        """Ids and values as a submission has them."""
+    def table(self, layout: Layout | None = None) -> pl.DataFrame:
+        """Ids and values as a submission has them; probabilities in the columns of `layout`, or called like classes."""
         if self.probs is None:
             assert self.labels is not None
             return pl.DataFrame([self.ids, self.labels])
-        return pl.DataFrame([self.ids, *(pl.Series(name, self.probs[:, i]) for i, name in enumerate(self.classes))])
+        if layout is None or layout.format == "labels":
+            return pl.DataFrame([self.ids, *(pl.Series(name, self.probs[:, i]) for i, name in enumerate(self.classes))])
+        filled = {layout.id_column: self.ids}
+        filled |= {
+            column: pl.Series(self.probs[:, self.classes.index(name)]) for name, column in layout.classes.items()
+        }
+        return pl.DataFrame({column: filled[column] for column in layout.columns})
 
     def decisions(self, classes: Sequence[str] | None = None) -> NDArray[np.int64] | NDArray[np.bool_]:
         """(N,) int64 place of each row's class among `classes`; (N, C) bool for ``multi_label``.
@@ -146,7 +152,11 @@ def read_answer_file(
         raise no_submission(path, table, "it has only one column")
     id_column = _id_column(table.columns, competition)
     values = table.drop(id_column, *(name for name in table.columns if _is_index(name) and name != id_column))
-    ids = trimmed(table[id_column])
+    try:
+        ids = trimmed(ids_as_text(table[id_column]))
+    except UserError as exc:
+        exc.details.setdefault("where", str(path))
+        raise
     if competition is not None:
         classes, task, labels, probs = of_competition(path, values, competition)
     else:

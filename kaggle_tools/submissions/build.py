@@ -40,7 +40,7 @@ def build_submission(
             expected=", ".join(competition.classes),
         )
     if sample is None:
-        layout = _own_layout(predictions, competition)
+        layout = own_layout(predictions.ids.name, competition)
         return _fill(predictions, layout, predictions.ids)
     wanted = read_sample(sample, competition)
     ids = wanted.table[wanted.layout.id_column]
@@ -55,8 +55,9 @@ def count_classes(predictions: Predictions) -> dict[str, int]:
     return {name: found.get(name, 0) for name in predictions.classes}
 
 
-def _own_layout(predictions: Predictions | TagPredictions, competition: Competition) -> Layout:
-    id_column = competition.submission_id or predictions.ids.name
+def own_layout(id_column: str, competition: Competition) -> Layout:
+    """What a submission looks like where there is no sample; `id_column` where the competition names none."""
+    id_column = competition.submission_id or id_column
     named = competition.submission_columns
     if competition.submission_format == "labels" and competition.label_groups:
         groups = {group: group for group in competition.label_columns}

@@ -4,6 +4,7 @@ import io
 import json
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,18 @@ def test_a_job_without_a_recorded_command_says_to_run_it_again(tmp_path, call):
     code, _, err = call("jobs", "resume", "old")
     assert code == 2
     assert "run its command again" in err
+
+
+def test_a_job_in_a_copied_workspace_is_not_resumed_in_the_first_one(tmp_path, call, monkeypatch):
+    first = tmp_path / "first"
+    first.mkdir()
+    monkeypatch.chdir(first)
+    control.record_command(made(first, "job"), ["score", "--input", "a.csv"])
+    assert control._command_of(status.find("job"))[1] == first
+    shutil.copytree(first / ".jobs", tmp_path / ".jobs")
+    code, _, err = call("jobs", "resume", "job")
+    assert code == 2
+    assert re.search(rf"(?s)called in another workspace.*where: {first}\n.*run its command again here", err)
 
 
 @pytest.mark.parametrize("words", [["--input", "-"], ["-i", "-"], ["--input=-"], ["-i-"], []])

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from polars.testing import assert_frame_equal
 
-from jobs import prune, score
+from jobs import prune, score, status
 from jobs.resolve import InputOptions
 from jobs.runner import engines, planner
 from jobs.runner.joining import Joining
@@ -666,6 +666,30 @@ def test_predictions_whose_parts_were_pruned_are_scored_again_and_that_is_said(c
     watch = Notes()
     score.run(asked, watch)
     assert watch.notes == [f"job {job} was complete, but its parts were pruned: all rows are scored again"]
+    assert predictions_of(competition).read_bytes() == whole
+
+
+def test_a_pruned_job_that_is_scored_again_is_complete_only_at_its_end(competition):
+    class Breaks(Notes):
+        def committed(self, stats, seconds):
+            seen.append(status.run(competition)[0].state)
+            raise KeyboardInterrupt
+
+    asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False, shard_rows=2)
+    job = score.run(asked, Notes()).job
+    whole = predictions_of(competition).read_bytes()
+    prune.run(0, start=competition)
+    predictions_of(competition).unlink()
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        score.run(asked, Breaks())
+    (begun,) = status.run(competition)
+    assert (set(seen), begun.state) == ({"running"}, "interrupted")
+    assert 0 < begun.rows_done < begun.rows
+    assert not prune.run(0, start=competition).jobs
+    watch = Notes()
+    assert score.run(asked, watch).job == job
+    assert watch.before == begun.rows_done
     assert predictions_of(competition).read_bytes() == whole
 
 

@@ -143,6 +143,21 @@ def test_parquet_is_adopted_as_csv(here, cli):
     cli("validate", "p", check=0)
 
 
+@pytest.mark.parametrize("sample", ["sample.csv", None])
+@pytest.mark.parametrize("kind", ["parquet", "ndjson"])
+def test_one_column_of_probabilities_stays_one_column(tmp_path, cli, monkeypatch, kind, sample):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample.csv").write_text("id,target\n1,0.5\n2,0.5\n")
+    Competition(
+        tmp_path, "x", "single_label", "roc_auc", "text", ("0", "1"), submission_format="probabilities",
+        submission_columns=("target",), sample_submission=sample,
+    ).save(tmp_path / "competition.toml")  # fmt: skip
+    getattr(pl.DataFrame({"id": [1, 2], "target": [0.123456789012, 1.0]}), f"write_{kind}")(tmp_path / f"mine.{kind}")
+    cli("submissions", "adopt", f"mine.{kind}", check=0)
+    written = tmp_path / "submissions" / "v0001-mine" / "submission.csv"
+    assert written.read_text() == "id,target\n1,0.123456789012\n2,1.0\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -152,6 +152,22 @@ def test_rows_without_ids_are_numbered(tmp_path: Path) -> None:
     assert "numbered" in why(found, "id_column of train")
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["a", "b", "a,b", "b, c"], "6 hold ','"),
+        (["a", "b", "a;b", "b;c"], "6 hold ';'"),
+        (["Paris, France", "Lima, Peru"], None),
+        (["a", "b"], None),
+    ],
+)
+def test_labels_joined_by_something_else_are_told(tmp_path: Path, labels: list[str], told: str | None) -> None:
+    found = look(tmp_path, rows(12, label=labels))
+    assert found.competition.task == "single_label"
+    suffix = "" if told is None else f", {told}: if these are several labels, join them by '|'"
+    assert why(found, "task") == f"no label holds '|'{suffix}"
+
+
 def test_joined_labels_make_a_multi_label_task(tmp_path: Path) -> None:
     found = look(tmp_path, rows(12, tags=["a|b", "a", "c"]))
     assert (found.competition.task, found.competition.classes) == ("multi_label", ("a", "b", "c"))

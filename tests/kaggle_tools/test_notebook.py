@@ -1,12 +1,15 @@
 """What the README says about notebooks: arrays in, frozen results with a readable repr out."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
 import numpy as np
 import polars as pl
 import pytest
+
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -27,6 +30,26 @@ def runs(tmp_path):
             found = Predictions(ids, classes, probs.astype(np.float32), **labelled)
             found.save(tmp_path / "runs" / name / f"{part}.parquet")
     return tmp_path / "runs"
+
+
+def test_what_the_document_shows_works_as_it_stands_there(runs, monkeypatch):
+    from kaggle_tools import Predictions
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(runs.parent)
+    test = Predictions.load("runs/roberta/test.parquet")
+    exec(compile(code, "docs/search.md", "exec"), {"test": test, "test_stack": np.stack([test.probs] * 3)})
+
+
+def test_files_are_named_by_text_in_a_notebook(runs):
+    from kaggle_tools import Predictions
+    from kaggle_tools.report import Page, write_page
+
+    oof = Predictions.load(f"{runs}/bert/oof.parquet")
+    oof.save(f"{runs}/copy.parquet")
+    assert (runs / "copy.parquet").read_bytes() == (runs / "bert" / "oof.parquet").read_bytes()
+    write_page(Page("Mine", sections=()), f"{runs}/page.html")
+    assert "<title>Mine" in (runs / "page.html").read_text()
 
 
 def test_class_weights_from_a_notebook(runs):

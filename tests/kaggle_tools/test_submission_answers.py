@@ -61,6 +61,15 @@ def test_without_a_competition_the_file_says_what_it_is(tmp_path):
     assert read(tmp_path, "id,a,b\n1,.9,.75\n").task == "multi_label"
 
 
+def test_ids_that_pandas_made_floats_of_stay_ids(tmp_path):
+    pl.DataFrame({"id": [7.0, 8.0], "y": ["0", "1"]}).write_parquet(tmp_path / "x.parquet")
+    found = read_answers(str(tmp_path / "x.parquet"), tmp_path, LABELS)
+    assert found.table().to_dict(as_series=False) == {"id": ["7", "8"], "y": ["0", "1"]}
+    pl.DataFrame({"id": [float(2**53 + 1), 8.0], "y": ["0", "1"]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"(?s)lost their last digits.*where: .*x.parquet"):
+        read_answers(str(tmp_path / "x.parquet"), tmp_path, LABELS)
+
+
 def test_pandas_index_is_not_a_value(tmp_path):
     assert read(tmp_path, ",id,y\n0,r1,0\n1,r2,1\n", LABELS).decisions().tolist() == [1, 2]
 
