@@ -138,12 +138,12 @@ def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]
 
 
 def flattered(runs: Sequence[Run]) -> tuple[str, ...]:
-    """A note where runs were taught by models that saw the labels of the rows that they are judged on."""
+    """A note where runs learnt from models that saw the labels of the rows that they are judged on."""
     names = [run.name for run in runs if (run.info or {}).get("flattered_by") is not None]
     if not names:
         return ()
     return (
-        f"{', '.join(names)} learnt from a teacher that saw these rows' labels (flattered_by in run.json): "
+        f"{', '.join(names)} learnt from a model that saw these rows' labels (flattered_by in run.json): "
         "the out-of-fold score flatters, and so does what is fitted on it",
     )
 

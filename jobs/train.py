@@ -131,8 +131,8 @@ class TrainResult:
         n_dropped: Rows that were left out, since their labels are missing or no classes.
         n_copies: Rows whose text another row before them has, where the recipe trains on each text once.
         seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
-        flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
-            `jobs.distill` and `jobs.pseudo_labels`. None: no such teacher.
+        flattered_by: Teacher or encoder that told of validation rows' labels, so that `score` is too good; see
+            `jobs.distill` and `jobs.pseudo_labels`. None: there is none.
     """
 
     run: Run
@@ -210,7 +210,8 @@ def run(options: TrainOptions) -> TrainResult:
                 inside, outside = _divide(fold, rows, recipe)
                 _train_fold(fold, seed, rows, inside, outside, folder, competition, train_one)
         taught_by = (*(teacher.soft.runs if teacher else ()), *(soft.runs if soft else ()))
-        return _conclude(recipe, competition, rows, folder, todo, _flattered_by(recipe, taught_by), began)
+        flattered_by = _flattered_by(recipe, taught_by, workspace.runs_folder)
+        return _conclude(recipe, competition, rows, folder, todo, flattered_by, began)
 
 
 def read_recipe(options: TrainOptions) -> Recipe:
@@ -424,8 +425,12 @@ def _conclude(
     )
 
 
-def _flattered_by(recipe: Recipe, taught_by: Sequence[Run]) -> str | None:
-    """The teacher that tells of validation rows' labels: models of other folds did, or its own teacher told it."""
+def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -> str | None:
+    """Who tells of validation rows' labels: a teacher's models of other folds, a teacher that was told so itself, or an
+    encoder that a run of this workspace trained."""
+    encoder = recipe.encoder.path
+    if encoder is not None and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
+        return encoder
     distill, pseudo = recipe.distill, recipe.pseudo_labels
     if distill.teacher is not None and distill.source == "oof":
         return distill.teacher

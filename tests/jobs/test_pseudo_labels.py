@@ -235,7 +235,7 @@ def test_a_score_flatters_where_models_of_other_folds_label(place, call):
     assert Run("mean", place.file("mean")).info["flattered_by"] == "teacher"
     assert place.train("student").flattered_by is None  # taught by the checkpoints of the same fold
     _, out, _ = call("blend", "--no-submission")
-    assert "mean learnt from a teacher that saw these rows' labels" in " ".join(out.split())
+    assert "mean learnt from a model that saw these rows' labels" in " ".join(out.split())
 
 
 def test_the_student_of_a_flattered_teacher_is_flattered(place):
