@@ -429,7 +429,7 @@ def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -
     """Who tells of validation rows' labels: a teacher's models of other folds, a teacher that was told so itself, or an
     encoder that a run of this workspace trained."""
     encoder = recipe.encoder.path
-    if encoder is not None and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
+    if encoder is not None and Path(encoder).is_dir() and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
         return encoder
     distill, pseudo = recipe.distill, recipe.pseudo_labels
     if distill.teacher is not None and distill.source == "oof":
