@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.members import find_runs, outdated, relabelled, test_stem
+from jobs.members import find_runs, flattered, outdated, relabelled, test_stem
 from jobs.recipes import FOLDER, check_recipe_name, other_metric
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
@@ -130,7 +130,7 @@ def run(options: DecodeOptions) -> DecodeResult:
     decided = decoder.decode(probs)
     alone = np.stack([part.argmax(axis=1) for part in probs], axis=1)
     table = None
-    notes = relabelled(competition, [found])
+    notes = (*relabelled(competition, [found]), *flattered([found]))
     if options.submission:
         test = Predictions.load(found.predictions(test_stem(workspace))).in_class_order(oof.classes)
         notes += outdated(competition, {found.name: test.meta.get("input")})

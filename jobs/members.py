@@ -69,7 +69,7 @@ class LoadedRuns:
     Attributes:
         runs: In order.
         oof: Their out-of-fold predictions as one array.
-        notes: Runs that were left out and why, and those whose labels may be old.
+        notes: Runs that were left out and why, those whose labels may be old, and those whose scores flatter.
     """
 
     runs: tuple[Run, ...]
@@ -120,7 +120,7 @@ def load_oof(
     if not allow_absent:
         _refuse_absent(found)
     kept = tuple(run for run in runs if run.name in oof)
-    return LoadedRuns(kept, found, (*left_out(partial), *relabelled(competition, kept)))
+    return LoadedRuns(kept, found, (*left_out(partial), *relabelled(competition, kept), *flattered(kept)))
 
 
 def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -134,6 +134,17 @@ def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]
         return ()
     return (
         f"{path.name} changed since {', '.join(old)} was trained, and its labels are those of then: train it again",
+    )
+
+
+def flattered(runs: Sequence[Run]) -> tuple[str, ...]:
+    """A note where runs learnt from models that saw the labels of the rows that they are judged on."""
+    names = [run.name for run in runs if (run.info or {}).get("flattered_by") is not None]
+    if not names:
+        return ()
+    return (
+        f"{', '.join(names)} learnt from a model that saw these rows' labels (flattered_by in run.json): "
+        "the out-of-fold score flatters, and so does what is fitted on it",
     )
 
 

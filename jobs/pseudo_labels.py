@@ -5,7 +5,8 @@ A teacher is a run, or a blend of several: the mean of their probabilities, resc
 Two things could leak. A validation row's own text may stand in the table of texts: a text that equals one of the
 training table is left out. And a teacher that has seen a fold's validation rows tells their labels on: with source
 ``fold`` each fold is taught by the teacher's checkpoints of the same fold, which have not (all runs of a workspace
-share one division into folds); source ``predictions`` is the mean over the teacher's folds, and leaks that little.
+share one division into folds); source ``predictions`` is the mean over the teacher's folds, most of which have, and the
+out-of-fold score flatters.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ class TrainResult:
         n_dropped: Rows that were left out, since their labels are missing or no classes.
         n_copies: Rows whose text another row before them has, where the recipe trains on each text once.
         seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
-        flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
-            `jobs.distill`. None: no such teacher.
+        flattered_by: Teacher or encoder that told of validation rows' labels, so that `score` is too good; see
+            `jobs.distill` and `jobs.pseudo_labels`. None: there is none.
     """
 
     run: Run
@@ -209,7 +209,9 @@ def run(options: TrainOptions) -> TrainResult:
             for fold, seed in todo:
                 inside, outside = _divide(fold, rows, recipe)
                 _train_fold(fold, seed, rows, inside, outside, folder, competition, train_one)
-        return _conclude(recipe, competition, rows, folder, todo, began)
+        taught_by = (*(teacher.soft.runs if teacher else ()), *(soft.runs if soft else ()))
+        flattered_by = _flattered_by(recipe, taught_by, workspace.runs_folder)
+        return _conclude(recipe, competition, rows, folder, todo, flattered_by, began)
 
 
 def read_recipe(options: TrainOptions) -> Recipe:
@@ -382,6 +384,7 @@ def _conclude(
     rows: TrainingRows,
     folder: RunFolder,
     trained: Sequence[tuple[int, int | None]],
+    flattered_by: str | None,
     began: float,
 ) -> TrainResult:
     """Sum up; with all folds finished and something new among them, write the run's last files."""
@@ -400,7 +403,7 @@ def _conclude(
         seeds = spread_of_seeds(competition.metric, [(seed, folder.join(its, rows.ids)) for seed, its in alone])
         if folder.run.info is None:
             by_fold = [score(competition.metric, piece) for piece in means]
-            about = _about(recipe, competition, rows, total, by_fold, summaries)
+            about = _about(recipe, competition, rows, total, by_fold, summaries, flattered_by)
             more = {"groups": groups} if groups else {}
             folder.finish(oof, about | more | ({"seeds": dataclasses.asdict(seeds)} if seeds else {}))
     return TrainResult(
@@ -418,12 +421,22 @@ def _conclude(
         seconds=time.perf_counter() - began,
         groups=groups,
         seeds=seeds,
-        flattered_by=_flattered_by(recipe),
+        flattered_by=flattered_by,
     )
 
 
-def _flattered_by(recipe: Recipe) -> str | None:
-    return recipe.distill.teacher if recipe.distill.source == "oof" else None
+def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -> str | None:
+    """Who tells of validation rows' labels: a teacher's models of other folds, a teacher that was told so itself, or an
+    encoder that a run of this workspace trained."""
+    encoder = recipe.encoder.path
+    if encoder is not None and Path(encoder).is_dir() and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
+        return encoder
+    distill, pseudo = recipe.distill, recipe.pseudo_labels
+    if distill.teacher is not None and distill.source == "oof":
+        return distill.teacher
+    if pseudo.run is not None and pseudo.source == "predictions":
+        return pseudo.run
+    return next((run.name for run in taught_by if (run.info or {}).get("flattered_by") is not None), None)
 
 
 def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
@@ -451,6 +464,7 @@ def _about(
     total: float,
     fold_scores: list[float],
     summaries: tuple[FoldSummary, ...],
+    flattered_by: str | None,
 ) -> dict[str, Any]:
     """What `run.json` says."""
     train = competition.path(competition.train)
@@ -470,7 +484,7 @@ def _about(
         "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],
         "n_oof": len(rows),
-        "flattered_by": _flattered_by(recipe),
+        "flattered_by": flattered_by,
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
         "n_repaired_tags": rows.n_repaired,

@@ -358,6 +358,9 @@ def _check_named_parts(recipe: Recipe, place: Place) -> None:
         )
     if recipe.head.name == "crf" and loss != LossOptions():
         raise place.inside("loss").error("a CRF has a loss of its own", next="leave it out, or take head 'tags'")
+    options = recipe.head.options
+    if recipe.head.name in ("tags", "crf") and "width" in options and options.get("rnn", "none") == "none":
+        raise place.inside("head").error("width without rnn: there is nothing of that width", next='rnn = "lstm"')
     if recipe.head.name in _ONE_DRAW and recipe.head.dropout_samples > 1:
         raise place.inside("head").error(
             f"dropout_samples is not for head '{recipe.head.name}'", next="leave it out, or choose another head"

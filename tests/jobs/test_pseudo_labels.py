@@ -1,13 +1,17 @@
 """Pseudo-labels: from the checkpoint of the same fold, for sure texts alone, and never in a validation fold."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 
 from jobs import fold_trainers
 from jobs.pseudo_labels import decide
+from jobs.workspace import Run
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import sealed
 from kaggle_tools.search.recipe import Recipe, save
 from models.classifier import load_classifier
 from models.errors import ModelError
@@ -218,3 +222,25 @@ def test_confidence_of_several_labels_is_that_of_the_least_sure_one():
     np.testing.assert_allclose(confidence, [0.8, 0.97], rtol=1e-6)
     targets, confidence = decide(np.array([[0.2, 0.8]], np.float32), "single_label")
     assert (targets.tolist(), confidence.tolist()) == ([1], pytest.approx([0.8]))
+
+
+def test_a_score_flatters_where_models_of_other_folds_label(place, call):
+    texts = pl.read_csv(place.root / "more.csv")
+    probs = np.random.default_rng(0).dirichlet(np.full(3, 0.1), len(texts)).astype(np.float32)
+    Predictions(texts["id"], CLASSES, probs).save(place.file("teacher/predictions/more.parquet"))
+    place.recipe("mean", LINEAR + PSEUDO + 'source = "predictions"\n')
+    code, out, _ = call("train", "mean.toml")
+    assert code == 0
+    assert "it flatters: 'teacher' has seen these rows' labels" in out
+    assert Run("mean", place.file("mean")).info["flattered_by"] == "teacher"
+    assert place.train("student").flattered_by is None  # taught by the checkpoints of the same fold
+    _, out, _ = call("blend", "--no-submission")
+    assert "mean learnt from a model that saw these rows' labels" in " ".join(out.split())
+
+
+def test_the_student_of_a_flattered_teacher_is_flattered(place):
+    info = Run("teacher", place.file("teacher")).info
+    content = sealed({**info, "flattered_by": "another"})
+    place.file("teacher/run.json").write_text(json.dumps(content), encoding="utf-8")
+    assert place.train("student").flattered_by == "teacher"
+    assert Run("student", place.file("student")).info["flattered_by"] == "teacher"

@@ -624,3 +624,12 @@ def test_word_vectors_are_learnt_from_train_and_test_and_their_texts_are_part_of
     pl.DataFrame({"id": ["t1"], "text": ["Other texts"]}).write_csv(place.root / "test.csv")
     with pytest.raises(UserError, match="other settings"):
         place.train("glove", folds=(0,))
+
+
+def test_an_encoder_that_a_run_of_the_workspace_trained_flatters(place):
+    place.recipe("first", TINY)
+    assert place.train("first").flattered_by is None
+    encoder = place.file("first/fold0")
+    place.recipe("second", f'[encoder]\npath = "{encoder}"\n[data]\nmax_length = 12\n[folds]\nn = 3\n')
+    assert place.train("second").flattered_by == str(encoder)
+    assert json.loads(place.file("second/run.json").read_text())["flattered_by"] == str(encoder)

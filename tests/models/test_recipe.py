@@ -98,6 +98,7 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + "[augmentation]\ncopies = 1\nsteps = []", "[augmentation] copies without steps", None),
         (SCRATCH + '[pseudo_labels]\nsource = "folds"', "[pseudo_labels] source cannot be", "did you mean 'fold'?"),
         (SCRATCH + "[head]\ndropout_samples = 2", "[head] dropout_samples is not for head 'stock'", None),
+        (SCRATCH + '[head]\nname = "tags"\nwidth = 64', "[head] width without rnn", None),
         (SCRATCH + '[head]\nname = "crf"\ndropout_samples = 2', "[head] dropout_samples is not for head 'crf'", None),
         (SCRATCH + "[loss]\nalpha = [1.0, -1.0]", "[loss] alpha = [1.0, -1.0], class_weights = 'none'", None),
         (SCRATCH + '[loss]\nalpha = [1.0]\nclass_weights = "balanced"', "[loss] alpha = [1.0]", None),
