@@ -56,7 +56,7 @@ def find_soft_targets(
     if recipe.distill.source == "fold":
         oof = np.full_like(oof, np.nan)
     if not recipe.distill.test:
-        return SoftTargets(oof, None, digest(oof.tobytes()))
+        return SoftTargets(oof, None, digest(oof.tobytes()), teacher.runs)
     table = _new_test_rows(competition, recipe, rows)
     mean = None if recipe.distill.source == "fold" else _of_test(teacher, competition, table)
     taught = teacher.fingerprint(recipe.folds.n) if mean is None else digest(mean.tobytes())
@@ -68,7 +68,8 @@ def find_soft_targets(
         names = tuple(f"test {name}" for name in table["id"])
         return PseudoRows(names, tuple(table["cleaned"]), targets), probs
 
-    return SoftTargets(oof, extra, digest(oof.tobytes(), table["id"].to_list(), table["text"].to_list(), taught))
+    summary = digest(oof.tobytes(), table["id"].to_list(), table["text"].to_list(), taught)
+    return SoftTargets(oof, extra, summary, teacher.runs)
 
 
 def _new_test_rows(competition: Competition, recipe: Recipe, rows: TrainingRows) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.pseudo_labels import PseudoRows
 from jobs.training_rows import TrainingRows
+from jobs.workspace import Run
 from kaggle_tools.files import digest
 
 
@@ -24,11 +25,13 @@ class SoftTargets:
         extra: Fold to test rows with (M, C) float32 probabilities of them. Their targets are the teacher's decisions,
             which no loss of labels counts. None where test rows are not taught.
         fingerprint: Of all that is taught.
+        runs: Who teaches; none for a file.
     """
 
     probs: NDArray[np.float32]
     extra: Callable[[int], tuple[PseudoRows, NDArray[np.float32]]] | None
     fingerprint: str
+    runs: tuple[Run, ...] = ()
 
 
 def with_soft_targets(rows: TrainingRows, soft: SoftTargets | None) -> TrainingRows:

@@ -24,7 +24,7 @@ from jobs.corpus import with_corpus
 from jobs.fold_pieces import fold_piece
 from jobs.fold_trainers import Task, TrainOne, fold_trainer
 from jobs.holding import hold
-from jobs.pseudo_labels import find_teacher, labeller, with_teacher
+from jobs.pseudo_labels import Teacher, find_teacher, labeller, with_teacher
 from jobs.run_folder import Answers, RunFolder
 from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
 from jobs.soft_targets import SoftTargets, with_soft_targets
@@ -132,7 +132,7 @@ class TrainResult:
         n_copies: Rows whose text another row before them has, where the recipe trains on each text once.
         seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
         flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
-            `jobs.distill`. None: no such teacher.
+            `jobs.distill`. It may be the teacher of a teacher. None: no such teacher.
     """
 
     run: Run
@@ -209,7 +209,7 @@ def run(options: TrainOptions) -> TrainResult:
             for fold, seed in todo:
                 inside, outside = _divide(fold, rows, recipe)
                 _train_fold(fold, seed, rows, inside, outside, folder, competition, train_one)
-        return _conclude(recipe, competition, rows, folder, todo, began)
+        return _conclude(recipe, competition, rows, folder, todo, began, _flattered_by(recipe, teacher, soft))
 
 
 def read_recipe(options: TrainOptions) -> Recipe:
@@ -383,6 +383,7 @@ def _conclude(
     folder: RunFolder,
     trained: Sequence[tuple[int, int | None]],
     began: float,
+    flattered_by: str | None,
 ) -> TrainResult:
     """Sum up; with all folds finished and something new among them, write the run's last files."""
     folds = range(recipe.folds.n)
@@ -401,7 +402,7 @@ def _conclude(
         if folder.run.info is None:
             by_fold = [score(competition.metric, piece) for piece in means]
             about = _about(recipe, competition, rows, total, by_fold, summaries)
-            more = {"groups": groups} if groups else {}
+            more: dict[str, Any] = {"flattered_by": flattered_by, **({"groups": groups} if groups else {})}
             folder.finish(oof, about | more | ({"seeds": dataclasses.asdict(seeds)} if seeds else {}))
     return TrainResult(
         run=folder.run,
@@ -418,12 +419,16 @@ def _conclude(
         seconds=time.perf_counter() - began,
         groups=groups,
         seeds=seeds,
-        flattered_by=_flattered_by(recipe),
+        flattered_by=flattered_by,
     )
 
 
-def _flattered_by(recipe: Recipe) -> str | None:
-    return recipe.distill.teacher if recipe.distill.source == "oof" else None
+def _flattered_by(recipe: Recipe, teacher: Teacher | None, soft: SoftTargets | None) -> str | None:
+    """Who told of validation rows' labels: the teacher, or whoever taught the checkpoints that teach."""
+    if recipe.distill.teacher is not None and recipe.distill.source == "oof":
+        return recipe.distill.teacher
+    runs = [*(soft.runs if soft else ()), *(teacher.soft.runs if teacher else ())]
+    return next((name for run in runs if (name := (run.info or {}).get("flattered_by"))), None)
 
 
 def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
@@ -470,7 +475,6 @@ def _about(
         "fold_scores": fold_scores,
         "folds": [dataclasses.asdict(summary) for summary in summaries],
         "n_oof": len(rows),
-        "flattered_by": _flattered_by(recipe),
         "class_counts": {name: counts.get(name, 0) for name in competition.classes},
         "n_null_texts": rows.n_null_texts,
         "n_repaired_tags": rows.n_repaired,

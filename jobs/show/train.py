@@ -65,7 +65,9 @@ def render_train(result: TrainResult, console: Console) -> None:
         console.print(f"  a seed scores {result.seeds.mean:.4f} ± {result.seeds.deviation:.4f}", markup=False)
     if result.flattered_by is not None:
         told = f"  it flatters: '{result.flattered_by}' has seen these rows' labels and taught rows like them;"
-        console.print(f'{told} compare on the board, or with source = "fold" under [distill]', markup=False)
+        console.print(
+            f'{told} compare on the board, or with source = "fold" under [distill], teachers included', markup=False
+        )
     for name, value in result.groups.items():
         console.print(f"  {name} {value:.4f}", markup=False)
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
