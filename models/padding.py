@@ -37,7 +37,9 @@ def hides_padding(network: TextClassifier, pad_id: int, max_length: int) -> bool
 
 def _hides_behind(network: TextClassifier, pad_id: int, n_tokens: int, length: int) -> bool:
     device = next(network.parameters()).device
-    row = torch.tensor([[token for token in range(_LENGTH + 1) if token != pad_id][:n_tokens]], device=device)
+    known = min(_LENGTH + 1, getattr(network.body.config, "vocab_size", None) or _LENGTH + 1)
+    tokens = [token for token in range(known) if token != pad_id] or [pad_id]
+    row = torch.tensor([[tokens[i % len(tokens)] for i in range(n_tokens)]], device=device)
     if network.form == "apart":
         return _hides_in_pairs(network, row, length)
     end_text(network, row)

@@ -16,6 +16,7 @@ from models.inference import forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
+from models.padding import hides_padding
 from models.recipe import ContrastOptions, DataOptions, EncoderOptions, HeadOptions
 from models.text.pairs import join_texts, split_text
 from models.training.fold import check_fold, make_tokenizer, train_fold
@@ -294,6 +295,12 @@ def test_a_text_that_is_read_apart_does_not_depend_on_its_partner_or_the_rows_be
         np.testing.assert_allclose(scorer.score(PAIRS).probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(result.valid_probs, expected, atol=1e-5)
     assert np.isfinite(scorer.score([("", "w1")]).probabilities).all()  # Funnel's pools need three tokens
+
+
+def test_padding_is_tried_with_tokens_that_a_small_vocabulary_has(folder_of):
+    network = load_classifier(folder_of("bert", **SMALL)).network
+    network.body.resize_token_embeddings(5)
+    assert hides_padding(network, 0, 40)
 
 
 def test_writing_a_text_from_its_partner_is_refused_where_masks_hide_nothing(tmp_path, folder_of, tiny_recipe):
