@@ -330,9 +330,10 @@ def position_limit(body: Any) -> int | None:
     Nyströmformer and its kin keep two rows that they never use.
     """
     for name, module in body.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+        # I-BERT's table is a class of its own, with what counts here called the same.
+        if name.endswith("position_embeddings") and hasattr(module, "padding_idx"):
             numbers = getattr(body.get_submodule(name.rpartition(".")[0]), "position_ids", None)
-            rows = module.num_embeddings if numbers is None else min(module.num_embeddings, numbers.shape[-1])
+            rows = len(module.weight) if numbers is None else min(len(module.weight), numbers.shape[-1])
             return rows - (0 if module.padding_idx is None else module.padding_idx + 1)
     limit = getattr(body.config, "max_position_embeddings", None)
     return limit if limit and limit > 0 else None  # XLNet says -1
@@ -427,6 +428,13 @@ def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
     """What a foreign checkpoint's own files say."""
     config = body.config
     limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
+    least = max(2, tokenizer.num_special_tokens_to_add() + 1)
+    if limit < least:
+        raise ModelError(
+            "the tokenizer leaves no room for a text", where=body.name_or_path,
+            found=f"model_max_length = {tokenizer.model_max_length}", expected=f"{least} tokens or more",
+            next="correct model_max_length in tokenizer_config.json",
+        )  # fmt: skip
     return CheckpointSpec(
         kind="transformer",
         classes=_classes_of(config, body.name_or_path),

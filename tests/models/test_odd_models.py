@@ -150,6 +150,24 @@ def test_rows_of_a_position_table_that_no_position_has_do_not_count(folder_of, k
     assert (scores.stats.tokens, scores.stats.truncated) == (38, 1)
 
 
+def test_positions_of_ibert_end_where_its_table_does(folder_of):
+    folder = folder_of("ibert", **SMALL, max_position_embeddings=20, pad_token_id=0)  # 19 positions: from 1 on
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    assert scorer.score(["w1 " * 60]).stats.tokens == 19
+    texts = ["w1 w2", "w3 " * 17]
+    np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 1, 2])
+def test_a_tokenizer_without_room_for_a_text_is_told(folder_of, limit):
+    folder = folder_of("bert", **SMALL)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": limit}))
+    with pytest.raises(ModelError, match="leaves no room for a text") as caught:
+        Scorer(folder, precision="fp32", device="cpu")
+    assert caught.value.details["found"] == f"model_max_length = {limit}"
+
+
 @pytest.mark.parametrize("budget", [90, 100_000])
 def test_long_texts_of_bigbird_have_sparse_attention_whatever_was_scored_before(folder_of, budget):
     folder = folder_of("big_bird", **SMALL, max_position_embeddings=64, block_size=4, num_random_blocks=1)
