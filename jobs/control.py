@@ -60,11 +60,19 @@ class CancelResult:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A job whose command ran again."""
+    """A job whose command ran again.
+
+    Attributes:
+        id: The job.
+        command: Words behind ``cli``.
+        exit_code: How it ended.
+        as_new_job: Whether it made another job, since what this one was planned for has changed.
+    """
 
     id: str
     command: tuple[str, ...]
     exit_code: int
+    as_new_job: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,8 @@ def resume(job_ids: Sequence[str], *, output_to_stderr: bool = False, quiet: boo
             words = [sys.executable, "-m", "jobs.cli", *argv, *(["--quiet"] if quiet else [])]
             stdout = sys.stderr.fileno() if output_to_stderr else None
             code = start(words, folder, {**os.environ, **environment}, stdout)
-        done.append(Resumed(store.id, tuple(argv), code if code >= 0 else 128 - code))
+        as_new_job = code == 0 and store.result is None
+        done.append(Resumed(store.id, tuple(argv), code if code >= 0 else 128 - code, as_new_job))
         if code in (130, 143):  # the next would start all the same
             break
     return ResumeResult(tuple(done))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jobs.members import relabelled
 from jobs.workspace import Run, Workspace
 from kaggle_tools.bio import count_illegal, repair
 from kaggle_tools.competition import Competition
@@ -59,6 +60,7 @@ class EvaluateResult:
             groups, each row having one of each.
         groups: For multi_group the accuracy of each group, ``exact_match`` and, for two groups, ``top_2_hit``.
         n_illegal: For token tasks predicted ``I-`` tags that go on no entity, and so count for nothing.
+        notes: What a reader should know of the labels.
     """
 
     run: str
@@ -70,6 +72,7 @@ class EvaluateResult:
     report: ClassificationReport
     groups: Mapping[str, float] = field(default_factory=dict)
     n_illegal: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def run(options: EvaluateOptions) -> EvaluateResult:
@@ -85,8 +88,9 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     if not 0 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold:g} is no probability", expected="0 to 1, such as 0.4")
     source, predictions = _predictions(found, competition, options.truth)
+    notes = relabelled(competition, [found]) if options.truth is None else ()
     if isinstance(predictions, TagPredictions):
-        return _of_tags(found.name, source, competition, predictions)
+        return _of_tags(found.name, source, competition, predictions, notes)
     several = predictions.task != "single_label"
     truth, predicted = _label_sets(predictions, options.threshold)
     return EvaluateResult(
@@ -98,10 +102,13 @@ def run(options: EvaluateOptions) -> EvaluateResult:
         threshold=options.threshold if predictions.task == "multi_label" else None,
         groups=group_scores(predictions) if predictions.task == "multi_group" else {},
         report=classification_report(truth, predicted, predictions.classes, several=several),
+        notes=notes,
     )
 
 
-def _of_tags(name: str, source: Path, competition: Competition, found: TagPredictions) -> EvaluateResult:
+def _of_tags(
+    name: str, source: Path, competition: Competition, found: TagPredictions, notes: tuple[str, ...]
+) -> EvaluateResult:
     if found.labels is None:
         raise UserError("these predictions carry no tags", next="name a table with --truth")
     tags = found.tags
@@ -114,6 +121,7 @@ def _of_tags(name: str, source: Path, competition: Competition, found: TagPredic
         threshold=None,
         report=entity_report(found.labels.to_list(), tags),
         n_illegal=count_illegal(tags),
+        notes=notes,
     )
 
 

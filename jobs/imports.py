@@ -24,7 +24,7 @@ from jobs.tasks import require_plain
 from jobs.workspace import RUN_FILE, Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest, sync_folder, table_stem, write_atomically
+from kaggle_tools.files import check_name, file_digest, sample_digest, sync_folder, table_stem, write_atomically
 from kaggle_tools.importing import LABEL_NAMES, read_foreign
 from kaggle_tools.metrics import find_metric, score
 from kaggle_tools.predictions import Predictions
@@ -373,6 +373,7 @@ def _stem(competition: Competition) -> str:
 
 def _about(result: ImportResult, options: ImportOptions, competition: Competition) -> dict[str, Any]:
     sources = {"oof": options.oof, "test": options.test}
+    train = competition.path(competition.train) if options.oof is not None else None
     return {
         "kind": KIND,
         "name": options.name,
@@ -380,6 +381,7 @@ def _about(result: ImportResult, options: ImportOptions, competition: Competitio
         "task": competition.task,
         "classes": list(competition.classes),
         "metric": result.metric,
+        **({} if train is None else {"train": sample_digest(train)}),
         "score": result.score,
         "fold_scores": list(result.fold_scores),
         "hard_labels": result.hard_labels,

@@ -124,7 +124,7 @@ def load_oof(
 
 
 def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]:
-    """A note where the training table has other content than when runs were trained: their labels are those of then."""
+    """A note where the training table has other content than when runs were made: their labels are those of then."""
     path = competition.path(competition.train)
     if path is None or not path.is_file():
         return ()
@@ -133,7 +133,8 @@ def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]
     if not old:
         return ()
     return (
-        f"{path.name} changed since {', '.join(old)} was trained, and its labels are those of then: train it again",
+        f"{path.name} changed since {', '.join(old)} was made, and its labels are those of then: "
+        "train or import it again",
     )
 
 

@@ -426,7 +426,7 @@ def _conclude(
 
 
 def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -> str | None:
-    """Who tells of validation rows' labels: a teacher's models of other folds, a teacher that was told so itself, or an
+    """Who tells of validation rows' labels: a teacher's models of other folds, whoever taught a teacher so, or an
     encoder that a run of this workspace trained."""
     encoder = recipe.encoder.path
     if encoder is not None and Path(encoder).is_dir() and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
@@ -436,7 +436,7 @@ def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -
         return distill.teacher
     if pseudo.run is not None and pseudo.source == "predictions":
         return pseudo.run
-    return next((run.name for run in taught_by if (run.info or {}).get("flattered_by") is not None), None)
+    return next((name for run in taught_by if (name := (run.info or {}).get("flattered_by"))), None)
 
 
 def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:

@@ -61,6 +61,9 @@ class TextClassifier(nn.Module):
         head: A module as `models.heads` describes.
         form: Of the rows (`models.text.forms`): what token types tell, and to whom.
         words: Vectors of words that stand beside the tokens' own for a head of ours; None: none do.
+
+    Attributes:
+        pads: Whether the mask hides padding (`models.padding` finds out); where not, each length goes by itself.
     """
 
     def __init__(self, body: Any, head: Any = None, form: str = "joined", words: WordVectors | None = None) -> None:
@@ -69,6 +72,7 @@ class TextClassifier(nn.Module):
         self.head = head
         self.words = words
         self.form = form
+        self.pads = True
         self.generator: nn.Module | None = None  # for losses that serve in training only; not saved
         self.fixed: frozenset[str] = frozenset()  # names of weights that never train, with LoRA
         named = inspect.signature(body.forward).parameters
@@ -113,17 +117,26 @@ class TextClassifier(nn.Module):
         Returns:
             (B, C), or (B, T, C) with a head for tags.
         """
-        config = self.body.config
-        input_ids, attention_mask, token_type_ids = peculiar.long_enough(
-            config, input_ids, attention_mask, token_type_ids
-        )
-        peculiar.attend_by_length(self.encoder, config, input_ids.shape[1])
         if self.form == "apart":
             return self.head.decide(self.embed(input_ids, attention_mask, token_type_ids))  # type: ignore[no-any-return]
+        if attention_mask is not None and not self.pads:
+
+            def logits_of(rows: Tensor, length: int) -> Tensor:
+                types = None if token_type_ids is None else token_type_ids[rows, :length]
+                shown = None if targets is None else targets[rows]
+                return self._logits(input_ids[rows, :length], None, types, shown)
+
+            return peculiar.by_length(logits_of, attention_mask)
+        return self._logits(input_ids, attention_mask, token_type_ids, targets)
+
+    def _logits(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None, targets: Tensor | None
+    ) -> Tensor:
+        input_ids, attention_mask, token_type_ids = peculiar.long_enough(
+            self.body.config, input_ids, attention_mask, token_type_ids
+        )
+        inputs = self._inputs(input_ids, attention_mask)
         types = self.types_of_body(token_type_ids)
-        inputs: dict[str, Any] = {"input_ids": input_ids}
-        if self.takes_mask:
-            inputs["attention_mask"] = peculiar.mask_of(config, input_ids, attention_mask)
         if types is not None:
             inputs["token_type_ids"] = types
         if self.head is None:
@@ -136,6 +149,14 @@ class TextClassifier(nn.Module):
         hidden = self.beside_words((*earlier, output.last_hidden_state), input_ids, attention_mask)
         return self.head(hidden, attention_mask, **shown)  # type: ignore[no-any-return]
 
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
+        """What the body is called with, token types apart; it attends from now on as these rows' length wants."""
+        config = self.body.config
+        peculiar.attend_by_length(self.encoder, config, input_ids.shape[1])
+        if not self.takes_mask:
+            return {"input_ids": input_ids}
+        return {"input_ids": input_ids, "attention_mask": peculiar.mask_of(config, input_ids, attention_mask)}
+
     def beside_words(self, hidden: tuple[Tensor, ...], input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Hidden states (B, T, D) as the head reads them: (B, T, D + W) where there are vectors of words."""
         if self.words is None:
@@ -147,7 +168,14 @@ class TextClassifier(nn.Module):
         """Vectors of B pairs' texts, in form ``apart``: (2B, D) float32, the first texts first; see `forward`."""
         assert token_type_ids is not None  # rows of two texts always tell which is which
         ids, mask = split_pairs(input_ids, attention_mask, token_type_ids, self.body.config.pad_token_id or 0)
-        output = self.body(input_ids=ids, attention_mask=mask)
+        if mask is None or self.pads:
+            return self._vectors(ids, mask)
+        return peculiar.by_length(lambda rows, length: self._vectors(ids[rows, :length], None), mask)
+
+    def _vectors(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, D) float32 vectors of texts in form ``apart``."""
+        ids, mask, _ = peculiar.long_enough(self.body.config, ids, mask, None)
+        output = self.body(**self._inputs(ids, mask))
         return self.head.embed((output.last_hidden_state,), mask)  # type: ignore[no-any-return]
 
     def types_of_body(self, types: Tensor | None) -> Tensor | None:
@@ -301,9 +329,10 @@ def position_limit(body: Any) -> int | None:
     Nyströmformer and its kin keep two rows that they never use.
     """
     for name, module in body.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+        # I-BERT's table is a class of its own, with what counts here called the same.
+        if name.endswith("position_embeddings") and hasattr(module, "padding_idx"):
             numbers = getattr(body.get_submodule(name.rpartition(".")[0]), "position_ids", None)
-            rows = module.num_embeddings if numbers is None else min(module.num_embeddings, numbers.shape[-1])
+            rows = len(module.weight) if numbers is None else min(len(module.weight), numbers.shape[-1])
             return rows - (0 if module.padding_idx is None else module.padding_idx + 1)
     limit = getattr(body.config, "max_position_embeddings", None)
     return limit if limit and limit > 0 else None  # XLNet says -1
@@ -387,6 +416,13 @@ def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
     config = body.config
     task = _task_of(config)
     limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
+    least = max(2, tokenizer.num_special_tokens_to_add() + 1)
+    if limit < least:
+        raise ModelError(
+            "the tokenizer leaves no room for a text", where=body.name_or_path,
+            found=f"model_max_length = {tokenizer.model_max_length}", expected=f"{least} tokens or more",
+            next="correct model_max_length in tokenizer_config.json",
+        )  # fmt: skip
     return CheckpointSpec(
         kind="transformer",
         classes=ONE_OUTPUT

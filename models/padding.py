@@ -21,17 +21,15 @@ _LENGTH = 9  # of the row that is padded to find out
 
 @torch.inference_mode()
 def hides_padding(network: TextClassifier, pad_id: int, max_length: int) -> bool:
-    """Whether a row's logits are the same beside a longer row. Texts that are read apart are padded in any case.
+    """Whether a row's logits are the same beside a longer row; of texts that are read apart, whether its vector is.
 
     Args:
-        network: In evaluation mode and float32.
+        network: In evaluation mode and float32; its `pads` says nothing of it yet.
         pad_id: Stands behind the end of a short row.
         max_length: Tokens a row at most.
     """
     if network.sparse_beyond is not None and max_length > network.sparse_beyond:
         return False  # a short row beside a long one would be read as a long one is
-    if network.form == "apart":
-        return True
     length = min(_LENGTH, max_length)
     half = max(1, length // 2)
     return all(_hides_behind(network, pad_id, n, length) for n in dict.fromkeys((half, min(half + 1, length))))
@@ -39,7 +37,11 @@ def hides_padding(network: TextClassifier, pad_id: int, max_length: int) -> bool
 
 def _hides_behind(network: TextClassifier, pad_id: int, n_tokens: int, length: int) -> bool:
     device = next(network.parameters()).device
-    row = torch.tensor([[token for token in range(_LENGTH + 1) if token != pad_id][:n_tokens]], device=device)
+    known = min(_LENGTH + 1, getattr(network.body.config, "vocab_size", None) or _LENGTH + 1)
+    tokens = [token for token in range(known) if token != pad_id] or [pad_id]
+    row = torch.tensor([[tokens[i % len(tokens)] for i in range(n_tokens)]], device=device)
+    if network.form == "apart":
+        return _hides_in_pairs(network, row, length)
     end_text(network, row)
     types = None
     if network.form in ENTITY_FORMS:
@@ -51,6 +53,17 @@ def _hides_behind(network: TextClassifier, pad_id: int, n_tokens: int, length: i
     )
     if alone.ndim > 2:  # tags: logits of each token
         alone, beside = alone[:, :n_tokens], beside[:, :n_tokens]
+    return torch.allclose(alone, beside, atol=_TOLERANCE)
+
+
+def _hides_in_pairs(network: TextClassifier, row: Tensor, length: int) -> bool:
+    """The row (1, T) as a text whose partner is as long, and as one whose partner is longer."""
+    n_tokens = row.shape[1]
+    longer = pad(row, (0, length - n_tokens), value=int(row[0, 0]))
+    alone, beside = (
+        network.embed(torch.cat([row, other], 1), None, pad(torch.ones_like(other), (n_tokens, 0)))[0]
+        for other in (row, longer)
+    )
     return torch.allclose(alone, beside, atol=_TOLERANCE)
 
 

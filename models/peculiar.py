@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,6 +45,26 @@ def attend_by_length(encoder: Any, config: Any, n_tokens: int) -> None:
     limit = sparse_beyond(config)
     if limit is not None:
         encoder.set_attention_type("block_sparse" if n_tokens > limit else "original_full")
+
+
+def by_length(compute: Callable[[Tensor, int], Tensor], mask: Tensor) -> Tensor:
+    """What is computed of some rows, those of each length by themselves, so that none is padded.
+
+    Args:
+        compute: Of n rows of a batch, given as (n,) their places and their length: (n, D), or (n, length, C).
+        mask: (B, T), nonzero where a token is real: all before a row's end.
+
+    Returns:
+        (B, D), or (B, T, C) with 0 behind the ends of rows.
+    """
+    lengths = (mask != 0).sum(1)
+    order = lengths.argsort(stable=True)
+    found, counts = torch.unique(lengths, return_counts=True)
+    together = torch.split(order, counts.tolist())
+    parts = [compute(rows, length) for length, rows in zip(found.tolist(), together, strict=True)]
+    if parts[0].ndim > 2:
+        parts = [pad(part, (0, 0, 0, mask.shape[1] - part.shape[1])) for part in parts]
+    return torch.cat(parts)[order.argsort()]
 
 
 def end_of_text(config: Any) -> int | None:

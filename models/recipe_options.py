@@ -33,11 +33,11 @@ class ScratchOptions:
     """
 
     architecture: Literal["bert"] = "bert"
-    layers: Annotated[int, Between(0)] = 2
-    hidden: Annotated[int, Between(1)] = 128
-    heads: Annotated[int, Between(1)] = 2
-    intermediate: Annotated[int, Between(1)] = 512
-    vocab_size: Annotated[int, Between(16)] = 8000
+    layers: Annotated[int, Between(0, 1_000)] = 2
+    hidden: Annotated[int, Between(1, 65_536)] = 128
+    heads: Annotated[int, Between(1, 65_536)] = 2
+    intermediate: Annotated[int, Between(1, 1_000_000)] = 512
+    vocab_size: Annotated[int, Between(16, 10_000_000)] = 8000
     min_frequency: Annotated[int, Between(1)] = 2
     lowercase: bool = True
     new_words: Annotated[int, Between(0)] = 0
@@ -87,7 +87,7 @@ class LoraOptions:
         targets: Last parts of the names of linear layers, such as ``q_proj``; empty: all of the encoder's.
     """
 
-    rank: Annotated[int, Between(0)] = 0
+    rank: Annotated[int, Between(0, 65_536)] = 0
     alpha: Annotated[int, Between(1)] = 16
     dropout: Annotated[float, Between(0.0, 0.95)] = 0.05
     targets: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class DataOptions:
             its validation rows; each still gets its out-of-fold prediction. ``keep``: on all.
     """
 
-    max_length: Annotated[int, Between(4)] = 128
+    max_length: Annotated[int, Between(4, 1_000_000)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
     form: Form = "joined"
@@ -149,7 +149,7 @@ class HeadOptions:
 
     name: str = "stock"
     options: dict[str, Any] = field(default_factory=dict)
-    dropout_samples: Annotated[int, Between(1)] = 1
+    dropout_samples: Annotated[int, Between(1, 1_000)] = 1
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class WordOptions:
     """
 
     name: str = "none"
-    size: Annotated[int, Between(1)] = 100
+    size: Annotated[int, Between(1, 65_536)] = 100
     most: Annotated[int, Between(1)] = 20000
     chinese: Chinese = "discovered"
     file: str | None = None
@@ -255,7 +255,7 @@ class AugmentationOptions:
     """
 
     steps: tuple[str, ...] = ("delete", "swap")
-    copies: Annotated[int, Between(0)] = 0
+    copies: Annotated[int, Between(0, 1_000)] = 0
     rate: Annotated[float, Between(0.0, 1.0)] = 0.1
     synonyms: str | None = None
     table: str | None = None
@@ -383,8 +383,8 @@ class Recipe:
 
     name: str
     kind: Literal["transformer", "linear"] = "transformer"
-    seed: Annotated[int, Between(0)] = 42
-    seeds: tuple[Annotated[int, Between(0)], ...] = ()
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 42
+    seeds: tuple[Annotated[int, Between(0, 2**63 - 1)], ...] = ()
     encoder: EncoderOptions = EncoderOptions()
     lora: LoraOptions = LoraOptions()
     data: DataOptions = DataOptions()

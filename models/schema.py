@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from models.errors import ModelError, did_you_mean
 
+_LARGEST = 2**31 - 1  # of whole numbers without a bound of their own: no size, count or length is larger
+
 
 @dataclass(frozen=True)
 class Between:
@@ -106,10 +108,10 @@ def _checked(value: Any, hint: Any, key: str, place: Place) -> Any:
         raise place.error(f"{key} must be {_in_words(hint)}", found=repr(value))
     if hint is float and not math.isfinite(value):
         raise place.error(f"{key} is out of range", found=value, expected="a finite number")
-    if hint is int and abs(value) >= 2**63:
-        raise place.error(f"{key} is out of range", found=value, expected="a number of 64 bits, as TOML has them")
+    if hint is int and (bounds is None or bounds.high == math.inf):
+        bounds = Between(-_LARGEST if bounds is None else bounds.low, _LARGEST)
     if bounds is not None and not bounds.low <= value <= bounds.high:
-        limit = f"at least {bounds.low}" if bounds.high == float("inf") else f"{bounds.low} to {bounds.high}"
+        limit = f"at least {bounds.low}" if bounds.high == math.inf else f"{bounds.low} to {bounds.high}"
         raise place.error(f"{key} is out of range", found=value, expected=limit)
     return value
 

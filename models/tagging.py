@@ -101,7 +101,6 @@ def tag_rows(
     device: torch.device,
     *,
     batch_size: int,
-    pads: bool = True,
     forward: Callable[[Tensor, Tensor | None], Tensor] | None = None,
     on_batch: Callable[[Tensor, NDArray[np.int64]], None] | None = None,
 ) -> Tagged:
@@ -113,7 +112,6 @@ def tag_rows(
         classes: C tags in the order of the logits.
         device: Where the network is.
         batch_size: Rows at once.
-        pads: Whether the network's mask hides padding; where not, rows at once are of one length.
         forward: Called in place of the network, under autocast for example.
         on_batch: Is told each batch's (B, T, C) float32 logits and its rows.
     """
@@ -121,7 +119,7 @@ def tag_rows(
     probs = np.zeros((int(offsets[-1]), len(classes)), np.float32)
     probs[:, outside] = 1.0
     crf = getattr(network.head, "crf", None)
-    for batch in sorted_batches(words.rows.lengths, batch_size, pads=pads):
+    for batch in sorted_batches(words.rows.lengths, batch_size, pads=network.pads):
         ids, mask = padded(words.rows, batch, device)
         logits = (forward or network)(ids, mask).float()  # (B, T, C)
         if on_batch is not None:

@@ -6,14 +6,19 @@ program's files are those in its command line; those that changed while it ran a
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jobs.batch.matrix import Task
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest, file_digest
 from kaggle_tools.remote import RemoteFile, is_remote
 from kaggle_tools.remote.find import find_objects
+
+if TYPE_CHECKING:
+    from kaggle_tools.competition import Competition
 
 COMPETITION = "competition.toml"
 _RUNS = ("runs/*/run.json", "runs/*/oof.parquet", "runs/*/predictions/*.parquet")
@@ -48,6 +53,13 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "report": ("train", "test"),
     **dict.fromkeys(("score", "blend", "vote", "rescale", "decode", "apply", "validate"), ("sample_submission",)),
 }
+
+# Commands that read a recipe, and the keys by which it names files: relative to the working directory, relative to
+# competition.toml, or as a run or a blend that teaches.
+_READ_RECIPES = ("train", "pretrain", "lengths")
+_NAMED_FILES = ("encoder.path", "augmentation.synonyms", "words.file", "masking.words")
+_NAMED_TABLES = ("augmentation.table", "pseudo_labels.table", "distill.teacher")
+_TEACHERS = ("pseudo_labels.run", "distill.teacher")
 
 # Written by one step and edited by a person or another step ever after: it counts that they are there.
 _EDITED = (COMPETITION, "manifest.json", "attempts.json")
@@ -99,7 +111,9 @@ def inputs_of(task: Task, folder: Path) -> list[str]:
     found = matching(task.inputs, folder)
     found += named_in(task, folder)
     if task.is_cli:
+        recipes = [path for path in found if path.endswith(".toml")] if task.words[0] in _READ_RECIPES else []
         found += _known(task, folder, some_named=any(path.endswith("/run.json") for path in found))
+        found += [path for recipe in recipes for path in _named_by_recipe(folder / recipe, folder)]
     return list(dict.fromkeys(found))
 
 
@@ -190,14 +204,58 @@ def _files_of(path: Path) -> list[Path]:
     return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
 
 
-def _known(task: Task, folder: Path, *, some_named: bool) -> list[str]:
-    """What one of our own commands reads unnamed: `competition.toml`, and all runs where it names none."""
+def _named_by_recipe(recipe: Path, folder: Path) -> list[str]:
+    """What a recipe names and is there: files, folders, the runs that teach, and the test table where it serves."""
+    try:
+        raw = tomllib.loads(recipe.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):  # the step itself will say what is wrong with it
+        return []
+
+    def named(keys: Iterable[str]) -> list[str]:
+        return [value for key in keys if isinstance(value := _at(raw, key), str) and value]
+
+    competition = _competition(folder)
+    root = competition.root if competition else folder
+    tables = named(_NAMED_TABLES)
+    if competition is not None and competition.test is not None and _reads_test(raw):
+        tables.append(competition.test)
+    for teacher in named(_TEACHERS):
+        if "/" not in teacher:
+            tables += [*(pattern.replace("*", teacher, 1) for pattern in _RUNS), f"blends/{teacher}*.json"]
+    found = matching(named(_NAMED_FILES), folder)
+    return found + [relative(root / path, folder) for path in matching(tables, root)]
+
+
+def _reads_test(raw: Mapping[str, Any]) -> bool:
+    """Whether a run is trained with texts of the test table, too."""
+    if _at(raw, "pseudo_labels.run") and not _at(raw, "pseudo_labels.table"):
+        return True
+    if _at(raw, "distill.test") or _at(raw, "encoder.vocabulary") == "used":
+        return True
+    vectors = (_at(raw, "encoder.vectors.name"), _at(raw, "words.name"))
+    learnt = (_at(raw, "encoder.scratch.new_words"), _at(raw, "encoder.scratch.topics"))
+    return any(learnt) or any(name not in (None, "none") for name in vectors)
+
+
+def _at(raw: Any, key: str) -> Any:
+    """A value of a TOML table by its dotted key; None where there is none."""
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _competition(folder: Path) -> Competition | None:
     from kaggle_tools.competition import Competition
 
     try:
-        competition = Competition.find_or_none(folder)
+        return Competition.find_or_none(folder)
     except UserError:  # the step itself will say what is wrong with it
-        competition = None
+        return None
+
+
+def _known(task: Task, folder: Path, *, some_named: bool) -> list[str]:
+    """What one of our own commands reads unnamed: `competition.toml`, and all runs where it names none."""
+    competition = _competition(folder)
     root, name = competition.root if competition else folder, task.words[0]
     reads = [pattern for pattern in _READS.get(name, ()) if not (some_named and pattern in _RUNS)]
     if name == "score" and any(word.split("=")[0] in ("--model", "-m") for word in task.words):

@@ -81,11 +81,6 @@ class Request:
         name = table_stem(Path(self.inputs[0].path).name) or "input"
         return name if len(self.inputs) == 1 else f"{name}-and-{len(self.inputs) - 1}-more"
 
-    @property
-    def key(self) -> str:
-        """Digest of what was asked, without the state of inputs and models: the same for a job and its successor."""
-        return digest([f.path for f in self.inputs], self.id_column, self.text_columns, sorted(self.models), self.limit)
-
     def job_id(self, salt: str = "") -> str:
         """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""
         inputs = [(f.path, dataclasses.astuple(f.format), f.size, f.sample) for f in self.inputs]

@@ -215,10 +215,10 @@ def _read_ids(readers: SimpleQueue[ShardReader], column: str, task: ShardTask) -
 
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:
-    """Say so when this request had a job before, with other content or other models."""
+    """Say so when this request had a job before, with other content, models, columns or classes."""
     for path in folder.glob(f"{glob.escape(request.stem)}-*/plan.json"):
         plan = load_plan(JobStore(path.parent))
-        if plan is None or plan.id == job_id or plan.request.key != request.key:
+        if plan is None or plan.id == job_id or not _is_about(plan.request, request):
             continue
         changed = [
             Path(new.path).name
@@ -226,6 +226,14 @@ def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callab
             if (old.size, old.sample) != (new.size, new.sample)
         ]
         changed += [run for run, prints in request.models.items() if plan.request.models.get(run) != tuple(prints)]
+        looked_at = {"id column": "id_column", "text columns": "text_columns", "classes": "classes"}
+        changed += [what for what, name in looked_at.items() if getattr(plan.request, name) != getattr(request, name)]
         if changed:
             note(f"{', '.join(changed)} changed since job {plan.id}: this is a new job")
             return
+
+
+def _is_about(before: Request, request: Request) -> bool:
+    """Whether both score the same tables with models of the same names."""
+    same_files = [file.path for file in before.inputs] == [file.path for file in request.inputs]
+    return same_files and sorted(before.models) == sorted(request.models) and before.limit == request.limit

@@ -35,6 +35,8 @@ def render_evaluate(result: EvaluateResult, console: Console) -> None:
     for name, line in sorted(report.classes.items(), key=lambda item: -item[1].support):
         _add(classes, name, line)
     console.print(classes)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 def _table(first: str) -> Table:

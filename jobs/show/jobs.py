@@ -102,6 +102,9 @@ def render_resume(result: ResumeResult, console: Console) -> None:
     """How each ended."""
     for job in result.jobs:
         console.print(f"{job.id}: exit code {job.exit_code}", markup=False)
+        if job.as_new_job:
+            told = "what it was planned for has changed, so that a new job scored all rows;"
+            console.print(f"  {told} this one stays as it was: bring that back, or delete .jobs/{job.id}", markup=False)
 
 
 def render_prune(result: PruneResult, console: Console) -> None:

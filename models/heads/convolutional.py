@@ -16,7 +16,7 @@ from models.heads.pooled import Dropout, HeadShape, PooledHead, max_pool, mean_p
 from models.heads.recurrent import BiRNN
 from models.schema import Between
 
-Size = Annotated[int, Between(1)]
+Size = Annotated[int, Between(1, 65_536)]
 
 
 def textcnn(

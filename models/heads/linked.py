@@ -75,7 +75,7 @@ def linked(
     dropout: Dropout = 0.1,
     pool: Literal["cls", "mean", "max"] = "mean",
     link: Literal["teacher", "soft"] = "teacher",
-    width: Annotated[int, Between(1)] = 32,
+    width: Annotated[int, Between(1, 65_536)] = 32,
 ) -> LinkedHead:
     """For multi_group: each group's classifier reads the class of the group before it, too.
 

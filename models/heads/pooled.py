@@ -135,7 +135,9 @@ def cls_pooler(shape: HeadShape, *, dropout: Dropout = 0.1, layers: Annotated[in
     return PooledHead(pool, shape, width=(n + 1) * shape.hidden, dropout=dropout, all_layers=True)
 
 
-def attention(shape: HeadShape, *, dropout: Dropout = 0.1, width: Annotated[int, Between(1)] = 128) -> PooledHead:
+def attention(
+    shape: HeadShape, *, dropout: Dropout = 0.1, width: Annotated[int, Between(1, 65_536)] = 128
+) -> PooledHead:
     """A learned weighted mean of the last layer's tokens: weights are a softmax over tokens of v·tanh(W h)."""
     return PooledHead(Attention(shape.hidden, width), shape, width=shape.hidden, dropout=dropout)
 

@@ -24,7 +24,7 @@ from models.heads.pooled import (
 )
 from models.schema import Between
 
-Size = Annotated[int, Between(1)]
+Size = Annotated[int, Between(1, 65_536)]
 Cell = Literal["lstm", "gru"]
 
 

@@ -16,7 +16,7 @@ from models.heads.recurrent import BiRNN
 from models.schema import Between
 
 Context = Literal["none", "lstm", "gru"]
-Width = Annotated[int, Between(1)]
+Width = Annotated[int, Between(1, 65_536)]
 
 
 class TagHead(nn.Module):

@@ -75,6 +75,8 @@ class NetworkGroup:
         self._firsts = {kind: kinds.index(kind) for kind in kinds}  # what is checked of one holds for all of its kind
         first = [networks[place] for place in self._firsts.values()]
         self.pads = all(hides_padding(network, pad_id, members[0].max_length) for network in first)
+        for network in networks:
+            network.pads = self.pads
         length = min(_FLOP_LENGTH, members[0].max_length)
         self.packed = False
         self.compiled = False
@@ -160,7 +162,10 @@ class NetworkGroup:
     def _reload(self) -> None:
         """Read the weights again: the way back from a format of fewer bits, and from OpenVINO."""
         if self.is_exported or self._dtype != torch.float32:
-            self.networks = [load_classifier(member.source).network for member in self.members]
+            networks = [load_classifier(member.source).network for member in self.members]
+            for network in networks:
+                network.pads = self.pads
+            self.networks = [*networks]
             self.is_exported, self._dtype = False, torch.float32
 
     def _export(self, arithmetic: Arithmetic) -> bool:
@@ -253,7 +258,7 @@ class NetworkGroup:
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
             found = tag_rows(
-                network, words, member.spec.classes, device, batch_size=batch_size, pads=self.pads,
+                network, words, member.spec.classes, device, batch_size=batch_size,
                 on_batch=lambda _, rows: tick(len(rows) * share),
             )  # fmt: skip
             outputs.append(found.probs[:, _order(member.spec.classes, classes)])

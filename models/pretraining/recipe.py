@@ -32,7 +32,7 @@ class TextOptions:
         limit: So many texts, drawn at random by `seed`; None for all.
     """
 
-    max_length: Annotated[int, Between(8)] = 128
+    max_length: Annotated[int, Between(8, 1_000_000)] = 128
     cleaning: tuple[str, ...] = ()
     limit: Annotated[int | None, Between(1)] = None
 
@@ -97,7 +97,7 @@ class Pretraining:
 
     name: str
     kind: Literal["pretraining"] = "pretraining"
-    seed: Annotated[int, Between(0)] = 42
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 42
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     data: TextOptions = TextOptions()
     masking: MaskingOptions = MaskingOptions()

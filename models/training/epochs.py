@@ -21,7 +21,6 @@ from models.depth import Thaw
 from models.errors import ModelError
 from models.label_groups import to_probabilities
 from models.memory import memory_told
-from models.padding import hides_padding
 from models.recipe import TrainingOptions
 from models.tagged import Tagged
 from models.training.batches import Rows, network_inputs, random_batches, sorted_batches
@@ -260,8 +259,8 @@ def _validate(loop: Loop, what: str) -> tuple[NDArray[np.float32], float]:
     source = loop.source
     source.network.eval()
     outputs: list[Tensor] = []
-    pads = hides_padding(source.network, loop.valid.pad_id, int(loop.valid.lengths.max(initial=1)))
-    batches = sorted_batches(loop.valid.lengths, min(loop.options.batch_size, source.micro.size), pads=pads)
+    size = min(loop.options.batch_size, source.micro.size)
+    batches = sorted_batches(loop.valid.lengths, size, pads=source.network.pads)
     for batch in batches:
         with source.half.autocast(source.device):
             outputs.append(source.network(*network_inputs(loop.valid, batch, source.device)).float())

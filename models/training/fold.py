@@ -26,6 +26,7 @@ from models.hub import local_folder
 from models.inference.device import resolve_device
 from models.lora import merge_lora
 from models.memory import memory_told
+from models.padding import hides_padding
 from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
 from models.scratch import train_tokenizer
@@ -245,7 +246,13 @@ def _build(
     """The network as training begins with it, on the CPU."""
     network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
     place_vectors(network.body, vectors)
+    network.pads = hides_padding(network.eval(), tokenizer.pad_token_id or 0, recipe.data.max_length)
     if recipe.contrast.generate:
+        if not network.pads:
+            raise ModelError(
+                f"[contrast] generate needs masks, and those of a {network.body.config.model_type} do not hide tokens",
+                next="generate = 0",
+            )
         embeddings = network.body.get_input_embeddings()
         network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
     return network

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.crf import NO_WORD
-from models.padding import hides_padding
 from models.tagged import Tagged
 from models.tagging import WordRows, tag_rows
 from models.training.step import GradientSource
@@ -39,9 +38,7 @@ def tag_and_judge(
         total += float(source.loss(logits, own)) * count
         n_words += count
 
-    pads = hides_padding(source.network, words.rows.pad_id, int(words.rows.lengths.max(initial=1)))
     tagged = tag_rows(
-        source.network, words, source.classes, source.device, batch_size=batch_size, pads=pads, forward=forward,
-        on_batch=add,
-    )  # fmt: skip
+        source.network, words, source.classes, source.device, batch_size=batch_size, forward=forward, on_batch=add
+    )
     return tagged, total / max(1.0, n_words)

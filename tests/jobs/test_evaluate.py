@@ -43,6 +43,17 @@ def test_oof_predictions_are_reported(place):
     assert "samples" not in text
 
 
+def test_a_training_table_that_changed_since_is_told(place):
+    place.train("linear")
+    assert evaluate(place).notes == ()
+    place.write(table().with_columns(pl.col("label").shuffle(seed=1)))
+    result = evaluate(place)
+    assert result.notes == (
+        "train.csv changed since linear was made, and its labels are those of then: train or import it again",
+    )
+    assert "train.csv changed since linear" in shown(result)
+
+
 def test_several_labels_have_a_threshold_and_an_average_over_samples(place):
     labels = [["cat", "cat|dog", "dog"][i % 3] for i in range(33)] + ["", "", ""]
     place.write(table().with_columns(label=pl.Series(labels)))

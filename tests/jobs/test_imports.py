@@ -14,6 +14,7 @@ import pytest
 
 from jobs import imports
 from jobs.imports import ImportOptions, run
+from jobs.members import relabelled
 from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -144,6 +145,18 @@ def test_id_columns_of_test_and_predictions_may_have_other_names(home: Path) -> 
     assert loaded.ids.name == "微博id"
     assert loaded.ids.to_list() == [f"u{i}" for i in range(N_TEST)]
     assert Predictions.load(result.run.oof).ids.name == "id"
+
+
+def test_a_training_table_that_changed_since_the_import_is_told(home: Path) -> None:
+    options = write(home)
+    found = run(options).run
+    competition = Competition.load(home / "competition.toml")
+    assert relabelled(competition, [found]) == ()
+    run(dataclasses.replace(options, name="test-alone", oof=None))
+    text = (home / "train.csv").read_bytes()
+    (home / "train.csv").write_bytes(text.replace(b",a\n", b",b\n", 1))
+    (note,) = relabelled(competition, [found, Workspace(home, competition).run("test-alone")])
+    assert note.startswith("train.csv changed since lgbm was made")
 
 
 def test_score_is_the_log_loss_of_the_training_labels(home: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ from jobs.errors import Interrupted
 from jobs.runner import engines
 from jobs.runner.store import JobStore
 from jobs.show import jobs as show
-from tests.conftest import process_environment
+from tests.conftest import CLASSES, process_environment
 
 ROWS, SHARD_ROWS = 100_000, 1_000
 
@@ -243,6 +244,46 @@ def test_a_job_of_all_runs_is_resumed_with_the_runs_that_it_began_with(tmp_path,
     (job,) = status.run(tmp_path)
     assert job.state == "complete"
     assert [path.parts[-3] for path in (tmp_path / "runs").glob("*/predictions/test.parquet")] == ["early"]
+
+
+@pytest.mark.parametrize("what", ["rows.csv", "text columns", "classes"])
+def test_a_resumed_job_says_what_changed_and_that_it_is_another(tmp_path, call, model, monkeypatch, what):
+    (tmp_path / "rows.csv").write_text("id,text,other\na,w1,w3\nb,w2,w4\n")
+    settings = tmp_path / "competition.toml"
+    settings.write_text(
+        'name = "c"\ntask = "single_label"\nmetric = "accuracy"\nid_column = "id"\ntext_column = "text"\n'
+        f"classes = {json.dumps(CLASSES)}\n"
+    )
+    real = engines.run_shards
+
+    def break_off(*arguments):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(engines, "run_shards", break_off)
+    words = ["--input", "rows.csv", "--model", model, "--output", "out.csv", "--no-submission"]
+    assert call("score", *words)[0] == 143
+    (job,) = status.run(tmp_path)
+    monkeypatch.setattr(engines, "run_shards", real)
+    changes = {"text columns": ('"text"', '"other"'), "classes": (json.dumps(CLASSES), json.dumps(CLASSES[::-1]))}
+    if what in changes:
+        settings.write_text(settings.read_text().replace(*changes[what]))
+    else:
+        (tmp_path / what).write_text("id,text,other\na,w1,w3\nb,w9,w4\n")
+
+    said = []
+
+    def start(words, *_):
+        code, _, err = call(*words[3:])
+        said.append(" ".join(err.split()))
+        return code
+
+    monkeypatch.setattr(control, "_forwarding", lambda: nullcontext(start))
+    (resumed,) = control.resume([job.id]).jobs
+    assert (resumed.exit_code, resumed.as_new_job) == (0, True)
+    assert f"{what} changed since job {job.id}: this is a new job" in said[0]
+    console = Console(file=io.StringIO(), width=200)
+    show.render_resume(control.ResumeResult((resumed,)), console)
+    assert "what it was planned for has changed" in console.file.getvalue()
 
 
 def test_a_beginning_that_several_jobs_share_lists_them_and_says_how_many_more(tmp_path, call):

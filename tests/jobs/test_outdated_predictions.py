@@ -41,10 +41,10 @@ def test_labels_of_a_training_table_that_has_changed_since_are_told_by_run(works
     table, settings = workspace / "train.csv", workspace / "competition.toml"
     table.write_text("id,text,label\n")
     settings.write_text(f'train = "train.csv"\n{settings.read_text()}')
-    for name in ("strong", "weak"):  # as `cli train` writes them; an import knows of no table
+    for name in ("strong", "weak"):  # as `cli train` and `cli import` write them
         (workspace / "runs" / name / "run.json").write_text(json.dumps(sealed({"train": sample_digest(table)})))
     assert json.loads(call(*command, "--json")[1])["notes"] == []
     table.write_text("id,text,label\nx,words,ant\n")
     (note,) = json.loads(call(*command, "--json")[1])["notes"]
     assert note.startswith("train.csv changed since ")
-    assert "weak was trained" in note
+    assert "weak was made" in note

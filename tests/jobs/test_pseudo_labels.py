@@ -242,5 +242,5 @@ def test_the_student_of_a_flattered_teacher_is_flattered(place):
     info = Run("teacher", place.file("teacher")).info
     content = sealed({**info, "flattered_by": "another"})
     place.file("teacher/run.json").write_text(json.dumps(content), encoding="utf-8")
-    assert place.train("student").flattered_by == "teacher"
-    assert Run("student", place.file("student")).info["flattered_by"] == "teacher"
+    assert place.train("student").flattered_by == "another"
+    assert Run("student", place.file("student")).info["flattered_by"] == "another"

@@ -10,6 +10,7 @@ import pytest
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
+from kaggle_tools.seals import sealed
 from kaggle_tools.search.recipe import Recipe, save
 from models.errors import ModelError
 from models.inference.scorer import Scorer
@@ -51,6 +52,12 @@ def add_blend(place, name="blend-1234", **parameters):
 def student(place, text, **options):
     place.recipe("student", STUDENT + text)
     return place.train("student", **options)
+
+
+def note_in(path, **changes):
+    content = json.loads(path.read_text())
+    del content["seal"]
+    path.write_text(json.dumps(sealed(content | changes)))
 
 
 @pytest.fixture
@@ -155,6 +162,20 @@ def test_that_a_score_flatters_is_told(place, call):
     assert code == 0
     assert "it flatters: 'one' has seen these rows' labels" in out
     assert json.loads(place.file("student/run.json").read_text())["flattered_by"] == "one"
+
+
+def test_a_student_of_a_flattered_run_is_flattered_as_well(place):
+    student(place, 'teacher = "one"')
+    place.recipe("second", STUDENT + 'teacher = "student"\ntest = true\nsource = "fold"')
+    assert place.train("second").flattered_by == "one"
+    assert json.loads(place.file("second/run.json").read_text())["flattered_by"] == "one"
+    pseudo = LINEAR + "[pseudo_labels]\nthreshold = 0.5\nrun = "
+    place.recipe("sure", LINEAR.replace("C = 5.0", "C = 50.0"))
+    place.train("sure")
+    place.recipe("third", pseudo + '"sure"')
+    assert place.train("third").flattered_by is None
+    note_in(place.file("sure/run.json"), flattered_by="one")
+    assert place.train("third", force=True).flattered_by == "one"
 
 
 def test_another_teacher_is_noticed_and_the_same_is_resumed(place):

@@ -4,22 +4,27 @@ import dataclasses
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
 
+from models.classifier import load_classifier
 from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference import forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
-from models.recipe import DataOptions, EncoderOptions, HeadOptions
-from models.training.fold import make_tokenizer, train_fold
+from models.padding import hides_padding
+from models.recipe import ContrastOptions, DataOptions, EncoderOptions, HeadOptions
+from models.text.pairs import join_texts, split_text
+from models.training.fold import check_fold, make_tokenizer, train_fold
 from tests.conftest import CLASSES
 
 TEXTS = ["w1 w2 w3", "w9", "", "w4 w5 w6 w7 w8 w9 w10", "w3 w2 w1", "w11 " * 60]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+FUNNEL = {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [2, 2], "pad_token_id": 0}
 XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64, "pad_token_id": 0}
 
 
@@ -40,6 +45,15 @@ def folder_of(tmp_path_factory, save_model):
         return folder
 
     return save
+
+
+def bare(folder):
+    """The folder with an encoder for heads of ours: Funnel's has a decoder that its classifier is without."""
+    model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    for parameter in model.parameters():
+        parameter.data *= 2.0
+    model.save_pretrained(folder)
+    return folder
 
 
 def stock(folder, texts):
@@ -121,8 +135,7 @@ def test_an_encoder_decoder_scores_texts_with_any_number_of_ends(folder_of, kind
 
 
 def test_pooling_that_mixes_padding_into_rows_of_odd_length_is_found(folder_of):
-    settings = {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [2, 2], "pad_token_id": 0}
-    folder = folder_of("funnel", **settings, max_position_embeddings=64)
+    folder = folder_of("funnel", **FUNNEL, max_position_embeddings=64)
     scorer = Scorer(folder, precision="fp32", device="cpu")
     texts = [" ".join(f"w{i}" for i in range(n)) for n in range(1, 30)]
     np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
@@ -135,6 +148,24 @@ def test_rows_of_a_position_table_that_no_position_has_do_not_count(folder_of, k
     scorer = Scorer(folder, precision="fp32", device="cpu")
     scores = scorer.score(["w1 " * 60])
     assert (scores.stats.tokens, scores.stats.truncated) == (38, 1)
+
+
+def test_positions_of_ibert_end_where_its_table_does(folder_of):
+    folder = folder_of("ibert", **SMALL, max_position_embeddings=20, pad_token_id=0)  # 19 positions: from 1 on
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    assert scorer.score(["w1 " * 60]).stats.tokens == 19
+    texts = ["w1 w2", "w3 " * 17]
+    np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 1, 2])
+def test_a_tokenizer_without_room_for_a_text_is_told(folder_of, limit):
+    folder = folder_of("bert", **SMALL)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": limit}))
+    with pytest.raises(ModelError, match="leaves no room for a text") as caught:
+        Scorer(folder, precision="fp32", device="cpu")
+    assert caught.value.details["found"] == f"model_max_length = {limit}"
 
 
 @pytest.mark.parametrize("budget", [90, 100_000])
@@ -165,6 +196,14 @@ MIXING = {
 LENGTHS = (1, 2, 3, 4, 7, 8, 35)
 RELATIONS = [f"<e1>w1</e1> w2 <e2>w{n}</e2>" + " w4" * n for n in LENGTHS]
 SENTENCES = [" ".join(f"w{i}" for i in range(n)) for n in LENGTHS]
+PAIRS = join_texts(pl.Series(SENTENCES), pl.Series(SENTENCES[3:] + SENTENCES[:3])).to_list()
+
+
+def tags_of(lengths):
+    labels = np.full((len(lengths), max(lengths)), NO_WORD)
+    for row, n in enumerate(lengths):
+        labels[row, :n] = np.arange(n) % 3
+    return labels
 
 
 @pytest.mark.parametrize("kind", MIXING)
@@ -188,9 +227,7 @@ def test_a_mask_that_does_not_hide_padding_is_found_whatever_is_read(
     )  # fmt: skip
     classes, labels = CLASSES, np.arange(len(texts)) % 3
     if task == "token":
-        classes, labels = ("B-x", "I-x", "O"), np.full((len(texts), max(LENGTHS)), NO_WORD)
-        for row, n in enumerate(LENGTHS):
-            labels[row, :n] = np.arange(n) % 3
+        classes, labels = ("B-x", "I-x", "O"), tags_of(LENGTHS)
     made = make_tokenizer(recipe, texts)
     result = train_fold(recipe, classes, texts, labels, texts, labels, made, folder=tmp_path / "run", task=task)
     scorer = Scorer(tmp_path / "run", precision="fp32", device="cpu")
@@ -199,6 +236,100 @@ def test_a_mask_that_does_not_hide_padding_is_found_whatever_is_read(
     np.testing.assert_allclose(scorer.score(texts).probabilities, alone, atol=1e-5)
     validated = result.valid_probs.probs if task == "token" else result.valid_probs
     np.testing.assert_allclose(validated, alone, atol=1e-5)
+
+
+PADDING_MATTERS = {
+    **{kind: {**settings, "max_position_embeddings": 64} for kind, settings in MIXING.items()},
+    "funnel": {**FUNNEL, "hidden_dropout": 0.0, "activation_dropout": 0.0},
+    "xlnet": {**XLNET, "summary_last_dropout": 0.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "form", "head", "options", "texts"),
+    [
+        ("fnet", "single_label", "joined", "stock", {}, SENTENCES),
+        ("convbert", "single_label", "joined", "mean", {"dropout": 0.0}, SENTENCES),
+        ("funnel", "single_label", "joined", "mean", {"dropout": 0.0}, SENTENCES),
+        ("xlnet", "single_label", "joined", "stock", {}, SENTENCES),
+        ("fnet", "single_label", "marked", "entity_spans", {"dropout": 0.0}, RELATIONS),
+        ("convbert", "token", "joined", "tags", {"dropout": 0.0}, SENTENCES),
+        ("fnet", "token", "joined", "crf", {"dropout": 0.0}, SENTENCES),
+        ("funnel", "single_label", "apart", "cosine", {}, PAIRS),
+        ("fnet", "single_label", "apart", "siamese", {"dropout": 0.0}, PAIRS),
+    ],
+)
+def test_rows_of_a_step_do_not_depend_on_those_beside_them(
+    tmp_path, folder_of, tiny_recipe, kind, task, form, head, options, texts
+):
+    """In one step at no learning rate, the loss over all rows at once is that of validation, row by row."""
+    folder = folder_of(kind, **PADDING_MATTERS[kind])
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder if head == "stock" else bare(folder)),
+        data=DataOptions(max_length=40, form=form), head=HeadOptions(head, options),
+        training=dataclasses.replace(
+            tiny_recipe.training, epochs=1, batch_size=16, dropout=0.0, learning_rate=1e-12, head_learning_rate=None
+        ),
+    )  # fmt: skip
+    classes, labels = (
+        (CLASSES, np.arange(len(texts)) % 3) if head != "cosine" else (CLASSES[:2], np.arange(len(texts)) % 2)
+    )
+    if task == "token":
+        classes, labels = ("B-x", "I-x", "O"), tags_of(LENGTHS)
+    made = make_tokenizer(recipe, texts)
+    result = train_fold(recipe, classes, texts, labels, texts, labels, made, folder=tmp_path / "run", task=task)
+    assert result.history[0].train_loss == pytest.approx(result.history[0].valid_loss, rel=1e-5)
+
+
+def alone(body, row):
+    if body.config.model_type == "big_bird":
+        body.set_attention_type("block_sparse")  # as in a model that has seen no short text
+    return body(input_ids=row).last_hidden_state
+
+
+@pytest.mark.parametrize("kind", ["fnet", "convbert", "big_bird", "funnel"])
+@pytest.mark.parametrize("head", ["cosine", "siamese"])
+def test_a_text_that_is_read_apart_does_not_depend_on_its_partner_or_the_rows_beside(
+    tmp_path, folder_of, tiny_recipe, kind, head
+):
+    folder = bare(folder_of(kind, **PADDING_MATTERS[kind]))
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder), data=DataOptions(max_length=40, form="apart"),
+        head=HeadOptions(head, {"pool": "mean"}), training=dataclasses.replace(tiny_recipe.training, epochs=1),
+    )  # fmt: skip
+    labels = np.arange(len(PAIRS)) % 2
+    made = make_tokenizer(recipe, PAIRS)
+    result = train_fold(recipe, CLASSES[:2], PAIRS, labels, PAIRS, labels, made, folder=tmp_path / "run")
+    network = load_classifier(tmp_path / "run").network
+    expected = []
+    with torch.inference_mode():
+        for pair in PAIRS:
+            rows = [made(side, return_tensors="pt")["input_ids"] for side in split_text(pair)]
+            vectors = [alone(network.body, row).mean(1) for row in rows]
+            expected.append(network.head.decide(torch.cat(vectors)).softmax(-1).numpy()[0])
+    assert np.ptp(expected, axis=0).max() > 0.001  # pairs are told apart
+    for budget in (60, 100_000):
+        scorer = Scorer(tmp_path / "run", precision="fp32", device="cpu", token_budget=budget)
+        np.testing.assert_allclose(scorer.score(PAIRS).probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(result.valid_probs, expected, atol=1e-5)
+    assert np.isfinite(scorer.score([("", "w1")]).probabilities).all()  # Funnel's pools need three tokens
+
+
+def test_padding_is_tried_with_tokens_that_a_small_vocabulary_has(folder_of):
+    network = load_classifier(folder_of("bert", **SMALL)).network
+    network.body.resize_token_embeddings(5)
+    assert hides_padding(network, 0, 40)
+
+
+def test_writing_a_text_from_its_partner_is_refused_where_masks_hide_nothing(tmp_path, folder_of, tiny_recipe):
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder_of("fnet", **PADDING_MATTERS["fnet"])),
+        data=DataOptions(max_length=16, form="apart"), head=HeadOptions("cosine"),
+        contrast=ContrastOptions(weight=1.0, generate=1.0),
+    )  # fmt: skip
+    labels = np.arange(len(PAIRS)) % 2
+    with pytest.raises(ModelError, match="those of a fnet do not hide tokens"):
+        check_fold(recipe, CLASSES[:2], PAIRS, labels, make_tokenizer(recipe, PAIRS), task="single_label")
 
 
 def test_a_padding_token_in_a_text_of_xlm_is_one_of_its_tokens(folder_of):

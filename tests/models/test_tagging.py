@@ -62,6 +62,7 @@ class Network(torch.nn.Module):
     def __init__(self, head):
         super().__init__()
         self.head = head
+        self.pads = True
         self.table = torch.nn.Embedding(100, len(TAGS))
 
     def forward(self, input_ids, attention_mask=None):

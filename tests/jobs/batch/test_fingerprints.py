@@ -77,6 +77,38 @@ def test_what_a_command_reads_unnamed_is_known(tmp_path):
         assert set(inputs_of(task(*words, is_cli=True), tmp_path)) == reads | {"competition.toml"}, words
 
 
+def test_what_a_recipe_names_is_read(tmp_path):
+    (tmp_path / "competition.toml").write_text(
+        'name = "c"\ntask = "single_label"\nmetric = "accuracy"\ntext_column = "text"\nclasses = ["a", "b"]\n'
+        'train = "train.csv"\ntest = "test.csv"\n'
+    )
+    always = {"competition.toml", "train.csv", "r.toml"}
+    named = {
+        '[encoder]\npath = "pretrained/x"': {"pretrained/x"},
+        '[encoder]\npath = "some/hub-id"': set(),
+        '[encoder]\nvocabulary = "used"': {"test.csv"},
+        "[encoder.scratch]\nnew_words = 9": {"test.csv"},
+        "[encoder.scratch]\nnew_words = 0": set(),
+        '[augmentation]\nsynonyms = "syn.txt"\ntable = "words.csv"': {"syn.txt", "words.csv"},
+        '[words]\nname = "glove"\nfile = "list.txt"': {"list.txt", "test.csv"},
+        '[masking]\nwords = "list.txt"': {"list.txt"},
+        '[pseudo_labels]\nrun = "one"\ntable = "more.csv"': {"runs/one/run.json", "runs/one/oof.parquet", "more.csv"},
+        '[pseudo_labels]\nrun = "mix"': {"blends/mix-12.json", "test.csv"},
+        '[distill]\nteacher = "more.csv"': {"more.csv"},
+        '[distill]\nteacher = "one"\ntest = true': {"runs/one/run.json", "runs/one/oof.parquet", "test.csv"},
+        'name = "syn.txt"\n[encoder]\npath = 5\n[words]\nfile = []': set(),
+        "no toml = ": set(),
+    }
+    files = {"train.csv", "test.csv", "pretrained/x/model.safetensors", "runs/one/run.json", "blends/mix-12.json"}
+    for file in (*files, "runs/one/oof.parquet", "syn.txt", "words.csv", "list.txt", "more.csv"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    for text, reads in named.items():
+        (tmp_path / "r.toml").write_text(text)
+        assert set(inputs_of(task("train", "r.toml", is_cli=True), tmp_path)) == reads | always, text
+    assert set(inputs_of(task("python", "r.toml"), tmp_path)) == {"r.toml"}
+
+
 def test_a_folder_is_all_its_files_and_a_touched_file_is_read_again(tmp_path):
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "deep" / "x").write_text("1")
