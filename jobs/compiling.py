@@ -17,7 +17,7 @@ from kaggle_tools.files import digest
 from models.inference.device import DEFAULTS
 from models.inference.gain import CompileTrial, try_compiled
 from models.inference.gate import sample_positions
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.inference.tokens import Tokens
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ from kaggle_tools.remote import Place, RemoteFile, place
 from models.hub import fingerprint, local_folder, weight_bytes
 from models.inference.device import peak_memory
 from models.inference.gate import GateBounds, GateReport
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 
 

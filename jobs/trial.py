@@ -29,7 +29,7 @@ from jobs.runner.plan import ShardTask
 from jobs.runner.planner import Job
 from kaggle_tools.files import file_digest
 from kaggle_tools.tables import ShardReader
-from models.inference.members import Features, Group, NetworkGroup
+from models.inference.groups import Features, Group, NetworkGroup
 from models.inference.scorer import Scorer
 from models.inference.shards import Scored
 from models.inference.tokens import Tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import platform
 import re
@@ -18,6 +19,7 @@ from kaggle_tools.remote import Place, RemoteFile, refuse_address
 # Names a file to which the paths of all files written are appended: how `cli run` learns what its steps wrote.
 WRITTEN_VARIABLE = "KAGGLE_JOBS_WRITTEN"
 
+_NUMBERS = itertools.count()  # of temporary files of this process: a file may be written in two places at once
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl|ndjson|json-lines|json|parquet|gz|zst))+$", re.IGNORECASE)
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
@@ -39,7 +41,7 @@ def write_atomically(path: Place, scratch: Path | None = None) -> Iterator[Path]
             whatever `RemoteFile.upload` raises.
     """
     beside = path if isinstance(path, Path) else (scratch or Path(tempfile.gettempdir())) / path.name
-    temporary = beside.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = beside.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{next(_NUMBERS)}.tmp")
     try:
         check_regular(path)
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -56,14 +58,19 @@ def write_atomically(path: Place, scratch: Path | None = None) -> Iterator[Path]
     except OSError as exc:
         if exc.filename is not None and Path(exc.filename) not in (temporary, beside, *beside.parents):
             raise
-        raise UserError(
-            f"cannot write {path.name}: {exc.strerror or exc}",
-            where=beside.parent,
-            next="free some space or name another place, then run the same command again",
-        ) from exc
+        raise cannot_write(path, beside.parent, exc) from exc
     finally:
         with suppress(NotADirectoryError):
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Place, folder: Path, exc: OSError) -> UserError:
+    """What to say of a file that was to be written in a folder."""
+    return UserError(
+        f"cannot write {path.name}: {exc.strerror or exc}",
+        where=folder,
+        next="free some space or name another place, then run the same command again",
+    )
 
 
 def write_whole(path: Place, content: bytes | memoryview) -> None:

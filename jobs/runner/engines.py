@@ -23,7 +23,7 @@ from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
 from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_device, resolve_precision
 from models.inference.gate import GateBounds, GateReport
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 from models.memory import release
 

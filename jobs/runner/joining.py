@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 from jobs.runner.plan import Plan
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import cannot_write, write_atomically
 from kaggle_tools.parquet import PARQUET
 from kaggle_tools.predictions import METADATA_KEY
 from kaggle_tools.remote import Place
@@ -161,10 +162,18 @@ def check_suffix(path: Place) -> None:
 def _writer(file: JoinedFile, scratch: Path) -> Iterator[Write]:
     with suppress(NotWanted), write_atomically(file.path, scratch) as temporary:
         with _FORMATS[file.path.suffix](temporary, file.metadata) as write:
-            yield write
+            yield partial(_write, write, file.path, temporary.parent)
         if file.path.suffix == ".parquet":
             seal_parquet(temporary)
         file.placing()
+
+
+def _write(write: Write, path: Place, folder: Path, frame: pl.DataFrame) -> None:
+    """In the thread, where no `write_atomically` sees what goes wrong."""
+    try:
+        write(frame)
+    except OSError as exc:
+        raise cannot_write(path, folder, exc) from exc
 
 
 @contextmanager

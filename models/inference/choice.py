@@ -25,7 +25,7 @@ from models.inference.arithmetic import BACKENDS
 from models.inference.device import DEFAULTS, processor_name
 from models.inference.exported import NotExported, export
 from models.inference.forward import TokenBudget, run_networks
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 from models.inference.tokens import Tokens
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 from models.inference.shards import Prepared
 

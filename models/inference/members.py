@@ -1,44 +1,18 @@
-"""The models of a job: one member a checkpoint, grouped by what they can share.
-
-Members with the same cleaning, tokenizer, maximum length and form of a row make a `NetworkGroup` and see the same
-batches; linear models with the same vectorizer form a `LinearGroup` and see the same TF-IDF rows.
-"""
+"""The models of a job, one member a checkpoint: loaded, and of one task and the same classes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import polars as pl
-import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.special import expit, softmax
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier, load_classifier
 from models.errors import ModelError
 from models.hub import local_folder
-from models.inference import compiled, fp8, packed
-from models.inference.arithmetic import Arithmetic
-from models.inference.device import PRECISIONS
-from models.inference.exported import NotExported, export
-from models.inference.faster_tokens import FasterTokenizer, faster
-from models.inference.graphs import Graphs, graphs_for
-from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts, serialised
-from models.label_groups import to_probabilities
+from models.inference.tokens import serialised
 from models.linear import LinearModel
-from models.padding import end_text, hides_padding
-from models.tagging import WordRows, align_words, tag_rows
-from models.text.cleaning import clean
-
-_FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
 
 
 @dataclass(eq=False)
@@ -56,273 +30,6 @@ class Member:
     tokenizer: Any = None
     tokenizer_digest: str | None = None  # None where it works in Python, which cannot be compared
     linear: LinearModel | None = None
-
-
-class NetworkGroup:
-    """Networks that share cleaning, tokenizer, maximum length and the form of a row."""
-
-    def __init__(self, members: Sequence[Member], *, stock_tokenizer: bool = False) -> None:
-        self.cleaning = members[0].spec.cleaning
-        self.form = members[0].spec.form
-        self.featurise = _tokenizer(members[0], stock_tokenizer)
-        self.members = tuple(members)
-        self.runs = [member.run for member in members]
-        networks = [_take_over(member) for member in members]
-        self.networks: list[nn.Module] = [*networks]
-        self.n_embeddings = min(_n_embeddings(network) for network in self.networks)
-        pad_id = members[0].tokenizer.pad_token_id or 0
-        kinds = [_kind(member.spec, network) for member, network in zip(members, networks, strict=True)]
-        self._firsts = {kind: kinds.index(kind) for kind in kinds}  # what is checked of one holds for all of its kind
-        first = [networks[place] for place in self._firsts.values()]
-        self.pads = all(hides_padding(network, pad_id, members[0].max_length) for network in first)
-        for network in networks:
-            network.pads = self.pads
-        length = min(_FLOP_LENGTH, members[0].max_length)
-        self.packed = False
-        self.compiled = False
-        self.graphs: Graphs | None = None
-        self.is_exported = False  # whether OpenVINO computes the networks
-        self._dtype = torch.float32
-        self._placed: tuple[torch.device, Arithmetic, int] | None = None
-        self._unexported: str | None = None
-        self._unpacked: str | None = None
-        self._uncompiled: list[str] = []
-        flop = {kind: _flop_per_token(networks[place], length, self.form) for kind, place in self._firsts.items()}
-        self.flop_per_token = sum(flop[kind] for kind in kinds)
-
-    def check_ids(self, rows: Tokens) -> None:
-        """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
-
-        Raises:
-            UnusableTexts: The tokenizer is another model's, or tokens were added to it alone.
-        """
-        largest = int(rows.ids.max(initial=0))
-        if largest < self.n_embeddings:
-            return
-        unknown = np.flatnonzero(rows.ids >= self.n_embeddings)
-        texts = np.unique(np.searchsorted(rows.offsets, unknown, side="right") - 1)
-        raise UnusableTexts(
-            f"run '{self.runs[0]}' has {self.n_embeddings:,} embeddings, its tokenizer gives token {largest:,}",
-            texts.tolist(),
-            where=self.members[0].source,
-            next="put the tokenizer there that it was trained with",
-        )
-
-    def place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
-        """Compute in this way from now on, with eager layers, and OpenVINO with as many threads as torch has now.
-
-        Args:
-            device: Where.
-            arithmetic: How.
-            budget: Tokens in a batch.
-        """
-        asked = (device, arithmetic, torch.get_num_threads())
-        if asked != self._placed:
-            self._placed = None
-            self._place(device, arithmetic, budget)
-            self._placed = asked
-
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know of how they run."""
-        found = [note for note in (self._unexported, self._unpacked) if note is not None] + self._uncompiled
-        if isinstance(self.featurise, FasterTokenizer) and self.featurise.refusal is not None:
-            found.append(f"{self.members[0].source}: the stock tokenizer reads all texts: {self.featurise.refusal}")
-        return found
-
-    def calibration_rows(self, texts: Sequence[str]) -> Tokens:
-        """Different ones of these texts, as the networks read them; scoring tells of those that they cannot read."""
-        cleaned = clean(pl.Series(texts, dtype=pl.String), self.cleaning).unique(maintain_order=True)
-        try:
-            rows = self.featurise(cleaned)
-        except UnusableTexts as exc:
-            rows = self.featurise(cleaned.gather(np.delete(np.arange(len(cleaned)), exc.rows)))
-        assert isinstance(rows, Tokens)
-        return rows
-
-    def _place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
-        dtype = PRECISIONS.get(arithmetic.precision, torch.float32)
-        if self.is_exported or arithmetic.backend == "openvino" or self._dtype != dtype:
-            self._reload()
-        self._unexported = None
-        if arithmetic.backend == "openvino" and self._export(arithmetic):
-            return
-        rest = fp8.REST if dtype == fp8.DTYPE else dtype
-        for network in self.networks:
-            network.to(device, rest)
-        self._dtype = dtype
-        self.set_compiled(False)
-        self.choose_packing(device, rest)
-        self.choose_graphs(device, budget)
-        if dtype == fp8.DTYPE:
-            for network in self.networks:
-                assert isinstance(network, TextClassifier)
-                fp8.convert(network)
-
-    def _reload(self) -> None:
-        """Read the weights again: the way back from a format of fewer bits, and from OpenVINO."""
-        if self.is_exported or self._dtype != torch.float32:
-            networks = [load_classifier(member.source).network for member in self.members]
-            for network in networks:
-                network.pads = self.pads
-            self.networks = [*networks]
-            self.is_exported, self._dtype = False, torch.float32
-
-    def _export(self, arithmetic: Arithmetic) -> bool:
-        """Let OpenVINO compute all networks, or none of them and note why."""
-        try:
-            self.networks = self._exported(arithmetic)
-        except NotExported as exc:
-            self._unexported = f"computed by torch, not by OpenVINO: {exc}"
-            return False
-        self.is_exported, self.packed, self.compiled, self.graphs = True, False, False, None
-        self._unpacked, self._uncompiled = None, []
-        return True
-
-    def _exported(self, arithmetic: Arithmetic) -> list[nn.Module]:
-        if self.members[0].spec.task == "token":
-            raise NotExported("words have tags")
-        rows = self.calibration_rows(arithmetic.calibration) if arithmetic.precision == "int8" else None
-        networks: list[nn.Module] = []
-        for member, network in zip(self.members, self.networks, strict=True):
-            assert isinstance(network, TextClassifier)
-            try:
-                networks.append(export(network, member.source, member.max_length, arithmetic.precision, rows))
-            except NotExported as exc:
-                raise NotExported(f"{member.source}: {exc}") from exc
-        return networks
-
-    def choose_packing(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Pack rows of different lengths from now on, where that is faster and the networks' logits stay the same."""
-        self.packed, self._unpacked = False, None
-        if self.members[0].spec.task == "token" or not packed.wants_packing(device, dtype):
-            return
-        for place in self._firsts.values():
-            member, network = self.members[place], self.networks[place]
-            assert isinstance(network, TextClassifier)
-            reason = packed.refusal(network, member.max_length)
-            if reason is not None:
-                self._unpacked = f"{member.source}: rows of different lengths are padded, not packed: {reason}"
-                return
-        self.packed = True
-
-    def choose_graphs(self, device: torch.device, budget: int) -> None:
-        """Record batches of frequent shapes from now on, where launching takes longer than computing."""
-        # Asked of the device in the forward pass: how long the longest text is, how many ends of text rows have.
-        waits = self.form == "apart" or any(
-            getattr(network, "end_of_text", None) is not None for network in self.networks
-        )
-        self.graphs = None if waits else graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
-
-    def set_compiled(self, wanted: bool) -> None:
-        """Let torch compile the layers of the networks, where it can; or let the eager ones compute again."""
-        self.compiled, self._uncompiled = False, []
-        if self.is_exported:
-            self._uncompiled = ["layers are not compiled: OpenVINO computes them"] if wanted else []
-            return
-        if self.graphs is not None:
-            self.graphs.clear()
-        for member, network in zip(self.members, self.networks, strict=True):
-            assert isinstance(network, TextClassifier)
-            if not wanted:
-                compiled.disable(network)
-            elif (reason := compiled.enable(network, packed=self.packed)) is None:
-                self.compiled = True
-            else:
-                self._uncompiled.append(f"{member.source}: its layers are not compiled: {reason}")
-
-    def probabilities(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> list[torch.Tensor]:
-        """For each member (N, C) float32 probabilities in the order of `classes`, from (N, C) float32 logits."""
-        outputs = []
-        for member, own in zip(self.members, logits, strict=True):
-            probs = to_probabilities(own, member.spec.task, member.spec.classes)
-            outputs.append(probs[:, _order(member.spec.classes, classes)])
-        return outputs
-
-    def in_order(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
-        """Member's id → (N, C) float32 logits in the order of `classes`."""
-        pairs = zip(self.members, logits, strict=True)
-        return {id(member): own[:, _order(member.spec.classes, classes)].cpu().numpy() for member, own in pairs}
-
-    def tag(
-        self,
-        words: WordRows,
-        classes: Sequence[str],
-        device: torch.device,
-        batch_size: int,
-        tick: Callable[[float], None],
-    ) -> list[NDArray[np.float32]]:
-        """For each member (W, C) float32 probabilities of the words' tags, in the order of `classes`."""
-        share = 1.0 / max(1, len(words.first) * len(self.networks))
-        outputs = []
-        for member, network in zip(self.members, self.networks, strict=True):
-            assert isinstance(network, TextClassifier)
-            found = tag_rows(
-                network, words, member.spec.classes, device, batch_size=batch_size,
-                on_batch=lambda _, rows: tick(len(rows) * share),
-            )  # fmt: skip
-            outputs.append(found.probs[:, _order(member.spec.classes, classes)])
-        return outputs
-
-
-class LinearGroup:
-    """Linear models that share cleaning and vectorizer."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.cleaning = members[0].spec.cleaning
-        self.members = tuple(members)
-        self.runs = [member.run for member in members]
-        self.models = [member.linear for member in members if member.linear is not None]
-        self._vectorizer = self.models[0].vectorizer
-
-    def featurise(self, texts: pl.Series) -> csr_matrix:
-        """The (N, F) TF-IDF matrix of N texts."""
-        return self._vectorizer.transform(texts.to_list())
-
-    def probabilities(self, features: csr_matrix, classes: Sequence[str]) -> list[NDArray[np.float32]]:
-        """For each member (N, C) float32 probabilities in the order of `classes`."""
-        outputs = []
-        for member, model in zip(self.members, self.models, strict=True):
-            logits = model.logits(features)
-            probs = softmax(logits, axis=1) if member.spec.task == "single_label" else expit(logits)
-            outputs.append(probs[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False))
-        return outputs
-
-    def logits(self, features: csr_matrix, classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
-        """Member's id → (N, C) float32 logits in the order of `classes`."""
-        return {
-            id(member): model.logits(features)[:, _order(member.spec.classes, classes)].astype(np.float32, copy=False)
-            for member, model in zip(self.members, self.models, strict=True)
-        }
-
-
-Group = NetworkGroup | LinearGroup
-Features = Tokens | WordRows | csr_matrix
-
-
-# Of a configuration, what names things and computes nothing.
-_NAMES = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
-
-
-def _kind(spec: CheckpointSpec, network: TextClassifier) -> str:
-    """What decides how a network computes: those of one kind, such as the folds of a run, differ by weights alone."""
-    config = {name: value for name, value in network.body.config.to_dict().items() if name not in _NAMES}
-    return json.dumps([config, spec.head, spec.head_options, spec.form, spec.words], sort_keys=True, default=str)
-
-
-def _n_embeddings(network: nn.Module) -> float:
-    """Tokens that a network knows; infinite where it looks none up in a table."""
-    assert isinstance(network, TextClassifier)
-    try:
-        return getattr(network.body.get_input_embeddings(), "num_embeddings", float("inf"))
-    except (AttributeError, NotImplementedError):
-        return float("inf")
-
-
-def _take_over(member: Member) -> TextClassifier:
-    network, member.network = member.network, None
-    assert network is not None
-    return network.requires_grad_(False)  # or the counter of operations stumbles over DeBERTa's shared parameters
 
 
 def load_member(run: str, source: str, max_length: int | None = None) -> Member:
@@ -347,22 +54,6 @@ def load_member(run: str, source: str, max_length: int | None = None) -> Member:
     return Member(run, str(folder), loaded.spec, limit, loaded.network, loaded.tokenizer, digest)
 
 
-def group_members(members: Sequence[Member], *, stock_tokenizer: bool = False) -> list[Group]:
-    """Members that can share their features, in order of first appearance.
-
-    Args:
-        members: Of one job.
-        stock_tokenizer: Whether no faster one is to take its place.
-    """
-    shared: dict[tuple[object, ...], list[Member]] = {}
-    for member in members:
-        shared.setdefault(_sharing_key(member), []).append(member)
-    return [
-        LinearGroup(g) if g[0].linear is not None else NetworkGroup(g, stock_tokenizer=stock_tokenizer)
-        for g in shared.values()
-    ]
-
-
 def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) -> None:
     """All members must give the same task and classes, in any order.
 
@@ -374,7 +65,7 @@ def check_classes(members: Sequence[Member], classes: Sequence[str], task: str) 
     for member in members:
         if member.spec.task != task:
             raise ModelError(f"task {member.spec.task} beside {task}", where=member.source, next="score them apart")
-        _order(member.spec.classes, classes, member.source)
+        class_order(member.spec.classes, classes, member.source)
 
 
 def slow_tokenizers(members: Sequence[Member]) -> list[str]:
@@ -383,15 +74,12 @@ def slow_tokenizers(members: Sequence[Member]) -> list[str]:
     return [f"run '{run}' has no fast tokenizer: its texts are tokenised in Python, many times slower" for run in runs]
 
 
-def _tokenizer(member: Member, stock: bool) -> Callable[[pl.Series], Tokens | WordRows]:
-    if member.spec.task == "token":
-        return lambda texts: align_words(member.tokenizer, texts.to_list(), max_length=member.max_length)
-    own = TextTokenizer(member.tokenizer, member.max_length, member.spec.form)
-    tokenizer = own if stock else faster(own, member.tokenizer)
-    return tokenizer if isinstance(tokenizer, FasterTokenizer) else lambda texts: own(texts.to_list())
+def class_order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:
+    """Places of the `wanted` classes among a checkpoint's `own`.
 
-
-def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[int]:
+    Raises:
+        ModelError: They are not the same; `source` says whose.
+    """
     if sorted(own) != sorted(wanted):
         if len(own) == len(wanted) and all(name == f"LABEL_{i}" for i, name in enumerate(own)):
             return list(range(len(wanted)))
@@ -405,23 +93,3 @@ def _order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> list[
             next="score models of one competition together, others with a job of their own",
         )
     return [own.index(name) for name in wanted]
-
-
-def _sharing_key(member: Member) -> tuple[object, ...]:
-    if member.linear is not None:
-        return ("linear", member.spec.cleaning, member.linear.vectorizer.fingerprint)
-    identity = member.tokenizer_digest or member.source
-    return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
-
-
-def _flop_per_token(network: TextClassifier, length: int, form: str) -> float:
-    """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
-    ids = torch.ones(1, length, dtype=torch.long)
-    end_text(network, ids)
-    counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        if form == "apart":  # two sequences of half the length
-            network(input_ids=ids, attention_mask=None, token_type_ids=torch.arange(length)[None] * 2 // length)
-        else:
-            network(input_ids=ids, attention_mask=None)
-    return counter.get_total_flops() / length

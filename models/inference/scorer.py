@@ -26,16 +26,8 @@ from models.hub import Models, by_run
 from models.inference.arithmetic import Arithmetic, Due, check_calibration, resolve_backend
 from models.inference.device import current, failures_told, resolve_device, resolve_precision
 from models.inference.forward import TokenBudget, pinned, run_networks
-from models.inference.members import (
-    Features,
-    Group,
-    LinearGroup,
-    NetworkGroup,
-    check_classes,
-    group_members,
-    load_member,
-    slow_tokenizers,
-)
+from models.inference.groups import Features, Group, LinearGroup, NetworkGroup, group_members
+from models.inference.members import check_classes, load_member, slow_tokenizers
 from models.inference.notebook import score_stream, score_texts
 from models.inference.scores import Scores
 from models.inference.shards import DistinctTexts, NonFinite, Prepared, Scored, ShardStats, distinct_texts

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.inference.members import Features
+from models.inference.groups import Features
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.inference.forward import Shares, TokenBudget
-from models.inference.members import NetworkGroup
+from models.inference.groups import NetworkGroup
 from models.memory import until_it_fits
 from models.tagging import WordRows
 

@@ -642,7 +642,7 @@ def test_predictions_by_row_number_are_replaced_by_those_with_ids(competition):
     score.run(asked, Notes())
     watch = Notes()
     score.run(replace(asked, input=InputOptions(("test.csv",), no_id=True)), watch)
-    assert watch.notes[0].endswith("id column was id, is none")
+    assert watch.notes[-1].endswith("id column was id, is none")
     assert not score.run(asked, Notes()).was_complete
     assert Predictions.load(predictions_of(competition)).ids.to_list() == [row[0] for row in ROWS]
     assert score.run(asked, Notes()).was_complete

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.inference import forward, graphs, members
+from models.inference import forward, graphs, groups
 from models.inference.graphs import Graphs
 from models.inference.scorer import Scorer
 
@@ -107,7 +107,7 @@ def test_a_recording_that_computes_nothing_is_not_used():
 
 
 def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
-    monkeypatch.setattr(members, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
     group = Scorer(model, device="cpu", precision="fp32").groups[0]
     group.choose_graphs(torch.device("cpu"), 2560)
     assert group.graphs is not None
@@ -117,7 +117,7 @@ def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
 
 
 def test_networks_that_count_the_ends_of_a_text_are_not_recorded(model, monkeypatch):
-    monkeypatch.setattr(members, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
     group = Scorer(model, device="cpu", precision="fp32").groups[0]
     config = group.networks[0].body.config
     config.is_encoder_decoder, config.eos_token_id = True, 2

@@ -388,7 +388,7 @@ def test_weights_that_do_not_fit_are_told(models, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("models.inference.members.NetworkGroup.place", full)
+    monkeypatch.setattr("models.inference.groups.NetworkGroup.place", full)
     with pytest.raises(ModelError, match="out of memory for the networks' weights") as caught:
         Scorer(models / "other", precision="fp32")
     assert "fewer models" in caught.value.details["next"]
