@@ -9,34 +9,32 @@ The same command goes on with the folds that are not finished; see `jobs.run_fol
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.corpus import with_corpus
-from jobs.fold_pieces import fold_piece
-from jobs.fold_trainers import Task, TrainOne, fold_trainer
+from jobs.fold_trainers import Task, fold_trainer
 from jobs.holding import hold
+from jobs.one_fold import divide, train_fold
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
-from jobs.run_folder import Answers, RunFolder
-from jobs.seed_members import SeedSpread, mean_of_seeds, seeds_of, spread_of_seeds
+from jobs.run_folder import RunFolder
+from jobs.seed_members import seeds_of
 from jobs.soft_targets import SoftTargets, with_soft_targets
 from jobs.tasks import refuse_for_tags
-from jobs.training_rows import TrainingRows, read_training_rows, without_copies
+from jobs.train_result import TrainResult, conclude
+from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.wordings import read_wordings, with_wordings
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, digest, sample_digest
-from kaggle_tools.metrics import Metric, evaluate, group_scores, metric_for, score
-from kaggle_tools.predictions import Predictions
+from kaggle_tools.files import check_name, digest
+from kaggle_tools.metrics import Metric, evaluate, metric_for
 from models.errors import ModelError
 from models.hub import fingerprint, local_folder
 from models.recipe import EncoderOptions, Recipe, check_recipe, check_values, load_recipe
@@ -79,79 +77,6 @@ class TrainOptions:
     seeds: int | None = None
 
 
-@dataclass(frozen=True)
-class FoldSummary:
-    """One finished fold, by one seed.
-
-    Attributes:
-        fold: Its number.
-        n_rows: Validation rows.
-        score: The competition's metric on them.
-        seconds: Time that it took to train.
-        kept: Epoch that was kept, or with a soup the best; 0 for a linear run.
-        history: A dictionary an epoch: epoch, train_loss, valid_loss, score, seconds.
-        reused: Whether it was finished before this call.
-        micro_batch_size: Rows that went through the network at once; 0 for a linear run.
-        halvings: How often memory made it smaller.
-        n_pseudo: Rows without a label of their own that it was trained on besides, labelled by a teacher.
-        seed: With which it was trained, where each fold is trained with several.
-        soup: Epochs whose weights were averaged; empty where one was kept.
-    """
-
-    fold: int
-    n_rows: int
-    score: float
-    seconds: float
-    kept: int
-    history: tuple[dict[str, Any], ...]
-    reused: bool
-    micro_batch_size: int = 0
-    halvings: int = 0
-    n_pseudo: int = 0
-    seed: int | None = None
-    soup: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What lies in `runs/<name>/` now.
-
-    Attributes:
-        run: Name and folder.
-        kind: ``transformer`` or ``linear``.
-        metric: The competition's metric.
-        score: The metric on the out-of-fold predictions of all rows; None while folds are missing.
-        folds: Finished folds.
-        missing: Numbers of the others; the run is complete when there are none.
-        n_rows: Training rows.
-        n_null_texts: Texts that were null and counted as empty.
-        seconds: Wall time of this call.
-        groups: For multi_group each group's accuracy and the metrics of all groups, once the run is complete.
-        n_repaired: For token tasks illegal tags of the training table that were repaired.
-        n_dropped: Rows that were left out, since their labels are missing or no classes.
-        n_copies: Rows whose text another row before them has, where the recipe trains on each text once.
-        seeds: What each of several seeds scores alone, once the run is complete; `score` is of their mean.
-        flattered_by: Teacher whose probabilities told of validation rows' labels, so that `score` is too good; see
-            `jobs.distill`. None: no such teacher.
-    """
-
-    run: Run
-    kind: str
-    metric: str
-    score: float | None
-    folds: tuple[FoldSummary, ...]
-    missing: tuple[int, ...]
-    n_rows: int
-    n_null_texts: int
-    seconds: float
-    groups: Mapping[str, float] = field(default_factory=dict)
-    n_repaired: int = 0
-    n_dropped: int = 0
-    n_copies: int = 0
-    seeds: SeedSpread | None = None
-    flattered_by: str | None = None
-
-
 def run(options: TrainOptions) -> TrainResult:
     """Train the folds of a recipe that are not finished yet; when all are, write the run's OOF predictions.
 
@@ -167,9 +92,9 @@ def run(options: TrainOptions) -> TrainResult:
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
     rows = with_corpus(rows, competition, recipe)
-    teacher = find_teacher(workspace, competition, recipe, rows, options.device)
+    teacher = find_teacher(workspace, competition, recipe, rows)
     rows = with_teacher(rows, teacher)
-    soft = _soft_targets(workspace, competition, recipe, rows, options.device)
+    soft = _soft_targets(workspace, competition, recipe, rows)
     rows = with_soft_targets(rows, soft)
     wordings = read_wordings(competition, recipe, rows)
     rows = with_wordings(rows, wordings)
@@ -207,9 +132,8 @@ def run(options: TrainOptions) -> TrainResult:
         folder.claim(asked, force=options.force, replace=options.replace)
         if train_one is not None:
             for fold, seed in todo:
-                inside, outside = _divide(fold, rows, recipe)
-                _train_fold(fold, seed, rows, inside, outside, folder, competition, train_one)
-        return _conclude(recipe, competition, rows, folder, todo, began)
+                train_fold(fold, seed, rows, recipe, folder, competition, train_one)
+        return conclude(recipe, competition, rows, folder, todo, began)
 
 
 def read_recipe(options: TrainOptions) -> Recipe:
@@ -278,13 +202,13 @@ def _of_recipe(path: Path | None) -> Iterator[None]:
 
 
 def _soft_targets(
-    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows, device: str
+    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows
 ) -> SoftTargets | None:
     if recipe.distill.teacher is None:
         return None
     from jobs.distill import find_soft_targets  # imports the search, which other runs do without
 
-    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows, device)
+    return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows)
 
 
 def _fingerprint(recipe: Recipe) -> str:
@@ -308,20 +232,12 @@ def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
     return sorted(set(asked)) or list(range(n))
 
 
-def _divide(fold: int, rows: TrainingRows, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to validate on and rows to train on; where the recipe says so, each text of these once."""
-    inside, outside = np.flatnonzero(rows.folds == fold), np.flatnonzero(rows.folds != fold)
-    if recipe.data.duplicates == "once":
-        outside = without_copies(rows.texts, outside, inside)
-    return inside, outside
-
-
 def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, folds: set[int]) -> None:
     """Refuse folds that cannot be trained or judged, before any is trained: without rows, of one class in a linear run,
     with validation rows on which the metric is undefined."""
     draw = np.random.default_rng(0)
     for fold in sorted(folds):
-        inside, outside = _divide(fold, rows, recipe)
+        inside, outside = divide(fold, rows, recipe)
         if not len(inside) or not len(outside):
             raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
         if recipe.kind == "linear" and recipe.pseudo_labels.run is None:  # these may bring a class that rows lack
@@ -348,132 +264,3 @@ def _check_classes(fold: int, competition: Competition, codes: NDArray[np.int64]
             expected="two classes or more, for a linear model",
             next='more rows, or stratified folds (kind = "stratified" or "stratified_group" under [folds])',
         )
-
-
-def _train_fold(
-    fold: int,
-    seed: int | None,
-    rows: TrainingRows,
-    inside: NDArray[np.int64],
-    outside: NDArray[np.int64],
-    folder: RunFolder,
-    competition: Competition,
-    train_one: TrainOne,
-) -> None:
-    """Train a fold and keep its predictions of the rows `inside`."""
-    began = time.perf_counter()
-    trained = train_one(fold, seed, outside, inside, folder.fold(fold, seed))
-    about = {
-        "seconds": time.perf_counter() - began,
-        "kept": trained.kept,
-        "history": trained.history,
-        "micro_batch_size": trained.micro_batch_size,
-        "halvings": trained.halvings,
-        "n_pseudo": trained.n_pseudo,
-        "soup": trained.soup,
-    }
-    meta = {"run": folder.run.name, **folder.fingerprints, "training": json.dumps(about)}
-    folder.finish_fold(fold, fold_piece(rows, inside, trained.probs, competition, meta), seed)
-
-
-def _conclude(
-    recipe: Recipe,
-    competition: Competition,
-    rows: TrainingRows,
-    folder: RunFolder,
-    trained: Sequence[tuple[int, int | None]],
-    began: float,
-) -> TrainResult:
-    """Sum up; with all folds finished and something new among them, write the run's last files."""
-    folds = range(recipe.folds.n)
-    members = [(fold, seed) for fold in folds for seed in folder.seeds]
-    pieces = {member: piece for member in members if (piece := folder.finished(*member)) is not None}
-    summaries = tuple(_summary(member, piece, competition, member not in trained) for member, piece in pieces.items())
-    missing = tuple(fold for fold in folds if any((fold, seed) not in pieces for seed in folder.seeds))
-    total, groups, seeds = None, {}, None
-    if not missing:
-        means = [mean_of_seeds([pieces[fold, seed] for seed in folder.seeds]) for fold in folds]
-        oof = folder.join(means, rows.ids)
-        total = score(competition.metric, oof)
-        groups = group_scores(oof) if isinstance(oof, Predictions) and oof.task == "multi_group" else {}
-        alone = [(seed, [pieces[fold, seed] for fold in folds]) for seed in folder.seeds if seed is not None]
-        seeds = spread_of_seeds(competition.metric, [(seed, folder.join(its, rows.ids)) for seed, its in alone])
-        if folder.run.info is None:
-            by_fold = [score(competition.metric, piece) for piece in means]
-            about = _about(recipe, competition, rows, total, by_fold, summaries)
-            more = {"groups": groups} if groups else {}
-            folder.finish(oof, about | more | ({"seeds": dataclasses.asdict(seeds)} if seeds else {}))
-    return TrainResult(
-        run=folder.run,
-        kind=recipe.kind,
-        metric=competition.metric,
-        score=total,
-        folds=summaries,
-        missing=missing,
-        n_rows=len(rows),
-        n_null_texts=rows.n_null_texts,
-        n_repaired=rows.n_repaired,
-        n_dropped=rows.n_dropped,
-        n_copies=len(rows) - rows.texts.n_unique() if recipe.data.duplicates == "once" else 0,
-        seconds=time.perf_counter() - began,
-        groups=groups,
-        seeds=seeds,
-        flattered_by=_flattered_by(recipe),
-    )
-
-
-def _flattered_by(recipe: Recipe) -> str | None:
-    return recipe.distill.teacher if recipe.distill.source == "oof" else None
-
-
-def _summary(member: tuple[int, int | None], piece: Answers, competition: Competition, reused: bool) -> FoldSummary:
-    training = json.loads(piece.meta["training"])
-    return FoldSummary(
-        fold=member[0],
-        seed=member[1],
-        n_rows=len(piece),
-        score=score(competition.metric, piece),
-        seconds=training["seconds"],
-        kept=training["kept"],
-        history=tuple(training["history"]),
-        reused=reused,
-        micro_batch_size=training.get("micro_batch_size", 0),
-        halvings=training.get("halvings", 0),
-        n_pseudo=training.get("n_pseudo", 0),
-        soup=tuple(training.get("soup", ())),
-    )
-
-
-def _about(
-    recipe: Recipe,
-    competition: Competition,
-    rows: TrainingRows,
-    total: float,
-    fold_scores: list[float],
-    summaries: tuple[FoldSummary, ...],
-) -> dict[str, Any]:
-    """What `run.json` says."""
-    train = competition.path(competition.train)
-    assert train is not None  # its rows were read
-    separator = {"multi_label": "|", "multi_group": "|", "token": " "}.get(competition.task)
-    names = rows.labels.str.split(separator).explode() if separator else rows.labels
-    counts = dict(names.alias("label").value_counts().iter_rows())
-    return {
-        "kind": recipe.kind,
-        "name": recipe.name,
-        "task": competition.task,
-        "classes": list(competition.classes),
-        "metric": competition.metric,
-        "text_columns": list(competition.text_columns),
-        "train": sample_digest(train),
-        "score": total,
-        "fold_scores": fold_scores,
-        "folds": [dataclasses.asdict(summary) for summary in summaries],
-        "n_oof": len(rows),
-        "flattered_by": _flattered_by(recipe),
-        "class_counts": {name: counts.get(name, 0) for name in competition.classes},
-        "n_null_texts": rows.n_null_texts,
-        "n_repaired_tags": rows.n_repaired,
-        "n_dropped": rows.n_dropped,
-        "seconds": sum(summary.seconds for summary in summaries),
-    }

@@ -14,7 +14,7 @@ from rich.text import Text
 from jobs.imports import ImportResult
 from jobs.init import InitResult
 from jobs.show.output import duration, short_path, stderr
-from jobs.train import FoldSummary, TrainResult
+from jobs.train_result import FoldSummary, TrainResult
 from models.training.progress import OnProgress
 from models.training.progress import Progress as Step
 
