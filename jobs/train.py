@@ -2,6 +2,7 @@
 
     cli train recipes/bert-mini.toml
     cli train --encoder FacebookAI/roberta-base --fold 0 --fold 2
+    cli train recipes/roberta-base.toml --device cuda:all       # a process for each GPU: see jobs.fold_workers
 
 The same command goes on with the folds that are not finished; see `jobs.run_folder`.
 """
@@ -10,16 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.corpus import with_corpus
-from jobs.fold_trainers import Task, fold_trainer
+from jobs.fold_trainers import Task, fold_trainer, make_shared
 from jobs.holding import hold
 from jobs.one_fold import divide, train_fold
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
@@ -56,10 +58,12 @@ class TrainOptions:
         limit: Use so many training rows, drawn at random; overrides the recipe.
         seed: Overrides the recipe.
         seeds: Train each fold with so many seeds, from the recipe's `seed` on; overrides the recipe.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``…; several: ``cuda:0,cuda:1`` or ``cuda:all``.
+        workers: Processes that share out the folds, at most; None: one, or one a named device. A linear run has one.
         force: Train folds again that are finished, and replace a run of other settings.
         replace: Replace a run of other settings; finished folds that fit are kept.
-        on_progress: Called after each step and each validation.
+        on_progress: Called after each step and each validation; by several workers a few times a second.
+        on_note: Called with what is worth knowing.
         start: Folder from which the competition is looked for upward; None: the working directory.
     """
 
@@ -75,6 +79,8 @@ class TrainOptions:
     start: Path | None = None
     replace: bool = False
     seeds: int | None = None
+    workers: int | None = None
+    on_note: Callable[[str], None] = lambda _: None
 
 
 def run(options: TrainOptions) -> TrainResult:
@@ -84,11 +90,13 @@ def run(options: TrainOptions) -> TrainResult:
         UserError: No competition; a training table, labels or folds that do not do; a run of that name with other
             settings, or that another process trains; an unknown metric, or one that is not for the task.
         ModelError: A recipe, encoder or device that cannot be used; a loss that is not a number.
+        Interrupted: After SIGINT or SIGTERM, where several workers train.
     """
     began = time.perf_counter()
     recipe = read_recipe(options)
     competition = Competition.find(options.start)
-    metric = _check_request(competition, recipe, options.device)
+    metric = _check_request(competition, recipe)
+    devices = _devices(recipe, options)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
     rows = with_corpus(rows, competition, recipe)
@@ -108,9 +116,10 @@ def run(options: TrainOptions) -> TrainResult:
     )
     asked = _folds_to_train(options.folds, recipe.folds.n)
     # Two that write one checkpoint's files would leave a mixture of both.
-    with hold(workspace.jobs / "runs" / recipe.name, f"another process trains run '{recipe.name}'"):
+    held = workspace.jobs / "runs" / recipe.name
+    with hold(held, f"another process trains run '{recipe.name}'"):
         todo = folder.to_train(asked, force=options.force, replace=options.replace)
-        train_one = None
+        train = None
         if todo:
             task = Task(
                 recipe,
@@ -118,7 +127,7 @@ def run(options: TrainOptions) -> TrainResult:
                 competition.classes,
                 rows,
                 metric,
-                options.device,
+                devices[0],
                 labeller(teacher),
                 options.on_progress,
                 soft,
@@ -126,13 +135,12 @@ def run(options: TrainOptions) -> TrainResult:
             )
             _check_folds(recipe, competition, rows, {fold for fold, _ in todo})
             with _of_recipe(options.recipe):
-                train_one = fold_trainer(task)
+                train = _trainer(task, folder, competition, todo, devices, held, options.on_note)
         # From here on all is known to fit: what a refused recipe would have replaced is still there.
         rows.keep_folds()
         folder.claim(asked, force=options.force, replace=options.replace)
-        if train_one is not None:
-            for fold, seed in todo:
-                train_fold(fold, seed, rows, recipe, folder, competition, train_one)
+        if train is not None:
+            train()
         return conclude(recipe, competition, rows, folder, todo, began)
 
 
@@ -173,21 +181,68 @@ def _seeds_from(first: int, n: int) -> tuple[int, ...]:
     return tuple(range(first, first + n)) if n > 1 else ()
 
 
-def _check_request(competition: Competition, recipe: Recipe, device: str) -> Metric:
+def _trainer(
+    task: Task,
+    folder: RunFolder,
+    competition: Competition,
+    todo: Sequence[tuple[int, int | None]],
+    devices: Sequence[str],
+    held: Path,
+    note: Callable[[str], None],
+) -> Callable[[], None]:
+    """What trains the folds `todo`, here or by workers; what they share is made, and nothing is written yet."""
+    if len(devices) == 1:
+        train_one = fold_trainer(task)
+
+        def train() -> None:
+            for fold, seed in todo:
+                train_fold(fold, seed, task.rows, task.recipe, folder, competition, train_one)
+
+        return train
+    from jobs.fold_workers import FoldDuty, train_by_workers  # imports torch
+
+    duty = FoldDuty.of(task, make_shared(task), folder, competition, todo, _threads(devices))
+    return partial(train_by_workers, duty, devices, held, task.on_progress, note)
+
+
+def _devices(recipe: Recipe, options: TrainOptions) -> tuple[str, ...]:
+    """Of each worker: no more than the recipe has folds and seeds, whichever of them are to be trained now.
+
+    By that a run which is resumed has as many threads a worker as before, and so the same last digits.
+    """
+    if recipe.kind == "linear":
+        return (options.device,)
+    from jobs.runner.places import devices_of_workers, idle_gpus  # imports torch, which a linear run does without
+    from models.inference.device import resolve_device
+
+    devices = devices_of_workers(options.device, options.workers)[: recipe.folds.n * len(seeds_of(recipe))]
+    for device in dict.fromkeys(devices):
+        resolve_device(device)
+    if idle := idle_gpus(options.device, options.workers):
+        options.on_note(idle)
+    return devices
+
+
+def _threads(devices: Sequence[str]) -> int | None:
+    """Of each worker: on a CPU those of this process, divided."""
+    import torch
+
+    from models.inference.device import resolve_device
+
+    return max(1, torch.get_num_threads() // len(devices)) if resolve_device(devices[0]).type == "cpu" else None
+
+
+def _check_request(competition: Competition, recipe: Recipe) -> Metric:
     """What can be told before anything is read or removed; gives the competition's metric."""
     metric = metric_for(competition.metric, competition.task, len(competition.classes))
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
     if competition.task == "token":
         refuse_for_tags(recipe)
-    if recipe.kind == "transformer":
-        from models.inference.device import resolve_device  # imports torch, which a linear run does without
+    if recipe.kind == "transformer" and recipe.lora.rank:
+        from models.lora import require_peft
 
-        if recipe.lora.rank:
-            from models.lora import require_peft
-
-            require_peft()
-        resolve_device(device)
+        require_peft()
     return metric
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Lock
@@ -122,6 +123,7 @@ class ProcessCrew(Generic[Said]):
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """A process that starts meanwhile does not hear Ctrl-C, also while it imports; here it is heard afterwards."""
+    resource_tracker.ensure_running()  # the first start would begin it, which ends by unblocking the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
