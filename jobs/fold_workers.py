@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from jobs.errors import Interrupted
-from jobs.fold_trainers import Shared, Task, transformer_trainer
+from jobs.fold_trainers import Shared, Task, TrainOne, transformer_trainer
 from jobs.one_fold import train_fold
 from jobs.run_folder import RunFolder
 from jobs.runner.local import Stop, stop_on_signals
@@ -136,6 +136,7 @@ def train_by_workers(
                     raise Interrupted(stop.signal_number)
                 for place, report in reports:
                     shift.hear(place, report)
+                shift.let_idle_ones_go()
     finally:
         crew.close()
         file.unlink(missing_ok=True)
@@ -190,7 +191,7 @@ class FoldWorker:
             except Exception as exc:
                 tell_failure(self._tell, index, exc)
 
-    def _trainer(self, duty: FoldDuty) -> Any:
+    def _trainer(self, duty: FoldDuty) -> TrainOne:
         task = dataclasses.replace(duty.task, device=self._device, on_progress=self._tell_step)
         shared = duty.shared
         if shared.tokenizer is None:
@@ -231,11 +232,13 @@ class _Shift:
         return not self._present
 
     def begin(self) -> None:
+        """Start all workers."""
         for place in range(self._crew.size):
             self._crew.hire(place)
             self._present.add(place)
 
     def hear(self, place: int, report: FoldReport) -> None:
+        """Show it, and give the next fold to whoever is free."""
         match report:
             case Ready():
                 self._give(place)
@@ -251,12 +254,16 @@ class _Shift:
                 self._waiting.clear()  # what is under way is finished; what is wrong with one may be with all
             case Lost(how):
                 self._lose(place, how)
+
+    def let_idle_ones_go(self) -> None:
+        """Those for which there is no fold any more, though they may still load."""
         if not self._waiting:
             for idle in self._present - set(self._training):
                 self._crew.dismiss(idle)
             self._present &= set(self._training)
 
     def raise_what_failed(self) -> None:
+        """Tell, of all that went wrong, what comes first in the order of the folds."""
         if self._failed:
             raise self._failed[min(self._failed)]
         absent = sorted([*self._unfinished, *self._waiting])
@@ -281,10 +288,10 @@ class _Shift:
     def _lose(self, place: int, how: str) -> None:
         self._present.discard(place)
         self._ends.append(how)
-        index = self._training.pop(place, None)
-        if index is not None:
+        index, lost = self._training.pop(place, None), ""
+        if index is not None and self._duty.folder.finished(*self._duty.todo[index]) is None:
             self._unfinished.append(index)
-        lost = f", and with it {_names(self._duty, [index])}" if index is not None else ""
+            lost = f", and with it {_names(self._duty, [index])}"
         self._note(f"a worker was lost ({how}){lost}{'; the others go on' if self._present else ''}")
 
 

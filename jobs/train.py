@@ -135,7 +135,7 @@ def run(options: TrainOptions) -> TrainResult:
             )
             _check_folds(recipe, competition, rows, {fold for fold, _ in todo})
             with _of_recipe(options.recipe):
-                train = _trainer(task, folder, competition, todo, devices, held, options.on_note)
+                train = _trainer(task, folder, competition, todo, devices, held, options)
         # From here on all is known to fit: what a refused recipe would have replaced is still there.
         rows.keep_folds()
         folder.claim(asked, force=options.force, replace=options.replace)
@@ -188,10 +188,12 @@ def _trainer(
     todo: Sequence[tuple[int, int | None]],
     devices: Sequence[str],
     held: Path,
-    note: Callable[[str], None],
+    options: TrainOptions,
 ) -> Callable[[], None]:
     """What trains the folds `todo`, here or by workers; what they share is made, and nothing is written yet."""
     if len(devices) == 1:
+        if task.recipe.kind == "transformer" and len(todo) > 1:
+            _tell_of_idle_gpus(options)
         train_one = fold_trainer(task)
 
         def train() -> None:
@@ -202,7 +204,7 @@ def _trainer(
     from jobs.fold_workers import FoldDuty, train_by_workers  # imports torch
 
     duty = FoldDuty.of(task, make_shared(task), folder, competition, todo, _threads(devices))
-    return partial(train_by_workers, duty, devices, held, task.on_progress, note)
+    return partial(train_by_workers, duty, devices, held, task.on_progress, options.on_note)
 
 
 def _devices(recipe: Recipe, options: TrainOptions) -> tuple[str, ...]:
@@ -212,15 +214,20 @@ def _devices(recipe: Recipe, options: TrainOptions) -> tuple[str, ...]:
     """
     if recipe.kind == "linear":
         return (options.device,)
-    from jobs.runner.places import devices_of_workers, idle_gpus  # imports torch, which a linear run does without
+    from jobs.runner.places import devices_of_workers  # imports torch, which a linear run does without
     from models.inference.device import resolve_device
 
     devices = devices_of_workers(options.device, options.workers)[: recipe.folds.n * len(seeds_of(recipe))]
     for device in dict.fromkeys(devices):
         resolve_device(device)
+    return devices
+
+
+def _tell_of_idle_gpus(options: TrainOptions) -> None:
+    from jobs.runner.places import idle_gpus  # imports torch
+
     if idle := idle_gpus(options.device, options.workers):
         options.on_note(idle)
-    return devices
 
 
 def _threads(devices: Sequence[str]) -> int | None:

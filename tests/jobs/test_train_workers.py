@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import polars as pl
 import psutil
@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from jobs import train as command
-from jobs.fold_workers import FoldDuty, FoldWorker, Stepped
-from jobs.runner.reports import Failed
+from jobs.fold_workers import FoldDuty, FoldWorker, Stepped, _Shift
+from jobs.runner.reports import Failed, Lost, Ready
 from jobs.show.train import training_progress
 from jobs.train import TrainOptions
+from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from models.errors import ModelError
 from models.training.progress import Progress
@@ -251,23 +252,31 @@ def test_threads_are_divided_by_what_the_recipe_has_folds_for(place, monkeypatch
     assert [duty.todo for duty, _ in seen] == [((0, None), (1, None), (2, None)), ((1, None),)]
 
 
-def test_gpus_are_shared_out_and_one_that_idles_is_told(place, monkeypatch):
+def test_gpus_are_shared_out(place, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     recipe = command.read_recipe(TrainOptions(place.root / "tiny.toml"))
-    notes = []
 
     def devices(device, workers=None):
-        return command._devices(recipe, TrainOptions(device=device, workers=workers, on_note=notes.append))
+        return command._devices(recipe, TrainOptions(device=device, workers=workers))
 
     assert devices("cuda:all") == devices("auto", 2) == ("cuda:0", "cuda:1")
     assert devices("auto", 9) == ("cuda:0", "cuda:1", "cuda:0")
     assert devices("cuda:1", 2) == ("cuda:1", "cuda:1")
-    assert notes == []
-    assert devices("auto") == ("auto",)
-    assert notes == ["one of 2 GPUs is used; --device cuda:all uses them all"]
+    assert devices("auto") == devices("auto", 1) == ("auto",)
     with pytest.raises(ModelError, match="no device 'cuda:2'"):
         devices("cuda:0,cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("n_folds", "told"), [(2, ["one of 2 GPUs is used; --device cuda:all uses them all"]), (1, [])]
+)
+def test_a_gpu_that_idles_is_told_where_it_had_a_fold_to_train(place, monkeypatch, n_folds, told):
+    notes = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("jobs.runner.places._leaves_open_which_gpu", lambda _: True)
+    place.train("tiny", folds=range(n_folds), on_note=notes.append)
+    assert notes == told
 
 
 @pytest.fixture
@@ -315,6 +324,33 @@ def test_what_breaks_in_a_worker_is_told_with_its_traceback(duty, tmp_path):
     assert isinstance(report, Failed)
     assert (report.index, type(report.error)) == (1, IndexError)
     assert "in train_fold" in report.error.__notes__[0]
+
+
+def test_a_fold_that_was_finished_before_its_worker_was_lost_is_not_missed(duty):
+    class Crew:
+        """One worker, which trains and ends before it says so."""
+
+        size = 1
+
+        def hire(self, place):
+            pass
+
+        def assign(self, place, index):
+            pass
+
+    notes = []
+    for trained, expected in ((False, UserError), (True, None)):
+        shift = _Shift(dataclasses.replace(duty, todo=((0, None),)), Crew(), None, notes.append)
+        shift.begin()
+        if trained:
+            in_a_thread(duty, duty.folder.run.folder.parent)
+        for report in (Ready(), Lost("ended by SIGKILL")):
+            shift.hear(0, report)
+        assert shift.over
+        with pytest.raises(expected, match="fold 0 is not trained") if expected else nullcontext():
+            shift.raise_what_failed()
+    lost = "a worker was lost (ended by SIGKILL)"
+    assert notes == [f"{lost}, and with it fold 0", lost]
 
 
 def test_steps_of_several_folds_each_have_lines_in_a_log(capsys):
