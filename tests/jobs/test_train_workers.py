@@ -106,7 +106,7 @@ def train_two_at_once(process, place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [TINY, RICH])
+@pytest.mark.parametrize("recipe", [TINY, RICH], ids=["tiny", "rich"])
 def test_two_workers_give_the_bytes_of_one_process(place, tmp_path, recipe):
     other = tmp_path / "other"
     other.mkdir()
