@@ -17,7 +17,7 @@ import torch
 
 from jobs import train as command
 from jobs.fold_workers import FoldDuty, FoldWorker, Stepped, _Shift
-from jobs.runner.reports import Failed, Lost, Ready
+from jobs.runner.reports import Failed, Lost, Ready, tell_failure
 from jobs.show.train import training_progress
 from jobs.train import TrainOptions
 from kaggle_tools.errors import UserError
@@ -324,6 +324,24 @@ def test_what_breaks_in_a_worker_is_told_with_its_traceback(duty, tmp_path):
     assert isinstance(report, Failed)
     assert (report.index, type(report.error)) == (1, IndexError)
     assert "in train_fold" in report.error.__notes__[0]
+
+
+class Picky(Exception):
+    """Can be sent to another process, and cannot be made there."""
+
+    def __init__(self, code, *, response):
+        super().__init__(f"code {code}")
+
+
+def test_an_error_that_cannot_be_read_in_another_process_is_told_in_words():
+    told = []
+    try:
+        raise Picky(7, response=None)
+    except Picky as exc:
+        tell_failure(told.append, 2, exc)
+    (report,) = pickle.loads(pickle.dumps(told))
+    assert (report.index, str(report.error)) == (2, "Picky: code 7")
+    assert "in a worker" in report.error.__notes__[0]
 
 
 def test_a_fold_that_was_finished_before_its_worker_was_lost_is_not_missed(duty):
