@@ -21,8 +21,9 @@ from jobs.imports import run as import_run
 from jobs.init import InitOptions
 from jobs.init import run as init
 from jobs.members import find_runs, load_oof
-from jobs.train import TrainOptions, TrainResult
+from jobs.train import TrainOptions
 from jobs.train import run as train
+from jobs.train_result import TrainResult
 from jobs.workspace import Workspace
 from kaggle_tools.inspect import Overrides
 from kaggle_tools.metrics import evaluate

@@ -20,8 +20,9 @@ from jobs.init import InitOptions
 from jobs.init import run as init
 from jobs.pretrain import PretrainOptions, PretrainSummary
 from jobs.pretrain import run as pretrain
-from jobs.train import TrainOptions, TrainResult
+from jobs.train import TrainOptions
 from jobs.train import run as train
+from jobs.train_result import TrainResult
 from kaggle_tools.inspect import Overrides
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.compare import compare

@@ -22,8 +22,9 @@ from jobs.blend import BlendOptions
 from jobs.blend import run as blend
 from jobs.init import InitOptions
 from jobs.init import run as init
-from jobs.train import TrainOptions, TrainResult
+from jobs.train import TrainOptions
 from jobs.train import run as train
+from jobs.train_result import TrainResult
 from kaggle_tools.inspect import Overrides
 from kaggle_tools.metrics import evaluate
 from kaggle_tools.predictions import Predictions, encode_labels

@@ -13,7 +13,7 @@ same fold, which saw none of its validation rows; training rows have their label
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -34,8 +34,36 @@ from models.recipe import Recipe
 Probs = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class TaughtRows:
+    """The test rows that a teacher teaches; called with a fold and a device, what it says of them.
+
+    Attributes:
+        teacher: Of whose checkpoints a fold's are asked.
+        table: Columns ``id``, ``text`` and ``cleaned``.
+        mean: (M, C) of its folds, where these teach all folds; None: the checkpoints of the same fold do.
+        task: Of the competition.
+        classes: C class names.
+    """
+
+    teacher: SoftTeacher
+    table: pl.DataFrame
+    mean: Probs | None
+    task: str
+    classes: tuple[str, ...]
+
+    def __call__(self, fold: int, device: str) -> tuple[PseudoRows, Probs]:
+        """Rows and their (M, C) probabilities."""
+        probs = self.mean
+        if probs is None:
+            probs = self.teacher.of_fold(fold, self.table["text"], self.classes, device)
+        targets, _ = decide(probs, self.task, self.classes)
+        names = tuple(f"test {name}" for name in self.table["id"])
+        return PseudoRows(names, tuple(self.table["cleaned"]), targets), probs
+
+
 def find_soft_targets(
-    workspace: Workspace, competition: Competition, recipe: Recipe, name: str, rows: TrainingRows, device: str
+    workspace: Workspace, competition: Competition, recipe: Recipe, name: str, rows: TrainingRows
 ) -> SoftTargets:
     """The probabilities of the teacher of this name.
 
@@ -45,7 +73,6 @@ def find_soft_targets(
         recipe: Of the student.
         name: Of the teacher.
         rows: Training rows.
-        device: Where a teacher's checkpoints run, for source ``fold``.
 
     Raises:
         UserError: No such teacher, or one that holds this run itself; out-of-fold predictions that lack training rows,
@@ -60,14 +87,7 @@ def find_soft_targets(
     table = _new_test_rows(competition, recipe, rows)
     mean = None if recipe.distill.source == "fold" else _of_test(teacher, competition, table)
     taught = teacher.fingerprint(recipe.folds.n) if mean is None else digest(mean.tobytes())
-
-    @cache  # several seeds of a fold ask for the same
-    def extra(fold: int) -> tuple[PseudoRows, Probs]:
-        probs = teacher.of_fold(fold, table["text"], competition.classes, device) if mean is None else mean
-        targets, _ = decide(probs, competition.task, competition.classes)
-        names = tuple(f"test {name}" for name in table["id"])
-        return PseudoRows(names, tuple(table["cleaned"]), targets), probs
-
+    extra = TaughtRows(teacher, table, mean, competition.task, competition.classes)
     known = digest(oof.tobytes(), table["id"].to_list(), table["text"].to_list(), taught)
     return SoftTargets(oof, extra, known, teacher.runs)
 

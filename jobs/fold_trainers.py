@@ -6,14 +6,14 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.pseudo_labels import PseudoRows
+from jobs.pseudo_labels import Labeller, PseudoRows
 from jobs.soft_targets import SoftTargets
 from jobs.training_rows import TrainingRows
 from jobs.wordings import Wordings
@@ -23,6 +23,9 @@ from kaggle_tools.metrics import Metric, evaluate, evaluate_groups, evaluate_tag
 from models.recipe import Recipe
 from models.tagged import Tagged
 from models.training.progress import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from models.vectors.words import Lexicon
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Task:
         rows: All training rows.
         metric: Of the competition.
         device: Name of the device; linear runs have no use for it.
-        pseudo: Rows with pseudo-labels for a fold; they are trained on and never validated.
+        pseudo: Fold and device to rows with pseudo-labels; they are trained on and never validated.
         on_progress: Called after each step and each validation.
         soft: What a teacher says of the rows, for `[distill]`; None: no teacher.
         wordings: Of training rows, made elsewhere; None: there are none.
@@ -48,7 +51,7 @@ class Task:
     rows: TrainingRows
     metric: Metric
     device: str
-    pseudo: Callable[[int], PseudoRows | None]
+    pseudo: Labeller
     on_progress: OnProgress | None
     soft: SoftTargets | None = None
     wordings: Wordings | None = None
@@ -81,13 +84,45 @@ class Trained:
 TrainOne = Callable[[int, int | None, NDArray[np.int64], NDArray[np.int64], Path], Trained]
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all folds of a transformer have in common, learnt from texts without their labels.
+
+    Attributes:
+        tokenizer: As `make_tokenizer` gives it.
+        vectors: (V, D) where the embeddings begin; None: at random.
+        lexicon: Words that a head reads beside the tokens; None: the recipe wants none.
+    """
+
+    tokenizer: Any
+    vectors: NDArray[np.float32] | None
+    lexicon: Lexicon | None
+
+
 def fold_trainer(task: Task) -> TrainOne:
     """A function that trains one fold; tokenizer or vectorizer are made here, once for all of them.
 
     Raises:
         ModelError: The recipe does not fit the encoder, the task or the rows; nothing is written before that is known.
     """
-    return _linear_trainer(task) if task.recipe.kind == "linear" else _transformer_trainer(task)
+    return _linear_trainer(task) if task.recipe.kind == "linear" else transformer_trainer(task, make_shared(task))
+
+
+def make_shared(task: Task) -> Shared:
+    """What the folds of a transformer share. Raises as `fold_trainer`."""
+    from models.training.fold import check_fold, make_tokenizer
+    from models.vectors.make import make_vectors
+    from models.vectors.words import make_lexicon
+
+    texts = task.rows.texts.to_list()
+    tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
+    vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
+    lexicon = make_lexicon(task.recipe, task.rows.corpus, tokenizer)
+    check_fold(
+        task.recipe, task.classes, texts, task.rows.targets, tokenizer, task=task.task, device=task.device,
+        vectors=vectors, lexicon=lexicon,
+    )  # fmt: skip
+    return Shared(tokenizer, vectors, lexicon)
 
 
 def judge(task: Task, probs: NDArray[np.float32] | Tagged, labels: NDArray[Any]) -> float:
@@ -107,29 +142,24 @@ def tags_of(tagged: Tagged, classes: tuple[str, ...]) -> list[list[str]]:
     return [names[a:b] for a, b in zip(tagged.offsets[:-1], tagged.offsets[1:], strict=True)]
 
 
-def _transformer_trainer(task: Task) -> TrainOne:
-    from models.training.fold import check_fold, make_tokenizer, train_fold
-    from models.vectors.make import make_vectors
-    from models.vectors.words import make_lexicon
+def transformer_trainer(task: Task, shared: Shared) -> TrainOne:
+    """A function that trains one fold of a transformer, with what was made for all of them, here or elsewhere."""
+    from models.training.fold import train_fold
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    tokenizer = make_tokenizer(task.recipe, task.rows.corpus or texts)
-    vectors = make_vectors(task.recipe, task.rows.corpus, tokenizer)
-    lexicon = make_lexicon(task.recipe, task.rows.corpus, tokenizer)
-    check_fold(
-        task.recipe, task.classes, texts, targets, tokenizer, task=task.task, device=task.device, vectors=vectors,
-        lexicon=lexicon,
-    )  # fmt: skip
+    taught_rows = None
+    if task.soft is not None and task.soft.extra is not None:
+        taught_rows = cache(task.soft.extra)  # several seeds of a fold ask for the same
 
     def train_one(
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
         soft = task.soft
-        extra, taught = task.pseudo(fold) or _no_rows(targets), None
+        extra, taught = task.pseudo(fold, task.device) or _no_rows(targets), None
         worded = Wordings(train[:0], ()) if task.wordings is None else task.wordings.of(train)
         own = np.concatenate([train, worded.rows])  # a wording is taught, and counts, as its row
         if soft is not None:
-            more, probs = (extra, soft.probs[:0]) if soft.extra is None else soft.extra(fold)
+            more, probs = (extra, soft.probs[:0]) if taught_rows is None else taught_rows(fold, task.device)
             extra, taught = more, np.concatenate([soft.probs[own], probs])
         result = train_fold(
             task.recipe if seed is None else dataclasses.replace(task.recipe, seed=seed),
@@ -138,7 +168,7 @@ def _transformer_trainer(task: Task) -> TrainOne:
             np.concatenate([targets[own], extra.targets]),
             [texts[i] for i in valid],
             targets[valid],
-            tokenizer,
+            shared.tokenizer,
             folder=folder,
             train_ids=[*task.rows.ids.gather(own), *extra.names],
             fold=fold,
@@ -150,8 +180,8 @@ def _transformer_trainer(task: Task) -> TrainOne:
             teacher_probs=taught,
             n_labelled=None if soft is None else len(own),
             n_before=len(extra.texts) if task.recipe.pseudo_labels.stage == "before" else 0,
-            vectors=vectors,
-            lexicon=lexicon,
+            vectors=shared.vectors,
+            lexicon=shared.lexicon,
         )
         history = tuple(map(dataclasses.asdict, result.history))
         return Trained(
@@ -177,7 +207,7 @@ def _linear_trainer(task: Task) -> TrainOne:
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
         assert seed is None  # a recipe with seeds is refused: there is nothing to draw
-        extra = task.pseudo(fold) or _no_rows(targets)
+        extra = task.pseudo(fold, task.device) or _no_rows(targets)
         seen = csr_matrix(vstack([features[train], vectorizer.transform(list(extra.texts))]))
         codes = np.concatenate([targets[train], extra.targets])
         model = LinearModel.fit(vectorizer, seen, codes, task.classes, **of_classifier)

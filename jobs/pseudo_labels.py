@@ -52,6 +52,9 @@ class PseudoRows:
     targets: NDArray[Any]
 
 
+Labeller = Callable[[int, str], PseudoRows | None]
+
+
 @dataclass(frozen=True)
 class Teacher:
     """Who labels, and the texts that it is to label.
@@ -66,7 +69,6 @@ class Teacher:
         cleaned: (M,) texts as the student reads them, none twice and none of the training table.
         stem: Of the table's file, by which predictions are called.
         n_folds: Of the workspace.
-        device: Where the teacher's checkpoints run.
     """
 
     soft: SoftTeacher
@@ -78,7 +80,6 @@ class Teacher:
     cleaned: pl.Series
     stem: str
     n_folds: int
-    device: str
 
     @property
     def fingerprint(self) -> str:
@@ -88,14 +89,18 @@ class Teacher:
             return digest(texts, self.soft.fingerprint(self.n_folds))
         return digest(texts, self._of_predictions().tobytes())
 
-    def label(self, fold: int) -> PseudoRows:
+    def label(self, fold: int, device: str) -> PseudoRows:
         """The texts of which the teacher is sure enough, labelled for one fold.
+
+        Args:
+            fold: Its number.
+            device: Where the teacher's checkpoints run.
 
         Raises:
             UserError: There are none, or the teacher has no such checkpoint or predictions.
         """
         if self.options.source == "fold":
-            probs = self.soft.of_fold(fold, self.raw, self.classes, self.device)
+            probs = self.soft.of_fold(fold, self.raw, self.classes, device)
         else:
             probs = self._of_predictions()
         targets, confidence = decide(probs, self.task, self.classes)
@@ -146,9 +151,7 @@ def decide(
     return (probs >= 0.5).astype(np.float32), np.maximum(probs, 1 - probs).min(axis=1)
 
 
-def find_teacher(
-    workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows, device: str
-) -> Teacher | None:
+def find_teacher(workspace: Workspace, competition: Competition, recipe: Recipe, rows: TrainingRows) -> Teacher | None:
     """What `[pseudo_labels]` asks for; None where it asks for nothing.
 
     Raises:
@@ -182,7 +185,7 @@ def find_teacher(
             )
     return Teacher(
         soft, options, competition.task, competition.classes, new["id"], new["text"], new["cleaned"], stem,
-        recipe.folds.n, device,
+        recipe.folds.n,
     )  # fmt: skip
 
 
@@ -238,9 +241,13 @@ def _read_texts(path: Path, competition: Competition) -> pl.DataFrame:
     return table.select(ids.alias("id"), texts.alias("text"))
 
 
-def labeller(teacher: Teacher | None) -> Callable[[int], PseudoRows | None]:
-    """A function from fold to its rows, for a trainer."""
-    return (lambda _: None) if teacher is None else teacher.label
+def labeller(teacher: Teacher | None) -> Labeller:
+    """A function from fold and device to the fold's rows, for a trainer. It can be sent to another process."""
+    return _no_labels if teacher is None else teacher.label
+
+
+def _no_labels(_fold: int, _device: str) -> None:
+    return None
 
 
 def with_teacher(rows: TrainingRows, teacher: Teacher | None) -> TrainingRows:

@@ -30,10 +30,11 @@ from jobs.pipes import forget_stdin, is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
 from jobs.runner.assemble import check_id_column, output_file
 from jobs.runner.claim import Claim
-from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine, idle_gpus
+from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
 from jobs.runner.joining import Joining, check_suffix
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Wanted, agree, check_bounds, check_shares, tell_of_layers
+from jobs.runner.places import idle_gpus
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
@@ -267,7 +268,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         if not options.models:
             watch.note(f"run '{name}' left out: {why}; --model {name} scores with it")
     models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
-    idle = idle_gpus(engine, options.device)
+    idle = idle_gpus(options.device, options.engine.workers) if options.engine.engine == "local" else None
     if idle is not None:
         watch.note(idle)
     scorer = Scorer(

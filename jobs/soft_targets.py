@@ -17,19 +17,20 @@ from kaggle_tools.files import digest
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """What a teacher says.
+    """What a teacher says. It can be sent to another process.
 
     Attributes:
         probs: (N, C) float32 out-of-fold probabilities of the training rows, in their order; NaN where a row is not
             taught.
-        extra: Fold to test rows with (M, C) float32 probabilities of them. Their targets are the teacher's decisions,
-            which no loss of labels counts. None where test rows are not taught.
+        extra: Fold, and device of a teacher's checkpoints, to test rows with (M, C) float32 probabilities of them.
+            Their targets are the teacher's decisions, which no loss of labels counts. None where test rows are not
+            taught.
         fingerprint: Of all that is taught.
         runs: That the teacher is made of; none for a file.
     """
 
     probs: NDArray[np.float32]
-    extra: Callable[[int], tuple[PseudoRows, NDArray[np.float32]]] | None
+    extra: Callable[[int, str], tuple[PseudoRows, NDArray[np.float32]]] | None
     fingerprint: str
     runs: tuple[Run, ...] = ()
 

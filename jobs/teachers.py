@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.files import digest
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.search.recipe import apply, apply_stack
+from kaggle_tools.search.recipe import Recipe, apply, apply_stack
 from models.fold_folders import fold_and_seed
 from models.hub import fingerprint
 
@@ -31,7 +32,7 @@ Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class SoftTeacher:
-    """A name, and ways to its probabilities.
+    """A name, and ways to its probabilities. It can be sent to another process.
 
     Attributes:
         name: As it was asked for.
@@ -96,10 +97,10 @@ def find_soft_teacher(
     if name == student:
         raise UserError(f"run '{student}' cannot be its own teacher", next="give this run another --name")
     if name in runs:
-        return SoftTeacher(name, lambda part: _of_run(runs[name], part), (runs[name],))
+        return SoftTeacher(name, partial(_of_run, runs[name]), (runs[name],))
     path = competition.path(name)
     if name.endswith(".parquet") and path is not None and path.is_file():
-        return SoftTeacher(name, lambda part: _of_file(path, part))
+        return SoftTeacher(name, partial(_of_file, path))
     return _blend(workspace, name, student, sorted(runs), deciding)
 
 
@@ -123,11 +124,15 @@ def _blend(workspace: Workspace, name: str, student: str, runs: list[str], decid
     used = recipe if deciding else recipe.without_adjustment()
     return SoftTeacher(
         name,
-        lambda part: apply(used, {run.name: _of_run(run, part) for run in members}),
+        partial(_of_blend, used, tuple(members)),
         tuple(members),
-        lambda probs: apply_stack(used, probs),
+        partial(apply_stack, used),
         mixed_by=repr((used.kind, used.models, sorted(used.parameters.items()))),
     )
+
+
+def _of_blend(recipe: Recipe, members: Sequence[Run], part: str) -> Predictions:
+    return apply(recipe, {run.name: _of_run(run, part) for run in members})
 
 
 def _of_run(run: Run, part: str) -> Predictions:

@@ -121,9 +121,9 @@ def pretrain(
     from jobs.show.pretrain import render_pretrain
     from jobs.show.train import training_progress
 
-    with training_progress(quiet, title="pretraining", score="held-out perplexity") as on_progress:
+    with training_progress(quiet, title="pretraining", score="held-out perplexity") as display:
         options = command.PretrainOptions(
-            recipe, encoder, name, tuple(inputs or ()), text, epochs, limit, seed, device, force, on_progress
+            recipe, encoder, name, tuple(inputs or ()), text, epochs, limit, seed, device, force, display.step
         )
         result = command.run(options)
     emit(result, render_pretrain, as_json=as_json, quiet=quiet)
@@ -133,6 +133,7 @@ def pretrain(
     epilog=examples(
         "cli train recipes/bert-mini.toml",
         "cli train --encoder FacebookAI/roberta-base --name roberta --fold 0 --fold 2",
+        "cli train recipes/roberta-base.toml --device cuda:all",
     )
 )
 def train(
@@ -147,7 +148,13 @@ def train(
     seeds: Annotated[
         int | None, option("--seeds", min=1, help="Train each fold with so many seeds, and average them.")
     ] = None,
-    device: Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, option("--device", help="auto, cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:1 or cuda:all.")
+    ] = "auto",
+    workers: Annotated[
+        int | None,
+        option("--workers", min=1, help="Processes that share out the folds, at most; each has one fold's network."),
+    ] = None,
     replace: Annotated[
         bool, option("--replace", help="Replace a run of other settings; keep finished folds that fit.")
     ] = False,
@@ -160,7 +167,7 @@ def train(
     from jobs.show.output import emit
     from jobs.show.train import render_train, training_progress
 
-    with training_progress(quiet) as on_progress:
+    with training_progress(quiet) as display:
         options = command.TrainOptions(
             recipe,
             encoder,
@@ -170,9 +177,11 @@ def train(
             seed,
             device,
             force,
-            on_progress,
+            display.step,
             replace=replace,
             seeds=seeds,
+            workers=workers,
+            on_note=display.note,
         )
         result = command.run(options)
     emit(result, render_train, as_json=as_json, quiet=quiet)

@@ -17,8 +17,9 @@ from jobs.errors import Interrupted
 from jobs.runner.handout import Handout
 from jobs.runner.local import Part, Stop, Watch, stop_on_signals
 from jobs.runner.plan import Plan
+from jobs.runner.reports import Failed, Lost, Ready
 from jobs.runner.store import JobStore
-from jobs.runner.worker import Advanced, Failed, Lost, Ready, Report
+from jobs.runner.worker import Advanced, Report
 from kaggle_tools.errors import UserError
 
 _WAIT_S = 0.2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -17,8 +18,9 @@ from jobs.ceilings import known
 from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.numerics import Numerics, choose_for_job, measure_gate
+from jobs.runner.places import devices_of_workers
 from jobs.runner.processes import ProcessCrew
-from jobs.runner.worker import Work
+from jobs.runner.worker import Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
 from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_device, resolve_precision
@@ -99,21 +101,8 @@ def choose_engine(asked: EngineOptions, device: str) -> Engine:
         return RayEngine(asked.workers, asked.ray_address, device)
     if asked.ray_address is not None:
         raise UserError("--ray-address is for --engine ray", next="add --engine ray, or leave it out")
-    devices = _devices(device)
-    if asked.workers is not None and asked.workers > 1 and _leaves_open_which_gpu(device):
-        devices = _devices("cuda:all")[: asked.workers]
-    n_workers = asked.workers or len(devices)
-    if n_workers < len(devices):
-        raise UserError(f"{len(devices)} devices and {n_workers} workers", next="a worker or more for each device")
-    return Here(device) if n_workers == 1 else Several([devices[i % len(devices)] for i in range(n_workers)])
-
-
-def idle_gpus(engine: Engine, device: str) -> str | None:
-    """What to say where `device` left the choice open and one of several GPUs is taken; None: nothing."""
-    n_gpus = torch.cuda.device_count()
-    if not isinstance(engine, Here) or not _leaves_open_which_gpu(device) or n_gpus < 2:
-        return None
-    return f"one of {n_gpus} GPUs is used; --device cuda:all uses them all"
+    devices = devices_of_workers(device, asked.workers)
+    return Here(devices[0]) if len(devices) == 1 else Several(devices)
 
 
 @dataclass(frozen=True)
@@ -216,7 +205,7 @@ class Several:
         if ceiling is None and scorer.flop_per_token > 0 and numerics.precision in PRECISIONS:
             ceiling = self.n_devices * measure_matmul_rate(scorer.device, PRECISIONS[numerics.precision])
         _make_room(scorer)
-        crew = ProcessCrew(work.duty(numerics), self.devices)
+        crew = ProcessCrew[Report](partial(ShardWorker, work.duty(numerics)), self.devices)
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling or 0.0)
 
     def ceiling(self, precision: str, scorer: Scorer) -> float | None:
@@ -235,19 +224,6 @@ def _backend(work: Work, asked: str, precision: str, threads: int | None, watch:
     if work.scorer.backend != name:
         _tell(work.scorer.notes, watch)  # why not
     return work.scorer.backend
-
-
-def _leaves_open_which_gpu(device: str) -> bool:
-    return device in ("auto", "cuda") and torch.cuda.is_available()
-
-
-def _devices(device: str) -> tuple[str, ...]:
-    if device == "cuda:all":
-        return tuple(f"cuda:{i}" for i in range(max(1, torch.cuda.device_count())))
-    names = tuple(name.strip() for name in device.split(","))
-    if len({name.split(":")[0] for name in names}) > 1:
-        raise UserError(f"devices of different kinds: {device}", next="one kind: their last digits differ")
-    return names
 
 
 def _known_ceiling(precision: str, scorer: Scorer) -> float | None:

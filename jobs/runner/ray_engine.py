@@ -31,7 +31,8 @@ from jobs.runner.crew import run_crew
 from jobs.runner.local import Watch
 from jobs.runner.numerics import Numerics, measure_gate
 from jobs.runner.planner import load_plan
-from jobs.runner.worker import Duty, Failed, Lost, Ready, Report, ShardWorker, Work
+from jobs.runner.reports import Failed, Lost, Ready
+from jobs.runner.worker import Duty, Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
 from models.inference.device import resolve_device, resolve_precision

@@ -8,11 +8,9 @@ A part is committed by a rename, and any worker makes the same one: it does no h
 
 from __future__ import annotations
 
-import pickle
 import platform
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -26,6 +24,7 @@ from jobs.runner.numerics import Numerics, calibration_of
 from jobs.runner.overlap import Feed
 from jobs.runner.plan import Plan, ShardTask
 from jobs.runner.planner import Job, load_plan
+from jobs.runner.reports import Failed, Lost, Ready, tell_failure
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import RemoteFile
@@ -98,30 +97,10 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The models are loaded."""
-
-
-@dataclass(frozen=True)
 class Advanced:
     """So many rows more went through the networks."""
 
     rows: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A shard cannot be scored, or (index None) the worker cannot work at all. It does nothing more."""
-
-    index: int | None
-    error: Exception
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The worker is gone without a word; said by whoever watches over it."""
-
-    how: str
 
 
 Report = Ready | Advanced | Part | Failed | Lost
@@ -198,17 +177,7 @@ class ShardWorker:
         except (_Stopped, BrokenPipeError):
             return
         except Exception as exc:
-            exc.add_note("in a worker:\n" + traceback.format_exc())  # the traceback itself does not travel
-            self._tell_failure(self._unfinished[0] if self._unfinished else None, exc)
-
-    def _tell_failure(self, index: int | None, exc: Exception) -> None:
-        """Also of what cannot be sent to another process: without a word nobody would know of the failure."""
-        try:
-            self._tell(Failed(index, exc))
-        except (TypeError, AttributeError, pickle.PicklingError):
-            told = RuntimeError(f"{type(exc).__name__}: {exc}")
-            told.__notes__ = exc.__notes__
-            self._tell(Failed(index, told))
+            tell_failure(self._tell, self._unfinished[0] if self._unfinished else None, exc)
 
     def _tick(self, rows: float) -> None:
         if self._stopping.is_set():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -14,7 +16,7 @@ from rich.text import Text
 from jobs.imports import ImportResult
 from jobs.init import InitResult
 from jobs.show.output import duration, short_path, stderr
-from jobs.train import FoldSummary, TrainResult
+from jobs.train_result import FoldSummary, TrainResult
 from models.training.progress import OnProgress
 from models.training.progress import Progress as Step
 
@@ -42,7 +44,7 @@ def render_train(result: TrainResult, console: Console) -> None:
         kept = "+".join(map(str, fold.soup)) or (str(fold.kept) if fold.kept else "-")
         seed = (str(fold.seed),) if several else ()
         table.add_row(
-            str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _note(fold)
+            str(fold.fold), *seed, f"{fold.n_rows:,}", f"{fold.score:.4f}", kept, duration(fold.seconds), _remark(fold)
         )
     console.print(table)
     if result.n_null_texts:
@@ -71,7 +73,7 @@ def render_train(result: TrainResult, console: Console) -> None:
     console.print(f"{short_path(result.run.folder)} in {duration(result.seconds)}", markup=False)
 
 
-def _note(fold: FoldSummary) -> str:
+def _remark(fold: FoldSummary) -> str:
     """What is special about a fold."""
     parts = ["from before"] if fold.reused else []
     if fold.n_pseudo:
@@ -94,11 +96,24 @@ def render_import(result: ImportResult, console: Console) -> None:
         console.print(Text.assemble(f"out-of-fold {result.metric}: ", (f"{result.score:.4f}", "bold")))
 
 
+@dataclass(frozen=True)
+class TrainingDisplay:
+    """Where what happens during a training is shown.
+
+    Attributes:
+        step: Gets each step, of one fold or of several at once; None: nobody looks.
+        note: Gets what is worth knowing.
+    """
+
+    step: OnProgress | None
+    note: Callable[[str], None]
+
+
 @contextmanager
 def training_progress(
     quiet: bool, *, title: str | None = None, score: str = "validation score"
-) -> Iterator[OnProgress | None]:
-    """A bar on a terminal; in a log a line for each epoch, and every half minute between.
+) -> Iterator[TrainingDisplay]:
+    """A bar a fold on a terminal; in a log a line for each epoch, and every half minute between.
 
     Args:
         quiet: Nothing at all.
@@ -107,13 +122,17 @@ def training_progress(
     """
     console = stderr()
     if quiet:
-        yield None
+        yield TrainingDisplay(None, lambda _: None)
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[words]}", style="dim"), console=console) as bars:
-            yield _on_bars(bars, title, score)
+            yield TrainingDisplay(_on_bars(bars, title, score), partial(_note, bars.console))
     else:
-        yield _on_lines(console, title, score)
+        yield TrainingDisplay(_on_lines(console, title, score), partial(_note, console))
+
+
+def _note(console: Console, text: str) -> None:
+    console.print(f"note: {text}", markup=False)
 
 
 def _on_bars(bars: Progress, title: str | None, score: str) -> OnProgress:
@@ -129,13 +148,13 @@ def _on_bars(bars: Progress, title: str | None, score: str) -> OnProgress:
 
 
 def _on_lines(console: Console, title: str | None, score: str) -> OnProgress:
-    last = time.perf_counter()
+    last: dict[str, float] = {}  # of each fold: several may be trained at once
 
     def show(step: Step) -> None:
-        nonlocal last
-        if step.score is not None or time.perf_counter() - last > _LOG_EVERY_S:
-            last = time.perf_counter()
-            name = title or _place(step)
+        name = title or _place(step)
+        now = time.perf_counter()
+        if step.score is not None or now - last.setdefault(name, now) > _LOG_EVERY_S:
+            last[name] = now
             console.print(f"{name}: step {step.step} of {step.n_steps}, {_words(step, score)}", markup=False)
 
     return show

@@ -44,6 +44,10 @@ class Metric:
     n_classes: int | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Its functions are closures, which do not travel: another process has the metric of this name.
+        return find_metric, (self.name,)
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """Those of ``single_label``, ``multi_label``, ``regression``, ``multi_group`` and ``token`` that it serves."""

@@ -18,8 +18,9 @@ from jobs.resolve import InputOptions
 from jobs.runner.local import Part
 from jobs.runner.numerics import Numerics, calibration_of
 from jobs.runner.planner import load_plan
+from jobs.runner.reports import Failed
 from jobs.runner.store import JobStore
-from jobs.runner.worker import Duty, Failed, ShardWorker
+from jobs.runner.worker import Duty, ShardWorker
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
 from models.errors import ModelError

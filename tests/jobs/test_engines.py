@@ -21,6 +21,7 @@ from jobs import score
 from jobs.resolve import InputOptions
 from jobs.runner import engines
 from jobs.runner.engines import EngineOptions, choose_engine
+from jobs.runner.places import devices_of_workers, idle_gpus
 from jobs.score import ScoreOptions
 from jobs.show.progress import SilentWatch
 from kaggle_tools.errors import UserError
@@ -364,7 +365,15 @@ def test_shards_are_cut_for_the_devices_of_the_workers(monkeypatch):
 def test_workers_share_out_the_gpus_unless_one_is_named(monkeypatch, device, workers, gpus, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert list(devices_of_workers(device, workers)) == expected
     assert list(choose_engine(EngineOptions(workers=workers), device).devices) == expected
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, "cuda:0"), (1, "cuda:0")])
+def test_all_gpus_are_the_first_where_there_is_one_or_none(monkeypatch, gpus, expected):
+    """And where there is none, the device is told that is not there, instead of one that nobody knows."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert choose_engine(EngineOptions(), "cuda:all").own_device == expected
 
 
 @pytest.mark.parametrize(
@@ -375,7 +384,7 @@ def test_workers_share_out_the_gpus_unless_one_is_named(monkeypatch, device, wor
 def test_gpus_that_idle_are_told(monkeypatch, device, workers, gpus, told):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    note = engines.idle_gpus(choose_engine(EngineOptions(workers=workers), device), device)
+    note = idle_gpus(device, workers)
     assert note == (f"one of {gpus} GPUs is used; --device cuda:all uses them all" if told else None)
 
 

@@ -44,8 +44,8 @@ def seen(monkeypatch):
     make = fold_trainers.fold_trainer
 
     def spied(task):
-        def pseudo(fold):
-            found[fold] = task.pseudo(fold)
+        def pseudo(fold, device):
+            found[fold] = task.pseudo(fold, device)
             return found[fold]
 
         import dataclasses

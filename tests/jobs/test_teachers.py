@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
 
 import numpy as np
 import polars as pl
 import pytest
 
+from jobs.teachers import find_soft_teacher
+from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import sealed
@@ -116,6 +119,18 @@ def test_test_rows_join_without_labels_and_without_texts_of_the_training_table(p
         assert shown["labels"][n:].tolist() == test.probs[:9].argmax(1).tolist()
     assert [fold.n_pseudo for fold in result.folds] == [9, 9, 9]
     assert Predictions.load(result.run.oof).ids.to_list() == table()["id"].to_list()
+
+
+@pytest.mark.parametrize("name", ["one", "blend", "runs/one/oof.parquet"])
+def test_a_teacher_can_be_sent_to_another_process(place, name):
+    add_blend(place, class_weights=(1.0, 5.0, 0.2))
+    workspace = Workspace.find(place.root)
+    teacher = find_soft_teacher(workspace, workspace.competition, name, "student", deciding=True)
+    sent = pickle.loads(pickle.dumps(teacher))
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), (2, 5)).astype(np.float32)
+    np.testing.assert_array_equal(sent.mix(probs), teacher.mix(probs))
+    np.testing.assert_array_equal(sent.load("oof").probs, teacher.load("oof").probs)
+    assert (sent.name, sent.runs, sent.mixed_by) == (teacher.name, teacher.runs, teacher.mixed_by)
 
 
 @pytest.mark.parametrize("teacher", ["one", "blend"])

@@ -568,9 +568,7 @@ def test_a_fold_whose_training_rows_are_of_one_class_is_named_before_a_linear_ru
     place.write(table().with_columns(label=pl.Series(labels), owner=pl.Series(owners)))
     place.competition(classes=["cat", "dog"])
     place.recipe("linear", LINEAR.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"'))
-    monkeypatch.setattr(
-        "jobs.train._train_fold", lambda *_: pytest.fail("a fold was trained before all were looked at")
-    )
+    monkeypatch.setattr("jobs.train.train_fold", lambda *_: pytest.fail("a fold was trained before all were looked at"))
     with pytest.raises(UserError, match=r"all 24 rows that fold \d is trained on are of one class, 'cat'") as error:
         place.train("linear")
     assert "stratified" in error.value.details["next"]

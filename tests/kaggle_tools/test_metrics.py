@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import warnings
 from collections.abc import Callable
 
@@ -311,3 +312,7 @@ def test_scores_lie_within_the_bounds_of_their_metric(name):
     truth = np.array([0, 1, 1, 0])
     for certain in (truth, 1 - truth):  # all right, all wrong
         assert low <= evaluate(name, truth, np.eye(2, dtype=np.float32)[certain]) <= high
+
+
+def test_a_metric_in_another_process_is_the_one_of_its_name():
+    assert all(pickle.loads(pickle.dumps(metric)) is metric for metric in METRICS.values())
