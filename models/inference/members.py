@@ -90,6 +90,6 @@ def class_order(own: Sequence[str], wanted: Sequence[str], source: str = "") -> 
             where=source,
             found=", ".join(own[:20]),
             expected=", ".join(wanted[:20]),
-            next="score models of one competition together, others with a job of their own",
+            next="score models of one competition together, others with a job of their own, outside its folder",
         )
     return [own.index(name) for name in wanted]
