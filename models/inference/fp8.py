@@ -64,7 +64,7 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
 def convert(network: TextClassifier) -> int:
     """Put `Fp8Linear` in place of the large linear layers of a network's encoder; gives how many.
 
-    Heads stay in bfloat16: a ten-thousandth of the work, and the last to touch a score. So do embeddings, which are
+    Heads stay finer: a ten-thousandth of the work, and the last to touch a score. So do embeddings, which are
     looked up, and poolers, which see one token a row. The way back is to load the weights again.
 
     Args:

@@ -26,6 +26,7 @@ from models.inference.device import PRECISIONS
 from models.inference.exported import NotExported, export
 from models.inference.faster_tokens import FasterTokenizer, faster
 from models.inference.graphs import Graphs, graphs_for
+from models.inference.last_layer import compute_exactly, name_of_last
 from models.inference.members import Member, class_order
 from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts
 from models.label_groups import to_probabilities
@@ -65,8 +66,9 @@ class NetworkGroup:
         self._unexported: str | None = None
         self._unpacked: str | None = None
         self._uncompiled: list[str] = []
-        flop = {kind: _flop_per_token(networks[place], length, self.form) for kind, place in self._firsts.items()}
-        self.flop_per_token = sum(flop[kind] for kind in kinds)
+        tried = {kind: _try_out(networks[place], length, self.form) for kind, place in self._firsts.items()}
+        self.flop_per_token = sum(tried[kind][0] for kind in kinds)
+        self._last_layers = [tried[kind][1] for kind in kinds]
 
     def check_ids(self, rows: Tokens) -> None:
         """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
@@ -126,8 +128,10 @@ class NetworkGroup:
         if arithmetic.backend == "openvino" and self._export(arithmetic):
             return
         rest = fp8.REST if dtype == fp8.DTYPE else dtype
-        for network in self.networks:
+        for network, last in zip(self.networks, self._last_layers, strict=True):
             network.to(device, rest)
+            if rest != torch.float32 and last is not None and self.members[0].spec.task != "token":
+                compute_exactly(network, last)
         self._dtype = dtype
         self.set_compiled(False)
         self.choose_packing(device, rest)
@@ -336,14 +340,14 @@ def _sharing_key(member: Member) -> tuple[object, ...]:
     return ("network", member.spec.cleaning, identity, member.max_length, member.spec.form)
 
 
-def _flop_per_token(network: TextClassifier, length: int, form: str) -> float:
-    """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it."""
+def _try_out(network: TextClassifier, length: int, form: str) -> tuple[float, str | None]:
+    """Operations of a forward pass over one row of so many tokens, by torch's own counter, for each token of it; and
+    the layer that gives the logits (`models.inference.last_layer`)."""
     ids = torch.ones(1, length, dtype=torch.long)
     end_text(network, ids)
+    # Two sequences of half the length, where texts are read apart.
+    types = torch.arange(length)[None] * 2 // length if form == "apart" else None
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        if form == "apart":  # two sequences of half the length
-            network(input_ids=ids, attention_mask=None, token_type_ids=torch.arange(length)[None] * 2 // length)
-        else:
-            network(input_ids=ids, attention_mask=None)
-    return counter.get_total_flops() / length
+        last = name_of_last(network, lambda: network(input_ids=ids, attention_mask=None, token_type_ids=types))
+    return counter.get_total_flops() / length, last

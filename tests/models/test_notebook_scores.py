@@ -356,7 +356,7 @@ def test_a_format_that_gives_nan_is_left_for_float32(models, monkeypatch):
 
     def overflow(network, *inputs, **named):
         logits = real(network, *inputs, **named)
-        return logits * (torch.nan if logits.dtype == torch.bfloat16 else 1)
+        return logits * (torch.nan if next(network.parameters()).dtype == torch.bfloat16 else 1)
 
     monkeypatch.setattr(TextClassifier, "forward", overflow)
     with pytest.warns(UserWarning, match="bf16 strays from float32"):

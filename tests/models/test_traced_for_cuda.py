@@ -14,6 +14,7 @@ from transformers import BertConfig
 
 from models.inference import forward, fp8, joined
 from models.inference.forward import TokenBudget, run_networks
+from models.inference.last_layer import compute_exactly
 from models.inference.tokens import Tokens
 from tests.models.test_packed import CONFIGS, classifier
 
@@ -113,6 +114,18 @@ def test_nor_do_query_key_and_value_as_one_product(network, pretended):
     (logits,), batches = run(network)
     assert (logits.device, logits.shape) == (CUDA, (400, 3))
     assert any(batch.packed_tokens for batch in batches)
+
+
+@pytest.fixture
+def exact(network):
+    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    compute_exactly(network, last)
+    return network
+
+
+def test_nor_does_the_last_product_in_float32(exact, pretended):
+    (logits,), _ = run(on_cuda(exact, torch.bfloat16))
+    assert (logits.device, logits.shape, logits.dtype) == (CUDA, (400, 3), torch.float32)
 
 
 @pytest.fixture
