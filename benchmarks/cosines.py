@@ -23,9 +23,9 @@ from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.tables import read_table, sniff_format
-from models.classifier import load_classifier
 from models.fold_folders import fold_and_seed
 from models.inference.batching import plan_batches
+from models.saved import load_classifier
 from models.text.cleaning import clean
 from models.text.pairs import join_texts
 from models.training.batches import network_inputs, tokenise

@@ -46,7 +46,7 @@ __all__ = ["ENTITY_HEADS", "FIRST_TOKEN_HEADS", "HEADS", "ONLY_FOR", "PAIR_HEADS
 def stock(shape: HeadShape, *, dropout: float | None = None) -> None:
     """The classification head of the architecture itself, so that stock transformers loads the checkpoint.
 
-    It is made together with the encoder, by `models.classifier`; here are its options.
+    It is made together with the encoder, by `models.build`; here are its options.
 
     Args:
         shape: Not used.

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.checkpoint import CheckpointSpec
-from models.classifier import TextClassifier, load_classifier
+from models.classifier import TextClassifier
 from models.inference import compiled, fp8, packed
 from models.inference.arithmetic import Arithmetic
 from models.inference.device import PRECISIONS
@@ -31,6 +31,7 @@ from models.inference.members import Member, class_order
 from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts
 from models.label_groups import to_probabilities
 from models.padding import end_text, hides_padding
+from models.saved import load_classifier
 from models.tagging import WordRows, align_words, tag_rows
 from models.text.cleaning import clean
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.checkpoint import CheckpointSpec
-from models.classifier import TextClassifier, load_classifier
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.tokens import serialised
 from models.linear import LinearModel
+from models.saved import load_classifier
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForMaskedLM
 
-from models.classifier import position_limit
+from models.build import position_limit
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.inference.device import resolve_device

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.build import build_classifier
 from models.checkpoint import CheckpointSpec
-from models.classifier import TextClassifier, build_classifier, save_checkpoint
+from models.classifier import TextClassifier
 from models.decoder import give_padding
 from models.depth import Thaw
 from models.errors import ModelError
@@ -29,6 +30,7 @@ from models.memory import memory_told
 from models.padding import hides_padding
 from models.pretrained import load_config, load_tokenizer
 from models.recipe import Recipe
+from models.saved import save_checkpoint
 from models.scratch import train_tokenizer
 from models.tagging import align_words
 from models.text.entities import add_marks, without_marks

@@ -13,9 +13,9 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import sealed
 from kaggle_tools.search.recipe import Recipe, save
-from models.classifier import load_classifier
 from models.errors import ModelError
 from models.inference.scorer import Scorer
+from models.saved import load_classifier
 from models.training import epochs
 from tests.jobs.test_train import CLASSES, LINEAR, TINY, VERBS, Place, table
 

@@ -18,9 +18,9 @@ from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
 from models.checkpoint import CheckpointSpec
-from models.classifier import load_classifier
 from models.errors import ModelError
 from models.recipe import load_recipe
+from models.saved import load_classifier
 
 CLASSES = ("cat", "dog", "emu")
 VERBS = ("sat", "walked", "slept")

@@ -50,7 +50,7 @@ def gradient_source(tiny_recipe, tiny_tokenizer, coloured):
     """A tiny network without dropout and the rows that it learns from, as `put_gradient` takes them."""
     import torch
 
-    from models.classifier import build_classifier
+    from models.build import build_classifier
     from models.losses import make_loss
     from models.training.batches import tokenise
     from models.training.half import HalfPrecision

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from models.classifier import build_classifier
+from models.build import build_classifier
 from models.recipe import HeadOptions
 from models.training.adversary import ADVERSARIES, awp, fgm, pgd, restored
 

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaConfig, RobertaModel
 
+from models.build import build_classifier, position_limit
 from models.checkpoint import CheckpointSpec
-from models.classifier import build_classifier, load_classifier, position_limit, save_checkpoint
 from models.errors import ModelError
 from models.heads import HEADS, ONLY_FOR, PAIR_HEADS
 from models.recipe import DataOptions, EncoderOptions, HeadOptions
+from models.saved import load_classifier, save_checkpoint
 
 CLASSES = ("red", "green", "blue")
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertModel, DistilBertConfig, DistilBertModel, ModernBertConfig, ModernBertModel
 
-from models.classifier import TextClassifier, build_classifier
+from models.build import build_classifier
+from models.classifier import TextClassifier
 from models.depth import Thaw, count_layers, parameter_depths, reinitialise_top_layers
 from models.errors import ModelError
 from models.heads import HEADS, HeadShape

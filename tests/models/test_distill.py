@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import expit, softmax
 
-from models.classifier import build_classifier
+from models.build import build_classifier
 from models.errors import ModelError
 from models.losses import make_loss
 from models.recipe import ContrastOptions, DistillOptions, LossOptions, PseudoLabelOptions, check_recipe

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from models.classifier import build_classifier, load_classifier
+from models.build import build_classifier
 from models.errors import ModelError
 from models.heads import HEADS, HeadShape
 from models.heads.entities import span_mean
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer, UnusableTexts
 from models.recipe import DataOptions, EncoderOptions, HeadOptions
+from models.saved import load_classifier
 from models.scratch import train_tokenizer
 from models.text.entities import MARKS, add_marks, find_fault, without_marks
 from models.text.forms import ENTITY_FORMS

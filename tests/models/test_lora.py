@@ -19,7 +19,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from models.classifier import build_classifier, load_classifier
+from models.build import build_classifier
 from models.errors import ModelError
 from models.inference.scorer import Scorer
 from models.lora import add_lora, merge_lora, require_peft
@@ -31,6 +31,7 @@ from models.recipe import (
     LoraOptions,
     check_recipe,
 )
+from models.saved import load_classifier
 from models.schema import Place
 from models.training.ema import Ema
 from models.training.fold import make_tokenizer, train_fold

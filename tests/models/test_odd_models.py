@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
 
-from models.classifier import load_classifier
 from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference import forward
@@ -18,6 +17,7 @@ from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
 from models.padding import hides_padding
 from models.recipe import ContrastOptions, DataOptions, EncoderOptions, HeadOptions
+from models.saved import load_classifier
 from models.text.pairs import join_texts, split_text
 from models.training.fold import check_fold, make_tokenizer, train_fold
 from tests.conftest import CLASSES

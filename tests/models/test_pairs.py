@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from models.classifier import load_classifier, split_pairs
+from models.classifier import split_pairs
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer, UnusableTexts
 from models.recipe import ContrastOptions, DataOptions, HeadOptions
+from models.saved import load_classifier
 from models.text.augmentation import augment
 from models.text.cleaning import STEPS, clean
 from models.text.pairs import SEPARATOR, are_pairs, as_series, join_texts, split_text, split_texts

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.classifier import load_classifier
 from models.errors import ModelError
 from models.inference.scorer import Scorer
 from models.recipe import HeadOptions, check_recipe
+from models.saved import load_classifier
 from models.schema import Place
 from models.training.soup import Ingredient, Pot, SoupPlan, average, choose, parse_soup
 from tests.models.test_training import accuracy, train

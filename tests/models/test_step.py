@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from models.classifier import TextClassifier, build_classifier
+from models.build import build_classifier
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.losses import make_loss, symmetric_kl
 from models.recipe import HeadOptions, LossOptions, ScratchOptions

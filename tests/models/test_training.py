@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from models.classifier import TextClassifier, build_classifier, load_classifier
+from models.build import build_classifier
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.heads import HEADS, ONLY_FOR, PAIR_HEADS
 from models.inference.device import has_fast_bf16
@@ -24,6 +25,7 @@ from models.recipe import (
     SamplerOptions,
     TrainingOptions,
 )
+from models.saved import load_classifier
 from models.training.batches import padded, random_batches, sorted_batches, tokenise
 from models.training.epochs import Diverged
 from models.training.fold import make_tokenizer, train_fold

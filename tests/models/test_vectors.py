@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from models.classifier import build_classifier
+from models.build import build_classifier
 from models.errors import ModelError
 from models.recipe import EncoderOptions, ScratchOptions, check_recipe, load_recipe
 from models.recipe_options import VectorOptions

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.classifier import WORDS_FILE, load_classifier
 from models.errors import ModelError
 from models.inference.packed import refusal
 from models.inference.scorer import Scorer
 from models.recipe import EncoderOptions, HeadOptions, WordOptions, check_recipe
+from models.saved import WORDS_FILE, load_classifier
 from models.schema import Place
 from models.training.fold import make_tokenizer, train_fold
 from models.vectors.words import make_lexicon
