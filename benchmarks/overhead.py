@@ -47,16 +47,16 @@ def measure(folder: Path, model: str, rate: float, n_rows: int, shard_rows: int)
     from jobs import score
     from jobs.resolve import InputOptions
     from models.inference.scorer import Scorer
-    from models.inference.shards import Scored, ShardStats
+    from models.inference.shards import Prepared, Scored, ShardStats
 
     draw = np.random.default_rng(0)
 
-    def sleeping(scorer: Scorer, prepared: object, _tick: object = None) -> Scored:
-        rows = prepared.n_rows  # type: ignore[attr-defined]
+    def sleeping(scorer: Scorer, prepared: Prepared, _tick: object = None) -> Scored:
+        rows = prepared.n_rows
         began = time.perf_counter()
         probs = draw.dirichlet(np.ones(len(scorer.classes)), rows).astype(np.float32)
         time.sleep(max(0.0, rows / rate - (time.perf_counter() - began)))
-        stats = ShardStats(rows=rows, scored=rows, prepare_s=prepared.seconds)  # type: ignore[attr-defined]
+        stats = ShardStats(rows=rows, scored=rows, prepare_s=prepared.seconds)
         stats.infer_s = time.perf_counter() - began
         return Scored(dict.fromkeys(scorer.runs, probs), stats)
 

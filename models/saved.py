@@ -101,6 +101,7 @@ def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
     """What a foreign checkpoint's own files say."""
     config = body.config
     task = _task_of(config)
+    one_output = task == "regression" and config.num_labels == 1
     limit = min(tokenizer.model_max_length, position_limit(body) or tokenizer.model_max_length)
     least = max(2, tokenizer.num_special_tokens_to_add() + 1)
     if limit < least:
@@ -111,9 +112,7 @@ def _conclude_spec(body: Any, tokenizer: Any) -> CheckpointSpec:
         )  # fmt: skip
     return CheckpointSpec(
         kind="transformer",
-        classes=ONE_OUTPUT
-        if task == "regression" and config.num_labels == 1
-        else _classes_of(config, body.name_or_path),
+        classes=ONE_OUTPUT if one_output else _classes_of(config, body.name_or_path),
         task=task,
         # A tokenizer that was never told its limit says 10^30.
         max_length=int(limit) if limit < 10**9 else UNKNOWN_LENGTH,
