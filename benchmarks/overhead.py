@@ -49,16 +49,25 @@ def measure(folder: Path, model: str, rate: float, n_rows: int, shard_rows: int)
     from models.inference.scorer import Scorer
     from models.inference.shards import Prepared, Scored, ShardStats
 
-    draw = np.random.default_rng(0)
+    class Sleeping:
+        """A device with a queue: it begins with a shard when it is launched and the one before is done."""
 
-    def sleeping(scorer: Scorer, prepared: Prepared, _tick: object = None) -> Scored:
-        rows = prepared.n_rows
-        began = time.perf_counter()
-        probs = draw.dirichlet(np.ones(len(scorer.classes)), rows).astype(np.float32)
-        time.sleep(max(0.0, rows / rate - (time.perf_counter() - began)))
-        stats = ShardStats(rows=rows, scored=rows, prepare_s=prepared.seconds)
-        stats.infer_s = time.perf_counter() - began
-        return Scored(dict.fromkeys(scorer.runs, probs), stats)
+        free_at = 0.0
+
+        def launch(self, scorer: Scorer, prepared: Prepared, _tick: object = None) -> tuple[Scored, float]:
+            rows = prepared.n_rows
+            began = max(self.free_at, time.perf_counter())
+            self.free_at = began + rows / rate
+            probs = draw.dirichlet(np.ones(len(scorer.classes)), rows).astype(np.float32)
+            stats = ShardStats(rows=rows, scored=rows, prepare_s=prepared.seconds, infer_s=rows / rate)
+            return Scored(dict.fromkeys(scorer.runs, probs), stats), self.free_at
+
+        def collect(self, _scorer: Scorer, launched: tuple[Scored, float]) -> Scored:
+            scored, done_at = launched
+            time.sleep(max(0.0, done_at - time.perf_counter()))
+            return scored
+
+    draw, device = np.random.default_rng(0), Sleeping()
 
     class FirstShard(Silent):
         at = 0.0
@@ -76,7 +85,10 @@ def measure(folder: Path, model: str, rate: float, n_rows: int, shard_rows: int)
             shard_rows=shard_rows,
         )  # fmt: skip
         began = time.perf_counter()
-        with patch.object(Scorer, "infer", sleeping):
+        with (
+            patch.object(Scorer, "launch", lambda *given: device.launch(*given)),
+            patch.object(Scorer, "collect", lambda *given: device.collect(*given)),
+        ):
             result = score.run(asked, watch)
         ended = time.perf_counter()
     finally:

@@ -4,10 +4,10 @@
     cli score --input 'part-*.csv.gz' --model runs/roberta --model linear --output scored.parquet
 
 How a row travels: `jobs.runner.planner` cuts the table into shards; each goes through `jobs.runner.local.work_through`:
-it is read (`kaggle_tools.tables`), `Scorer.prepare` cleans it and makes distinct texts token ids, `Scorer.infer` sends
-them through every network in batches and averages folds, the part is committed (`jobs.runner.store`). Meanwhile parts
-are joined (`jobs.runner.joining`) to the output file (`jobs.runner.assemble`) and each run's predictions, of which at
-the end a submission version is made (`jobs.outputs`).
+it is read (`kaggle_tools.tables`), `Scorer.prepare` cleans it and makes distinct texts token ids, `Scorer.launch` sends
+them through every network in batches, `Scorer.collect` averages folds, the part is committed (`jobs.runner.store`).
+Meanwhile parts are joined (`jobs.runner.joining`) to the output file (`jobs.runner.assemble`) and each run's
+predictions, of which at the end a submission version is made (`jobs.outputs`).
 """
 
 from __future__ import annotations

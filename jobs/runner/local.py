@@ -1,4 +1,5 @@
-"""One process works through a plan: read, prepare, infer and commit overlap; what is committed is never done again.
+"""One process works through a plan: read, prepare, infer (launch, collect) and commit overlap; what is committed is
+never done again.
 
     run_shards(plan, store, scorer, watch)
 
@@ -28,6 +29,7 @@ from kaggle_tools.predictions import PREFIX
 from kaggle_tools.tables import BadRow, ShardReader, read_sample
 from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
+from models.inference.launched import Launched
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite, Prepared, Scored, ShardStats
 from models.inference.tokens import UnusableTexts
@@ -74,6 +76,10 @@ class Part:
     seconds: dict[str, float]
 
 
+class _Unwanted(Exception):
+    """A shard before this one failed, so that nobody waits for it."""
+
+
 @dataclass
 class _Shard:
     """What travels from stage to stage."""
@@ -86,6 +92,7 @@ class _Shard:
     n_replaced: int
     seconds: dict[str, float] = field(default_factory=dict)
     prepared: Prepared | None = None
+    launched: Launched | None = None
     scored: Scored | None = None
 
 
@@ -124,7 +131,7 @@ def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceilin
 def work_through(
     tasks: Iterable[ShardTask], plan: Plan, store: JobStore, scorer: Scorer, tick: Callable[[float], None]
 ) -> Generator[Part, None, None]:
-    """Score shards, commit their parts, and give them in the order of `tasks`, with four stages at work at once.
+    """Score shards, commit their parts, and give them in the order of `tasks`, with five stages at work at once.
 
     Args:
         tasks: May be endless: a few are taken ahead.
@@ -140,7 +147,10 @@ def work_through(
     with ExitStack() as files:
         shards = overlapped(tasks, _Reader(plan, files).read)
         prepared = overlapped(shards, lambda shard: _prepare(shard, scorer))
-        scored = overlapped(prepared, lambda shard: _infer(shard, scorer, tick))
+        # A GPU is sent the next shard before this one is collected.
+        stopped = threading.Event()
+        launched = overlapped(prepared, lambda shard: _launch(shard, scorer, tick, stopped), 1, stopped)
+        scored = overlapped(launched, lambda shard: _collect(shard, scorer))
         # The threads end first, then the file is closed that one of them reads.
         with closing(overlapped(scored, lambda shard: _commit(shard, plan, store))) as committed:
             for shard in committed:
@@ -212,15 +222,26 @@ def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
     return shard
 
 
-def _infer(shard: _Shard, scorer: Scorer, tick: Callable[[float], None]) -> _Shard:
+def _launch(shard: _Shard, scorer: Scorer, tick: Callable[[float], None], stopped: threading.Event) -> _Shard:
+    def after_batch(share: float) -> None:
+        tick(share * shard.task.n_rows)
+        if stopped.is_set():
+            raise _Unwanted
+
     assert shard.prepared is not None
+    shard.launched = scorer.launch(shard.prepared, after_batch)
+    return shard
+
+
+def _collect(shard: _Shard, scorer: Scorer) -> _Shard:
+    assert shard.launched is not None
     try:
-        shard.scored = scorer.infer(shard.prepared, lambda share: tick(share * shard.task.n_rows))
+        shard.scored = scorer.collect(shard.launched)
     except NonFinite as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
         raise UserError(exc.summary, first=ids, where=shard.task.shard.path, next=exc.details["next"]) from exc
     shard.seconds["infer"] = shard.scored.stats.infer_s
-    shard.prepared = None
+    shard.prepared = shard.launched = None
     return shard
 
 

@@ -54,15 +54,18 @@ class _End:
     pass
 
 
-def overlapped(source: Iterable[In], work: Callable[[In], Out], depth: int = 2) -> Stage[Out]:
+def overlapped(
+    source: Iterable[In], work: Callable[[In], Out], depth: int = 2, stopped: threading.Event | None = None
+) -> Stage[Out]:
     """Gives ``work(item)`` for each item of `source`, in order, computed ahead in another thread.
 
     Args:
         source: Items, often another stage.
         work: What this stage does.
         depth: Results that may wait for the consumer; what bounds memory.
+        stopped: Set when nobody wants the results any more, for work that takes long: what it raises then is lost.
     """
-    return Stage(source, work, depth)
+    return Stage(source, work, depth, stopped or threading.Event())
 
 
 def several_at_once(items: Iterable[In], work: Callable[[In], Out], at_once: int) -> Iterator[Out]:
@@ -83,10 +86,10 @@ def several_at_once(items: Iterable[In], work: Callable[[In], Out], at_once: int
 class Stage(Generic[Out]):
     """What `overlapped` gives: an iterator that any thread may end."""
 
-    def __init__(self, source: Iterable[Any], work: Callable[[Any], Out], depth: int) -> None:
+    def __init__(self, source: Iterable[Any], work: Callable[[Any], Out], depth: int, stopped: threading.Event) -> None:
         self._source = source
         self._results: queue.Queue[Out | _Failure | _End] = queue.Queue(depth)
-        self._stopped = threading.Event()
+        self._stopped = stopped
         self._thread = threading.Thread(
             target=self._fill, args=(work,), daemon=True, name=getattr(work, "__name__", "stage")
         )

@@ -143,9 +143,9 @@ def _run(
     with torch.inference_mode():
         # The whole shard goes over once, and which rows each batch has; batches are gathered there, so the loop below
         # never waits.
-        ids, offsets = _send(tokens.ids, device), _send(tokens.offsets, device)
-        types = None if tokens.types is None else _send(tokens.types, device)
-        order = _send(np.concatenate([batch.rows for batch in batches]), device)
+        ids, offsets = send(tokens.ids, device), send(tokens.offsets, device)
+        types = None if tokens.types is None else send(tokens.types, device)
+        order = send(np.concatenate([batch.rows for batch in batches]), device)
         for batch, rows in zip(batches, torch.split(order, [len(batch.rows) for batch in batches]), strict=True):
             logits: Sequence[torch.Tensor]  # M x (B, C)
             if batch.packed_tokens:
@@ -192,7 +192,8 @@ def _pin(array: np.ndarray) -> np.ndarray:
     return torch.from_numpy(array).pin_memory().numpy()
 
 
-def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on the device; a GPU is not waited for."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)  # what is pinned already is not copied again

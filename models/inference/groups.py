@@ -25,6 +25,7 @@ from models.inference.arithmetic import Arithmetic
 from models.inference.device import PRECISIONS
 from models.inference.exported import NotExported, export
 from models.inference.faster_tokens import FasterTokenizer, faster
+from models.inference.forward import send
 from models.inference.graphs import Graphs, graphs_for
 from models.inference.last_layer import compute_exactly, name_of_last
 from models.inference.members import Member, class_order
@@ -219,13 +220,13 @@ class NetworkGroup:
         outputs = []
         for member, own in zip(self.members, logits, strict=True):
             probs = to_probabilities(own, member.spec.task, member.spec.classes)
-            outputs.append(probs[:, class_order(member.spec.classes, classes)])
+            outputs.append(_columns(probs, class_order(member.spec.classes, classes)))
         return outputs
 
-    def in_order(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> dict[int, NDArray[np.float32]]:
+    def in_order(self, logits: Sequence[torch.Tensor], classes: Sequence[str]) -> dict[int, torch.Tensor]:
         """Member's id → (N, C) float32 logits in the order of `classes`."""
         pairs = zip(self.members, logits, strict=True)
-        return {id(member): own[:, class_order(member.spec.classes, classes)].cpu().numpy() for member, own in pairs}
+        return {id(member): _columns(own, class_order(member.spec.classes, classes)) for member, own in pairs}
 
     def tag(
         self,
@@ -318,6 +319,11 @@ def _n_embeddings(network: nn.Module) -> float:
         return getattr(network.body.get_input_embeddings(), "num_embeddings", float("inf"))
     except (AttributeError, NotImplementedError):
         return float("inf")
+
+
+def _columns(values: torch.Tensor, order: list[int]) -> torch.Tensor:
+    """These columns of (N, C) values. An index by a list would wait for the device to have done all before."""
+    return values.index_select(1, send(np.array(order, np.int64), values.device))
 
 
 def _take_over(member: Member) -> TextClassifier:

@@ -1,8 +1,8 @@
 """`Scorer.score` and `Scorer.score_batches`: the engine of `cli score` for whoever sits in a notebook.
 
 Looks at the texts before they are scored, settles with the first of them what was left open (the faster backend, the
-precision gate, what int8 is calibrated on), and tells positions in what was given. Jobs call `Scorer.prepare` and
-`Scorer.infer` themselves, a stage each.
+precision gate, what int8 is calibrated on), and tells positions in what was given. Jobs call `Scorer.prepare`,
+`Scorer.launch` and `Scorer.collect` themselves, a stage each.
 """
 
 from __future__ import annotations

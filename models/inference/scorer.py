@@ -6,7 +6,7 @@
 
 Work is shared wherever it can be: a text that occurs twice is scored once; members with the same cleaning and tokenizer
 share one tokenisation, members with the same vectorizer one TF-IDF; all networks see each batch while it is on the
-device; folds are averaged there. `prepare` (CPU) and `infer` (device) are separate so that they can overlap.
+device; folds are averaged there. `prepare` (CPU), `launch` and `collect` (device) are separate so that shards overlap.
 """
 
 from __future__ import annotations
@@ -25,24 +25,21 @@ from models.errors import ModelError
 from models.hub import Models, by_run
 from models.inference.arithmetic import Arithmetic, Due, check_calibration, resolve_backend
 from models.inference.device import current, failures_told, resolve_device, resolve_precision
-from models.inference.forward import TokenBudget, pinned, run_networks
-from models.inference.groups import Features, Group, LinearGroup, NetworkGroup, group_members
+from models.inference.forward import TokenBudget, pinned
+from models.inference.groups import Features, Group, NetworkGroup, group_members
+from models.inference.launched import Launched, Launcher
 from models.inference.members import check_classes, load_member, slow_tokenizers
 from models.inference.notebook import score_stream, score_texts
 from models.inference.scores import Scores
 from models.inference.shards import DistinctTexts, NonFinite, Prepared, Scored, ShardStats, distinct_texts
-from models.inference.tag_shard import repeat_words, tag_group
 from models.inference.tokens import Tokens, UnusableTexts
 from models.inference.turns import Turns
 from models.memory import memory_told
-from models.tagging import WordRows
 from models.text.cleaning import clean
 from models.text.pairs import Text, are_pairs, as_series
 
 if TYPE_CHECKING:
     from models.inference.gate import GateReport
-
-Kept = dict[int, NDArray[np.float32]]  # id of a member → (U, C) logits of the distinct texts
 
 _MORE_ROOM = "score fewer models at a time, or use --precision bf16, another --device, or --device cpu"
 BATCH_ROWS = 4096  # of a stream: enough to find rows of equal length, little enough to wait for
@@ -220,7 +217,14 @@ class Scorer:
     def infer(
         self, prepared: Prepared, tick: Callable[[float], None] | None = None, *, keep_logits: bool = False
     ) -> Scored:
-        """The part that runs on the device.
+        """The part that runs on the device: `launch`, and `collect` at once. Arguments and errors are theirs."""
+        return self.collect(self.launch(prepared, tick, keep_logits=keep_logits))
+
+    def launch(
+        self, prepared: Prepared, tick: Callable[[float], None] | None = None, *, keep_logits: bool = False
+    ) -> Launched:
+        """Send a shard to the device. A GPU is waited for only where it is many batches behind, so that the next shard
+        can be launched before this one is collected.
 
         Args:
             prepared: From `prepare`.
@@ -229,76 +233,58 @@ class Scorer:
             keep_logits: Give each fold's logits as well.
 
         Raises:
-            NonFinite: A network gave NaN or infinity.
             DeviceFailed: The device broke down.
             ModelError: Out of memory with a single row.
         """
-        began = time.perf_counter()
         stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
-        if self.task == "token":
-            if keep_logits:
-                raise ModelError("tags of words come with probabilities alone", next="leave logits out")
-            with failures_told(self.device), current(self.device):
-                return self._infer_tags(prepared, stats, tick, began)
-        if prepared.n_rows == 0:
-            nothing = np.empty((0, len(self.classes)), dtype=np.float32)
-            empty = {run: np.stack([nothing] * folds) for run, folds in self._folds.items()} if keep_logits else None
-            return Scored({run: nothing.copy() for run in self.runs}, stats, logits=empty)
-        stats.scored = max(len(d.texts) for d in prepared.distinct.values())
-        kept: Kept | None = {} if keep_logits else None
+        if self.task == "token" and keep_logits:
+            raise ModelError("tags of words come with probabilities alone", next="leave logits out")
+        with failures_told(self.device), current(self.device):
+            launcher = Launcher(self.classes, self.device, self.budget, stats, tick, keeps_logits=keep_logits)
+            if prepared.n_rows:
+                stats.scored = max(len(distinct.texts) for distinct in prepared.distinct.values())
+                shares = self._shares(prepared.features)
+                for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
+                    launcher.launch(group, features, prepared.distinct[group.cleaning].inverse, share)
+            return launcher.launched()
+
+    def collect(self, launched: Launched) -> Scored:
+        """What the device made of a shard, once it is through with it.
+
+        Raises:
+            NonFinite: A network gave NaN or infinity.
+            DeviceFailed: The device broke down.
+        """
+        with failures_told(self.device):
+            launched.ended.wait()
+            launched.stats.infer_s = launched.ended.since(launched.started)
+        if not launched.outputs:
+            return self._nothing(launched)
         sums: dict[str, NDArray[np.float32]] = {}
-        shares = self._shares(prepared.features)
-        for group, features, share in zip(self.groups, prepared.features, shares, strict=True):
-            with failures_told(self.device), current(self.device):
-                per_run = self._infer_group(group, features, stats, _scaled(tick, share), kept)
-            inverse = prepared.distinct[group.cleaning].inverse
-            for run, probs in per_run.items():
-                sums[run] = sums[run] + probs[inverse] if run in sums else probs[inverse]
-        self._divide_by_folds(sums)
-        stats.infer_s = time.perf_counter() - began
-        logits = None if kept is None else self._logits_by_run(kept, prepared)
-        return Scored({run: sums[run] for run in self.runs}, stats, logits=logits)
+        logits: dict[int, NDArray[np.float32]] = {}
+        for outputs in launched.outputs:
+            for run, probs in outputs.sums.items():
+                sums[run] = sums[run] + probs[outputs.places] if run in sums else probs[outputs.places]
+            logits.update({member: own[outputs.places] for member, own in outputs.logits.items()})
+        offsets = launched.outputs[-1].offsets
+        self._divide_by_folds(sums, offsets)
+        kept = self._logits_by_run(logits) if launched.keeps_logits else None
+        return Scored({run: sums[run] for run in self.runs}, launched.stats, offsets, kept)
 
-    def _logits_by_run(self, kept: Kept, prepared: Prepared) -> dict[str, NDArray[np.float32]]:
+    def _nothing(self, launched: Launched) -> Scored:
+        """Of no rows."""
+        none = np.empty((0, len(self.classes)), dtype=np.float32)
+        logits = {run: np.stack([none] * folds) for run, folds in self._folds.items()}
+        return Scored(
+            {run: none.copy() for run in self.runs},
+            launched.stats,
+            np.zeros(1, np.int64) if self.task == "token" else None,
+            logits if launched.keeps_logits else None,
+        )
+
+    def _logits_by_run(self, kept: Mapping[int, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """For each run (F, N, C) logits of its folds, in their order."""
-        folds: dict[str, list[NDArray[np.float32]]] = {run: [] for run in self.runs}
-        for member in self._members:
-            folds[member.run].append(kept[id(member)][prepared.distinct[member.spec.cleaning].inverse])
-        return {run: np.stack(parts) for run, parts in folds.items()}
-
-    def _infer_group(
-        self,
-        group: Group,
-        features: Features,
-        stats: ShardStats,
-        tick: Callable[[float], None],
-        kept: Kept | None,
-    ) -> dict[str, NDArray[np.float32]]:
-        """For each run the sum over the group's members of (U, C) probabilities in the order of `classes`."""
-        if isinstance(group, LinearGroup):
-            outputs = group.probabilities(features, self.classes)
-            if kept is not None:
-                kept.update(group.logits(features, self.classes))
-            tick(1.0)
-            return _sum_by_run(group.runs, outputs)
-        assert isinstance(features, Tokens)
-        logits, batches = run_networks(
-            group.networks, features, self.device, self.budget, tick, pads=group.pads, packed=group.packed,
-            graphs=group.graphs,
-        )  # fmt: skip
-        computed = sum(batch.n_tokens for batch in batches)
-        stats.tokens += features.ids.size
-        stats.faster_tokens += features.ids.size if features.faster else 0
-        stats.computed_tokens += computed * len(group.networks)
-        stats.padding += (computed - features.ids.size) * len(group.networks)
-        stats.truncated += features.n_truncated
-        stats.lost += features.n_lost
-        stats.rescued += features.n_rescued
-        stats.flop += computed * group.flop_per_token
-        if kept is not None:
-            kept.update(group.in_order(logits, self.classes))
-        sums = _sum_by_run(group.runs, group.probabilities(logits, self.classes))
-        return {run: total.cpu().numpy() for run, total in sums.items()}
+        return {run: np.stack([kept[id(member)] for member in self._members if member.run == run]) for run in self.runs}
 
     def _check_pairs(self, texts: pl.Series) -> None:
         """Refuse pairs for models of one text, and the reverse."""
@@ -321,33 +307,6 @@ class Scorer:
             exc.rows = np.flatnonzero(np.isin(distinct.inverse, exc.rows)).tolist()
             raise
         return features
-
-    def _infer_tags(
-        self, prepared: Prepared, stats: ShardStats, tick: Callable[[float], None] | None, began: float
-    ) -> Scored:
-        """`infer` where words have tags: (W, C) for the words of all rows, one row after the other."""
-        stats.scored = max((len(d.texts) for d in prepared.distinct.values()), default=0)
-        sums: dict[str, NDArray[np.float32]] = {}
-        offsets = np.zeros(1, np.int64)
-        for group, words in zip(self.groups, prepared.features, strict=True):
-            assert isinstance(group, NetworkGroup)
-            assert isinstance(words, WordRows)
-            inverse = prepared.distinct[group.cleaning].inverse
-            offsets, places = repeat_words(words.offsets, inverse)
-            outputs = tag_group(
-                group, words, self.classes, self.device, self.budget, _scaled(tick, 1 / len(self.groups))
-            )
-            for run, probs in _sum_by_run(group.runs, outputs).items():
-                sums[run] = sums[run] + probs[places] if run in sums else probs[places]
-            n_tokens, unseen = int(words.rows.lengths.sum()), [int((row < 0).sum()) for row in words.first]
-            stats.tokens += n_tokens
-            stats.computed_tokens += n_tokens * len(group.networks)
-            stats.truncated += sum(n > 0 for n in unseen)
-            stats.lost += sum(unseen)
-            stats.flop += n_tokens * group.flop_per_token
-        self._divide_by_folds(sums, offsets)
-        stats.infer_s = time.perf_counter() - began
-        return Scored({run: sums[run] for run in self.runs}, stats, offsets)
 
     def _divide_by_folds(
         self, sums: Mapping[str, NDArray[np.float32]], offsets: NDArray[np.int64] | None = None
@@ -398,14 +357,3 @@ def _at_first(precision: str, backend: str, calibration: tuple[str, ...]) -> Ari
     if precision == "int8" and not calibration:
         return Arithmetic()
     return Arithmetic(precision, "openvino" if backend == "openvino" else "torch", calibration)
-
-
-def _scaled(tick: Callable[[float], None] | None, share: float) -> Callable[[float], None]:
-    return (lambda part: tick(part * share)) if tick is not None else (lambda _part: None)
-
-
-def _sum_by_run(runs: Sequence[str], outputs: Sequence[Any]) -> dict[str, Any]:
-    sums: dict[str, Any] = {}
-    for run, output in zip(runs, outputs, strict=True):
-        sums[run] = sums[run] + output if run in sums else output
-    return sums

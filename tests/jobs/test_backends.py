@@ -252,7 +252,7 @@ def test_a_failure_that_cannot_be_sent_is_told_all_the_same(here, model, monkeyp
     def fail(*_):
         raise Stubborn
 
-    monkeypatch.setattr("models.inference.scorer.Scorer.infer", fail)
+    monkeypatch.setattr("models.inference.scorer.Scorer.launch", fail)
     worker = ShardWorker(Duty(folder, {"tiny": (model,)}), "cpu", through_a_pipe)
     worker.take(0)
     report = said.get(timeout=60)

@@ -120,3 +120,23 @@ def test_the_first_failure_in_order_is_told_and_what_waits_is_not_begun():
     with pytest.raises(ValueError, match="3"):
         next(found)
     assert max(begun) < 7
+
+
+def test_work_that_nobody_waits_for_is_told_to_stop():
+    stopped, begun = threading.Event(), threading.Event()
+
+    def long(n):
+        if n == 1:
+            begun.set()
+            assert stopped.wait(5)  # or the failure below would wait as long
+            raise ValueError("lost")
+        return n
+
+    def fail(n):
+        assert begun.wait(5)
+        raise OSError("disk is full")
+
+    began = time.perf_counter()
+    with pytest.raises(OSError, match="disk is full"):
+        list(overlapped(overlapped(range(3), long, 1, stopped), fail))
+    assert time.perf_counter() - began < 4

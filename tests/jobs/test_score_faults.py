@@ -1,6 +1,8 @@
 """Faults under a job: networks that give NaN, a GPU that is lost, a tokenizer in Python alone."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from models.errors import ModelError
 from models.inference import faster_tokens, forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
+from models.inference.shards import NonFinite
 from tests.conftest import VOCABULARY
 
 TEXTS = [f"w{i} w{i + 1}" for i in range(20)]
@@ -74,6 +77,56 @@ def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, mon
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert score.run(options(model), Notes()).resumed_rows == 10
+
+
+def test_a_shard_is_launched_before_the_one_ahead_of_it_is_collected(tmp_path, model, monkeypatch):
+    expected = Scorer(model, precision="fp32", device="cpu").score(TEXTS).probabilities
+    launch, collect = Scorer.launch, Scorer.collect
+    sent, second_sent = [], threading.Event()
+
+    def launches(self, *arguments, **named):
+        sent.append(launch(self, *arguments, **named))
+        if len(sent) == 2:
+            second_sent.set()
+        return sent[-1]
+
+    def waits(self, launched):
+        assert second_sent.wait(10)
+        return collect(self, launched)
+
+    monkeypatch.setattr(Scorer, "launch", launches)
+    monkeypatch.setattr(Scorer, "collect", waits)
+    score.run(options(model), Notes())
+    found = pl.read_parquet("out.parquet").select(pl.col("^prob_.*$")).to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_shard_behind_one_that_failed_is_given_up(tmp_path, model, monkeypatch):
+    launch, second_begun, gave_up = Scorer.launch, threading.Event(), threading.Event()
+
+    def long(self, prepared, tick):
+        if second_begun.is_set() or not hasattr(self, "sent"):
+            self.sent = True
+            return launch(self, prepared, tick)
+        second_begun.set()
+        try:
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                tick(0.0)
+        except Exception:
+            gave_up.set()
+            raise
+        return launch(self, prepared)
+
+    def fails(self, launched):
+        assert second_begun.wait(10)
+        raise NonFinite("tiny", [0])
+
+    monkeypatch.setattr(Scorer, "launch", long)
+    monkeypatch.setattr(Scorer, "collect", fails)
+    with pytest.raises(UserError, match="gives NaN for 1 rows"):
+        score.run(options(model), Notes())
+    assert gave_up.is_set()
 
 
 def test_a_lost_gpu_stops_the_job_cleanly_and_a_cpu_goes_on(tmp_path, model, monkeypatch):

@@ -142,7 +142,7 @@ def test_out_of_memory_with_a_single_row_is_an_error_with_advice(models, monkeyp
     def send(*_):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(forward, "_send", send)
+    monkeypatch.setattr(forward, "send", send)
     with pytest.raises(ModelError, match="out of memory with a single row of 40 tokens"):
         scorer.score(TEXTS)
 

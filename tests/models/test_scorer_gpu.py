@@ -1,5 +1,7 @@
 """The Scorer on a GPU against itself on the CPU."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,19 @@ def test_float32_scores_equal_those_of_the_cpu(model):
 def test_the_same_texts_give_the_same_bits_twice(model):
     scorer = Scorer(model, device="cuda", precision="bf16")
     np.testing.assert_array_equal(scorer.score(TEXTS)["tiny"], scorer.score(TEXTS)["tiny"])
+
+
+def test_shards_launched_ahead_have_the_same_bits_and_their_own_seconds(model):
+    scorer = Scorer(model, device="cuda", precision="bf16", token_budget=2048)
+    prepared = [scorer.prepare([f"{text} w{k}" for text in TEXTS * 4]) for k in range(4)]
+    alone = [scorer.infer(shard).probs["tiny"] for shard in prepared]
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    found = [scorer.collect(shard) for shard in [scorer.launch(shard) for shard in prepared]]
+    spent = time.perf_counter() - began
+    for one, expected in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.probs["tiny"], expected)
+    assert 0 < sum(one.stats.infer_s for one in found) < spent
 
 
 def test_the_gate_lets_bf16_through_and_measures_it(model):

@@ -4,6 +4,8 @@ Tensors have shapes, formats and a device, and no numbers, so that anything that
 one fails; so does a tensor that was left on the CPU. No GPU is needed, nor a CUDA build of torch.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig
 
-from models.inference import forward, fp8, joined
+from models.inference import forward, fp8, groups, joined
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.last_layer import compute_exactly
 from models.inference.tokens import Tokens
@@ -66,7 +68,8 @@ class WithoutDriver(TorchFunctionMode):
 @pytest.fixture
 def pretended(monkeypatch):
     """Without a driver there is no pinned memory, either."""
-    monkeypatch.setattr(forward, "_send", lambda array, device: torch.from_numpy(array).to(device))
+    for module in (forward, groups):
+        monkeypatch.setattr(module, "send", lambda array, device: torch.from_numpy(array).to(device))
     with FakeTensorMode(allow_non_fake_inputs=True), WithoutDriver():
         yield
 
@@ -114,6 +117,18 @@ def test_nor_do_query_key_and_value_as_one_product(network, pretended):
     (logits,), batches = run(network)
     assert (logits.device, logits.shape) == (CUDA, (400, 3))
     assert any(batch.packed_tokens for batch in batches)
+
+
+@pytest.mark.parametrize("task", ["single_label", "multi_label", "multi_group"])
+def test_nor_does_what_becomes_of_logits(task, pretended):
+    classes = ("a:1", "a:2", "b:1")
+    group = SimpleNamespace(members=[SimpleNamespace(spec=SimpleNamespace(task=task, classes=classes))] * 2)
+    logits = [torch.empty(400, 3, device=CUDA) for _ in group.members]
+    for parts in (
+        groups.NetworkGroup.probabilities(group, logits, classes[::-1]),
+        groups.NetworkGroup.in_order(group, logits, classes[::-1]).values(),
+    ):
+        assert {(part.device, part.shape) for part in parts} == {(CUDA, (400, 3))}
 
 
 @pytest.fixture
