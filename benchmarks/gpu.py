@@ -148,9 +148,11 @@ def ways(shape: str, folder: str, lengths: np.ndarray, device: str, rates: dict[
         graphs = scorer.groups[0].graphs
         for recorded in (False, True) if graphs is not None else (False,):
             scorer.groups[0].graphs = graphs if recorded else None
+            if recorded:
+                graphs.after = 2
             if scorer.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            for _ in range(3 if recorded else 1):  # a shape is recorded the third time
+            for _ in range(3 if recorded else 1):
                 scored = scorer.infer(prepared)
             seconds = best(partial(scorer.infer, prepared))
             probs = scored.probs[scorer.runs[0]]

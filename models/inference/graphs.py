@@ -3,9 +3,9 @@
     graphs = Graphs(CudaRecorder)
     logits = graphs.run(forward, (input_ids,))      # the same bits as forward(input_ids)
 
-A shape is recorded when it comes for the third time, and what the recording gives is compared with what was computed
-before it is used. Inputs are copied into the recording; outputs are its own and stand until it is run again. Nothing
-here is needed: whatever fails, the plain call works.
+A shape is recorded once it came often enough to come often again, and what the recording gives is compared with what
+was computed before it is used. Inputs are copied into the recording; outputs are its own and stand until it is run
+again. Nothing here is needed: whatever fails, the plain call works.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ Shape = tuple[tuple[int, ...], ...]
 # Graphs at a time: the lengths of most rows. They share the memory of the largest. None makes room for another: lengths
 # come one after the other in each shard, so that the one that would go is the one that comes next.
 AT_MOST = 64
-_AFTER = 2  # times that a shape is computed as it is
+# Times that a shape is computed as it is. Recording takes as long as some launches, and a replay saves less than one: a
+# job of a million rows, whose shapes come ten times each, is not to pay for what only a longer one wins back.
+AFTER = 16
 _REMEMBERED = 4096  # shapes that are counted
 # A batch that takes the device longer leaves Python time enough to launch the next one.
 _LAUNCHES_MATTER_S = 0.01
@@ -49,9 +51,11 @@ class Graphs:
     Args:
         recorder: Makes what records a computation for inputs such as these. It is asked anew after `clear`.
         at_most: Recordings that are kept.
+        after: Times that a shape is computed as it is.
     """
 
-    def __init__(self, recorder: Callable[[], Record], at_most: int = AT_MOST) -> None:
+    def __init__(self, recorder: Callable[[], Record], at_most: int = AT_MOST, after: int = AFTER) -> None:
+        self.after = after
         self._recorder = recorder
         self._record = recorder()
         self._at_most = at_most
@@ -80,7 +84,7 @@ class Graphs:
             if len(self._seen) > _REMEMBERED:  # most came once: left-over rows of a length
                 self._seen.clear()
             self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] > _AFTER:
+            if self._seen[shape] > self.after:
                 self._keep(shape, forward, inputs, found)
         return found
 
@@ -118,31 +122,38 @@ class CudaRecorder:
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, forward: Forward, inputs: Sequence[Tensor]) -> CudaRecording:
         """Record on the inputs' device, whichever is the current one."""
         device = inputs[0].device
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        # A capture that fails leaves its stream current, and memory going to its pool: both are put right here.
-        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        if self._stream is None:
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+        with torch.cuda.device(device):
             try:
-                return CudaRecording(forward, inputs, self._pool)
+                return CudaRecording(forward, inputs, self._pool, self._stream)
             except RuntimeError:
-                with suppress(RuntimeError):
+                with suppress(RuntimeError):  # memory would go on coming from its pool
                     torch._C._cuda_endAllocateToPool(device.index or 0, self._pool)
                 raise
 
 
 class CudaRecording:
-    """A CUDA graph."""
+    """A CUDA graph.
 
-    def __init__(self, forward: Forward, inputs: Sequence[Tensor], pool: Any) -> None:
+    Not made by `torch.cuda.graph`, which waits for the device and gives all memory back before each one.
+    """
+
+    def __init__(self, forward: Forward, inputs: Sequence[Tensor], pool: Any, stream: torch.cuda.Stream) -> None:
         self._inputs = [part.clone() for part in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate and copy meanwhile: what they do does not belong to the graph.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self.outputs: Sequence[Tensor] = list(forward(*self._inputs))
+        with torch.cuda.stream(stream):
+            # Other threads may allocate and copy meanwhile: what they do does not belong to the graph.
+            self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                self.outputs: Sequence[Tensor] = list(forward(*self._inputs))
+            finally:
+                self._graph.capture_end()
 
     def run(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Copies the inputs, and waits for nothing."""

@@ -40,7 +40,7 @@ class Mark:
         self._event: torch.cuda.Event | None = None
         if device.type == "cuda":
             # Blocking: whoever waits leaves the core to others.
-            self._event = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+            self._event = torch.cuda.Event(enable_timing=True, blocking=True)
             self._event.record(torch.cuda.current_stream(device))
 
     def wait(self) -> None:

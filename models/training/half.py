@@ -67,7 +67,7 @@ class HalfPrecision:
 
     def backward(self, loss: Tensor) -> None:
         """Add `scale` times the loss's gradient to the parameters'."""
-        (loss * self.scale if self.scale != 1 else loss).backward()  # type: ignore[no-untyped-call]
+        (loss * self.scale if self.scale != 1 else loss).backward()
 
     def settle(self, parameters: Iterable[Parameter]) -> bool:
         """Take the factor out of the gradients, once a step has all of them.

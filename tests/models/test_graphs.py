@@ -40,8 +40,8 @@ def ones(*shape):
     return [torch.ones(*shape)]
 
 
-def test_a_shape_is_recorded_the_third_time_and_run_from_then_on():
-    recorded = Graphs(lambda: Recorded)
+def test_a_shape_is_recorded_once_it_came_often_and_run_from_then_on():
+    recorded = Graphs(lambda: Recorded, after=2)
     for times in range(1, 6):
         (found,) = recorded.run(double, [torch.full((2, 3), float(times))])
         assert found.eq(2 * times).all()
@@ -50,7 +50,7 @@ def test_a_shape_is_recorded_the_third_time_and_run_from_then_on():
 
 
 def test_each_shape_has_a_recording_of_its_own_and_inputs_are_copied():
-    recorded = Graphs(lambda: Recorded)
+    recorded = Graphs(lambda: Recorded, after=2)
     for _ in range(4):
         recorded.run(double, ones(2, 3))
         recorded.run(double, [*ones(2, 3), *ones(2, 3)])
@@ -68,7 +68,7 @@ def test_lengths_that_come_in_turn_do_not_push_each_other_out():
         made.append(inputs[0].shape)
         return Recorded(forward, inputs)
 
-    recorded = Graphs(lambda: record, at_most=2)
+    recorded = Graphs(lambda: record, at_most=2, after=2)
     for _ in range(5):
         for size in (1, 2, 3):
             assert recorded.run(double, ones(size))[0].eq(2).all()
@@ -83,7 +83,7 @@ def test_after_clearing_another_recorder_records():
         recorders.append([])
         return lambda forward, inputs: recorders[-1].append(0) or Recorded(forward, inputs)
 
-    recorded = Graphs(recorder)
+    recorded = Graphs(recorder, after=2)
     for _ in range(3):
         recorded.run(double, ones(4))
     recorded.clear()
@@ -100,14 +100,14 @@ def test_a_recording_that_computes_nothing_is_not_used():
         def run(self, inputs):
             return self.outputs
 
-    recorded = Graphs(lambda: Empty)
+    recorded = Graphs(lambda: Empty, after=2)
     for times in range(1, 7):
         assert recorded.run(double, [torch.full((4,), float(times))])[0].eq(2 * times).all()
     assert recorded.shapes == ()
 
 
 def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
-    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded, after=2))
     group = Scorer(model, device="cpu", precision="fp32").groups[0]
     group.choose_graphs(torch.device("cpu"), 2560)
     assert group.graphs is not None
@@ -117,7 +117,7 @@ def test_texts_that_are_read_apart_are_not_recorded(model, monkeypatch):
 
 
 def test_networks_that_count_the_ends_of_a_text_are_not_recorded(model, monkeypatch):
-    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded))
+    monkeypatch.setattr(groups, "graphs_for", lambda device, flop: Graphs(lambda: Recorded, after=2))
     group = Scorer(model, device="cpu", precision="fp32").groups[0]
     config = group.networks[0].body.config
     config.is_encoder_decoder, config.eos_token_id = True, 2
@@ -133,7 +133,7 @@ def test_what_cannot_be_recorded_is_computed_and_never_tried_again(error):
         tried.append(inputs)
         raise error
 
-    recorded = Graphs(lambda: fails)
+    recorded = Graphs(lambda: fails, after=2)
     for _ in range(6):
         assert recorded.run(double, ones(4))[0].eq(2).all()
     assert (len(tried), recorded.shapes) == (1, ())
@@ -144,7 +144,7 @@ def test_a_recording_that_gives_other_bits_is_not_used():
         def run(self, inputs):
             return [part + 1e-6 for part in super().run(inputs)]
 
-    recorded = Graphs(lambda: Off)
+    recorded = Graphs(lambda: Off, after=2)
     for _ in range(5):
         assert recorded.run(double, ones(4))[0].eq(2).all()
     assert recorded.shapes == ()
@@ -152,7 +152,7 @@ def test_a_recording_that_gives_other_bits_is_not_used():
 
 def test_shapes_that_come_once_are_forgotten(monkeypatch):
     monkeypatch.setattr(graphs, "_REMEMBERED", 10)
-    recorded = Graphs(lambda: Recorded)
+    recorded = Graphs(lambda: Recorded, after=2)
     for size in range(1, 40):
         recorded.run(double, ones(size))
     assert len(recorded._seen) <= 11
@@ -174,7 +174,7 @@ def test_a_scorer_gives_the_same_bits_with_recordings_and_drops_them_with_its_ne
     scorer = Scorer([model], device="cpu", precision="fp32", token_budget=24)
     expected = [scorer.score(TEXTS[k:]).probabilities for k in range(3)]
     group = scorer.groups[0]
-    group.graphs = Graphs(lambda: Recorded)
+    group.graphs = Graphs(lambda: Recorded, after=2)
     for _ in range(3):
         for k in range(3):
             np.testing.assert_array_equal(scorer.score(TEXTS[k:]).probabilities, expected[k])
@@ -188,7 +188,7 @@ def test_memory_that_runs_out_takes_the_recordings_first(model, monkeypatch):
     scorer = Scorer(model, device="cpu", precision="fp32", token_budget=48)
     expected = scorer.score(TEXTS).probabilities
     group = scorer.groups[0]
-    group.graphs = Graphs(lambda: Recorded)
+    group.graphs = Graphs(lambda: Recorded, after=2)
     for _ in range(3):
         scorer.score(TEXTS)
     assert group.graphs.shapes
