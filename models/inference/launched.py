@@ -27,8 +27,8 @@ from models.tagging import WordRows
 Key = TypeVar("Key")
 Tick = Callable[[float], None]
 
-# Batches that are launched and not computed. Of a small network (3 ms each) they outlast what Python does between two
-# shards; of a large one (50 ms) they are less than a second, which progress and Ctrl-C are behind.
+# Forward passes that are launched and not computed. Of a small network (3 ms each) they outlast what Python does
+# between two shards; of a large one (50 ms) they are less than a second, which progress and Ctrl-C are behind.
 AHEAD = 16
 
 
@@ -56,17 +56,21 @@ class Mark:
 
 
 class Pace:
-    """Keeps Python at most `AHEAD` batches ahead of the device."""
+    """Keeps Python at most `AHEAD` forward passes ahead of the device, or two batches where those are more."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._marks: deque[Mark] = deque()
+        self._marks: deque[tuple[Mark, int]] = deque()
+        self._ahead = 0
 
-    def keep(self) -> None:
-        """One more batch is launched."""
-        self._marks.append(Mark(self._device))
-        if len(self._marks) > AHEAD:
-            self._marks.popleft().wait()
+    def keep(self, passes: int) -> None:
+        """One more batch is launched, through so many networks."""
+        self._marks.append((Mark(self._device), passes))
+        self._ahead += passes
+        while self._ahead > AHEAD and len(self._marks) > 2:
+            mark, done = self._marks.popleft()
+            mark.wait()
+            self._ahead -= done
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Launcher:
         """
 
         def after_batch(part: float) -> None:
-            self._pace.keep()
+            self._pace.keep(len(group.members))
             if self._tick is not None:
                 self._tick(part * share)
 

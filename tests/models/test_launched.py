@@ -70,12 +70,13 @@ def device(monkeypatch):
     return device
 
 
-def test_python_is_a_few_batches_ahead_and_no_more(device):
+@pytest.mark.parametrize(("networks", "batches"), [(1, AHEAD), (5, AHEAD // 5), (AHEAD, 2), (100, 2)])
+def test_python_is_a_few_passes_ahead_and_no_more(device, networks, batches):
     pace = Pace(device)
     for n_launched in range(1, 3 * AHEAD):
         device.launch()
-        pace.keep()
-        assert device.now == max(0, n_launched - AHEAD)  # so many batches are computed
+        pace.keep(networks)
+        assert device.now == max(0, n_launched - batches)  # so many batches are computed
 
 
 def test_seconds_of_a_shard_are_those_of_the_device_whenever_it_is_collected(device):
