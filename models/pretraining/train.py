@@ -18,9 +18,11 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from models.build import position_limit
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.inference.device import resolve_device
+from models.padding import hides_padding
 from models.pretrained import load_config, load_masked_lm, load_tokenizer, model_folder, quiet_transformers
 from models.pretraining.epochs import Job, PretrainEpoch, run_epochs
 from models.pretraining.masked_lm import MaskedLm
@@ -101,8 +103,8 @@ def pretrain(
         body, new_head = _model(recipe, tokenizer)
         rows = _rows(recipe, tokenizer, texts)
         train, held_out = _divide(rows, recipe)
-        body.to(where)
-        model = MaskedLm(body)
+        pads = hides_padding(TextClassifier(body.eval()), tokenizer.pad_token_id, recipe.data.max_length)
+        model = MaskedLm(body.to(where), pads=pads)
         state = run_epochs(
             Job(
                 model=model,
