@@ -323,7 +323,8 @@ class TrainingOptions:
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
         max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
-        dropout: Of the encoder's hidden states and attention; None: as its configuration says.
+        dropout: Of the encoder's hidden states, also those within a layer, and attention, whatever its configuration
+            calls them; refused where it reaches none. Whole layers are dropped as that says. None: all as it says.
         precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), fp16 on an
             older GPU (Volta, Turing), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
