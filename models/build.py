@@ -206,7 +206,7 @@ def _check_dropout(what: str, value: float | None, modules: Iterable[nn.Module],
     """Refuse a value that no part of the network took over, whatever its configuration calls it."""
     if value is None:
         return
-    found = {number for module in modules for number in _dropouts(module)}
+    found = {number for module in modules for number in dropouts_of(module)}
     if any(found) if value == 0 else value not in found:
         raise ModelError(
             f"{what} = {value:g} does not reach a {config.model_type}: transformers reads no such setting there",
@@ -214,8 +214,8 @@ def _check_dropout(what: str, value: float | None, modules: Iterable[nn.Module],
         )
 
 
-def _dropouts(module: nn.Module) -> Iterator[float]:
-    """Shares that a module of transformers drops, in a layer of its own or by a function."""
+def dropouts_of(module: nn.Module) -> Iterator[float]:
+    """Shares that a module, without those in it, drops: as a layer of dropout, or by a function."""
     for name, number in vars(module).items():
         named = isinstance(module, nn.Dropout) if name == "p" else name.endswith("dropout")
         if named and isinstance(number, (int, float)) and not isinstance(number, bool):

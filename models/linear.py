@@ -83,6 +83,9 @@ class VectorizerOptions:
                 raise ModelError(f"'{name}' must be [shortest, longest], both at least 1, not [{low}, {high}]")
         if not (checked.words or checked.chars):
             raise ModelError("a linear model needs words or characters; both are switched off")
+        for kind, ngrams in (("words", "word_ngrams"), ("chars", "char_ngrams")):
+            if ngrams in options and not getattr(checked, kind):
+                raise ModelError(f"'{ngrams}' mean nothing where {kind} = false", next="leave one of the two out")
         if checked.min_df < 1 or checked.max_features < 1:
             raise ModelError("'min_df' and 'max_features' must be at least 1")
         return checked

@@ -95,9 +95,7 @@ def make_source(
         device=device,
         half=HalfPrecision.of(recipe.training.precision, device, network.body.config),
         r_drop=recipe.training.r_drop,
-        micro=MicroBatch(
-            min(recipe.training.micro_batch_size or recipe.training.batch_size, recipe.training.batch_size)
-        ),
+        micro=MicroBatch(recipe.training.micro_batch_size or recipe.training.batch_size),
         contrast=make_contrast(
             recipe.contrast, rows.texts, rows.labels, classes, device, skip=int(tokenizer.cls_token_id is not None)
         ),

@@ -323,6 +323,7 @@ MISFITS = [
     (TINY.replace('"max"', '"cosine"').replace("[data]", '[data]\nform = "apart"'), "tells two classes, not 3"),
     (TINY.replace('"max"', '"textcnn"\nwindows = [0]'), "[head] windows = [0]"),
     ('[encoder]\npath = "{encoder}"\n[folds]\nn = 3\n', "tokenizer"),
+    (TINY.replace('"max"', '"max"\ndropout = 0.0') + "dropout = 0.0\nr_drop = 1.0\n", "both passes are the same"),
 ]
 
 
@@ -542,6 +543,20 @@ def test_options_that_do_not_fit_are_refused(place, options, error, message):
     with pytest.raises(error, match=message):
         place.train(**options)
     assert not place.file("tiny").exists()
+
+
+@pytest.mark.parametrize("text", [TINY.replace("[data]", ""), LINEAR])
+def test_what_becomes_of_illegal_tags_is_no_matter_of_tasks_without_tags(place, text):
+    text = text.replace('max_length = 12\ncleaning = ["lowercase", "strip"]', "")
+    place.recipe("tags", text + '[data]\nillegal_tags = "reject"\n')
+    with pytest.raises(UserError, match="illegal_tags is for token tasks"):
+        place.train("tags")
+
+
+@pytest.mark.parametrize(("head", "training"), [("dropout = 0.5", "dropout = 0.0"), ("dropout = 0.0", "dropout = 0.1")])
+def test_r_drop_needs_one_dropout_of_encoder_and_head(place, head, training):
+    place.recipe("drop", TINY.replace('"max"', f'"max"\n{head}') + f"{training}\nr_drop = 1.0\n")
+    assert place.train("drop", folds=(0,))
 
 
 def test_a_negative_seed_is_refused_by_the_command(place, call):
