@@ -333,7 +333,8 @@ class TrainingOptions:
         layer_decay: The learning rate of each layer is that of the layer above times this; the embeddings' the lowest.
         unfreeze: Share of all steps over which the encoder thaws from its top layer down; 0: all trains from the start.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept; None: no average.
-        r_drop: Weight of the symmetric divergence between two passes with different dropout; 0: one pass.
+        r_drop: Weight of the symmetric divergence between two passes with different dropout: of the classes'
+            probabilities, of tags word by word, with a CRF of its marginals; 0: one pass.
         soup: ``uniform:K`` averages the weights of the K best epochs (with keep = "last": of the last K), ``greedy:K``
             of those among the K best that do not lower the validation score; None: one epoch is kept.
     """
