@@ -99,6 +99,8 @@ def run(options: TrainOptions) -> TrainResult:
     devices = _devices(recipe, options)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    if rows.uneven is not None:
+        options.on_note(rows.uneven)
     rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows)
     rows = with_teacher(rows, teacher)

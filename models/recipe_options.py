@@ -126,6 +126,7 @@ class FoldOptions:
     Attributes:
         n: Number of folds.
         kind: ``stratified`` (by label), ``group`` (a group stays together), ``stratified_group`` (both) or ``random``.
+            A fold that a huge group makes much larger than its share is told.
         group_column: Column of the training table; for the two group kinds.
         seed: Of the division; independent of the run's seed.
     """

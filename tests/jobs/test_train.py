@@ -545,6 +545,20 @@ def test_options_that_do_not_fit_are_refused(place, options, error, message):
     assert not place.file("tiny").exists()
 
 
+def test_a_fold_much_larger_than_its_share_is_told(place):
+    place.write(table().with_columns(owner=pl.Series(["huge"] * 20 + [f"o{i}" for i in range(16)])))
+    place.recipe("linear", LINEAR.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"'))
+    notes = []
+    place.train("linear", on_note=notes.append)
+    assert [note for note in notes if "group 'huge' of column 'owner' alone has 20" in note]
+    place.write(table())
+    place.recipe("even", LINEAR)
+    shutil.rmtree(place.file(""))
+    notes.clear()
+    place.train("even", on_note=notes.append)
+    assert not notes
+
+
 @pytest.mark.parametrize("text", [TINY.replace("[data]", ""), LINEAR])
 def test_what_becomes_of_illegal_tags_is_no_matter_of_tasks_without_tags(place, text):
     text = text.replace('max_length = 12\ncleaning = ["lowercase", "strip"]', "")
