@@ -103,7 +103,8 @@ def pretrain(
         body, new_head = _model(recipe, tokenizer)
         rows = _rows(recipe, tokenizer, texts)
         train, held_out = _divide(rows, recipe)
-        pads = hides_padding(TextClassifier(body.eval()), tokenizer.pad_token_id, recipe.data.max_length)
+        network = TextClassifier(body.eval())
+        pads = hides_padding(network, tokenizer.pad_token_id, recipe.data.max_length)
         model = MaskedLm(body.to(where), pads=pads)
         state = run_epochs(
             Job(
@@ -114,7 +115,7 @@ def pretrain(
                 share=recipe.masking.share,
                 seed=recipe.seed,
                 device=where,
-                half=HalfPrecision.of(recipe.training.precision, where, body.config),
+                half=HalfPrecision.fitting(recipe.training.precision, where, network),
                 micro=MicroBatch(recipe.training.batch_size),
                 state_file=state_file(folder),
                 fingerprint=fingerprint,
@@ -161,9 +162,9 @@ def _model(recipe: Pretraining, tokenizer: Any) -> tuple[Any, bool]:
         return auto.from_config(scratch_config(scratch, tokenizer)), True
     folder = model_folder(str(recipe.encoder.path))
     body, new_head = load_masked_lm(folder, load_config(folder))
-    if len(tokenizer) > body.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > (known := len(body.get_input_embeddings().weight)):
         raise ModelError(
-            f"the tokenizer has {len(tokenizer):,} tokens, the model {body.get_input_embeddings().num_embeddings:,}",
+            f"the tokenizer has {len(tokenizer):,} tokens, the model {known:,}",
             where=folder,
             next="copy the tokenizer files of the model it was trained from",
         )

@@ -110,7 +110,7 @@ def check_fold(
         _check_r_drop(recipe.training.r_drop, network)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
-        HalfPrecision.of(recipe.training.precision, resolve_device(device), network.body.config)
+        HalfPrecision.fitting(recipe.training.precision, resolve_device(device), network)
         make_optimizer(network, recipe.training)
         Thaw(network, 1, recipe.training.unfreeze)
     check_source(recipe, tokenizer, rows, task, tuple(classes))

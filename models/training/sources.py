@@ -93,7 +93,7 @@ def make_source(
         task=task,
         classes=classes,
         device=device,
-        half=HalfPrecision.of(recipe.training.precision, device, network.body.config),
+        half=HalfPrecision.fitting(recipe.training.precision, device, network),
         r_drop=recipe.training.r_drop,
         micro=MicroBatch(recipe.training.micro_batch_size or recipe.training.batch_size),
         contrast=make_contrast(

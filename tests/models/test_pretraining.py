@@ -23,6 +23,7 @@ from transformers import (
     FNetConfig,
     FNetForMaskedLM,
     FunnelConfig,
+    IBertConfig,
     ModernBertConfig,
     NystromformerConfig,
     PreTrainedTokenizerFast,
@@ -391,6 +392,15 @@ def test_a_model_without_a_vocabulary_is_refused(tmp_path, save_model):
         path.unlink()
     with pytest.raises(ModelError, match="without tokenizer"):
         run(tmp_path / "out", dataclasses.replace(recipe(), encoder=EncoderOptions(source)))
+
+
+def test_an_embedding_of_a_class_of_its_own_is_counted(tmp_path):
+    tokenizer = train_tokenizer(ENGLISH, SCRATCH, max_length=24)
+    body = AutoModelForMaskedLM.from_config(IBertConfig(**{**SMALL, "vocab_size": len(tokenizer)}))
+    for part in (body, tokenizer):
+        part.save_pretrained(tmp_path / "ibert")
+    asked = dataclasses.replace(recipe(epochs=1), encoder=EncoderOptions(str(tmp_path / "ibert")))
+    assert run(tmp_path / "out", asked).perplexity_after > 1
 
 
 def test_a_classifier_gets_a_new_head_and_says_so(tmp_path, save_model):
