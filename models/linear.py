@@ -43,6 +43,7 @@ TOKEN_PATTERN = rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+"
 
 # Logit of a class that a fold has not seen: e⁻³⁰ is next to nothing, and still has a logarithm for blends.
 UNSEEN = -30.0
+_LEAST_C = 1e-30
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class ClassifierOptions:
         checked = cls(**_checked(cls, options))
         if not 0 < checked.C < math.inf or checked.max_iter < 1:
             raise ModelError("'C' must be positive and 'max_iter' at least 1")
+        if checked.C < _LEAST_C:
+            raise ModelError(f"'C' must be at least {_LEAST_C:g}: below, its penalty is no number in float32")
         return checked
 
 

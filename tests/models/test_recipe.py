@@ -102,6 +102,7 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[augmentation]\nsteps = ["swap"]\ntable = "a.csv"', "[augmentation] has no copies", None),
         ('kind = "linear"\n[linear]\nc = 2.0', "[linear] unknown option 'c'", None),
         ('kind = "linear"\n[linear]\nC = -1.0', "[linear] 'C' must be positive", None),
+        ('kind = "linear"\n[linear]\nC = 1e-40', "[linear] 'C' must be at least 1e-30", None),
         (SCRATCH + "[augmentation]\ncopies = 1\nsteps = []", "[augmentation] copies without steps", None),
         (SCRATCH + '[pseudo_labels]\nsource = "folds"', "[pseudo_labels] source cannot be", "did you mean 'fold'?"),
         (SCRATCH + "[head]\ndropout_samples = 2", "[head] dropout_samples is not for head 'stock'", None),
