@@ -310,6 +310,10 @@ def _check_distill(recipe: Recipe, place: Place) -> None:
         raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
     if options.source == "fold" and not options.test:
         raise place.error("source = 'fold' teaches test rows alone", next="test = true")
+    if options.teacher is not None and options.alpha == 0:
+        raise place.error("alpha = 0 leaves the teacher no share of the loss", next="leave the section out")
+    if options.teacher is not None and options.alpha == 1 and recipe.loss != LossOptions():
+        raise place.error("alpha = 1 leaves [loss] no share", next="an alpha below 1, or leave [loss] out")
     if options.teacher is not None and recipe.contrast.weight:
         raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
     if options.teacher is not None and recipe.pseudo_labels.run is not None:

@@ -102,6 +102,12 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[augmentation]\nsteps = ["swap"]\ntable = "a.csv"', "[augmentation] has no copies", None),
         ('kind = "linear"\n[linear]\nc = 2.0', "[linear] unknown option 'c'", None),
         ('kind = "linear"\n[linear]\nC = -1.0', "[linear] 'C' must be positive", None),
+        (SCRATCH + '[distill]\nteacher = "x"\nalpha = 0.0', "[distill] alpha = 0 leaves the teacher no share", None),
+        (
+            SCRATCH + '[distill]\nteacher = "x"\nalpha = 1.0\n[loss]\nclass_weights = "balanced"',
+            "[distill] alpha = 1 leaves [loss] no share",
+            None,
+        ),
         ('kind = "linear"\n[linear]\nC = 1e-40', "[linear] 'C' must be at least 1e-30", None),
         (SCRATCH + "[augmentation]\ncopies = 1\nsteps = []", "[augmentation] copies without steps", None),
         (SCRATCH + '[pseudo_labels]\nsource = "folds"', "[pseudo_labels] source cannot be", "did you mean 'fold'?"),
