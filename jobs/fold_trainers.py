@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ def transformer_trainer(task: Task, shared: Shared) -> TrainOne:
     from models.training.fold import train_fold
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    taught_rows = None
+    taught_rows, pseudo = None, lru_cache(1)(task.pseudo)  # the seeds of a fold come one after the other
     if task.soft is not None and task.soft.extra is not None:
         taught_rows = cache(task.soft.extra)  # several seeds of a fold ask for the same
 
@@ -155,7 +155,7 @@ def transformer_trainer(task: Task, shared: Shared) -> TrainOne:
         fold: int, seed: int | None, train: NDArray[np.int64], valid: NDArray[np.int64], folder: Path
     ) -> Trained:
         soft = task.soft
-        extra, taught = task.pseudo(fold, task.device) or _no_rows(targets), None
+        extra, taught = pseudo(fold, task.device) or _no_rows(targets), None
         worded = Wordings(train[:0], ()) if task.wordings is None else task.wordings.of(train)
         own = np.concatenate([train, worded.rows])  # a wording is taught, and counts, as its row
         if soft is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from models.recipe import Recipe
+from models.recipe import DataOptions, Recipe
 
 _AVERAGES = {
     "multi_group": "`cli score` averages runs, `cli decode RUN` decides the groups jointly",
@@ -43,6 +43,14 @@ def require_plain(competition: Competition | None, command: str) -> None:
             where=competition.root / "competition.toml",
             expected="a competition with one label column (single_label or multi_label)",
             next=instead[competition.task],
+        )
+
+
+def refuse_without_tags(recipe: Recipe) -> None:
+    """Refuse switches that nothing but tags gives a meaning. Raises `UserError`."""
+    if recipe.data.illegal_tags != DataOptions.illegal_tags:
+        raise UserError(
+            "[data] illegal_tags is for token tasks, whose labels are BIO tags", next="leave it out of the recipe"
         )
 
 

@@ -28,7 +28,7 @@ from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import RunFolder
 from jobs.seed_members import seeds_of
 from jobs.soft_targets import SoftTargets, with_soft_targets
-from jobs.tasks import refuse_for_tags
+from jobs.tasks import refuse_for_tags, refuse_without_tags
 from jobs.train_result import TrainResult, conclude
 from jobs.training_rows import TrainingRows, read_training_rows
 from jobs.wordings import read_wordings, with_wordings
@@ -99,6 +99,8 @@ def run(options: TrainOptions) -> TrainResult:
     devices = _devices(recipe, options)
     workspace = Workspace(competition.root, competition)
     rows = read_training_rows(competition, recipe, workspace.runs_folder)
+    if rows.uneven is not None:
+        options.on_note(rows.uneven)
     rows = with_corpus(rows, competition, recipe)
     teacher = find_teacher(workspace, competition, recipe, rows)
     rows = with_teacher(rows, teacher)
@@ -246,8 +248,7 @@ def _check_request(competition: Competition, recipe: Recipe) -> Metric:
     metric = metric_for(competition.metric, competition.task, len(competition.classes))
     if recipe.kind == "linear" and competition.task != "single_label":
         raise UserError("linear runs are for single_label tasks", found=competition.task, next="use a transformer")
-    if competition.task == "token":
-        refuse_for_tags(recipe)
+    (refuse_for_tags if competition.task == "token" else refuse_without_tags)(recipe)
     if recipe.kind == "transformer" and recipe.lora.rank:
         from models.lora import require_peft
 

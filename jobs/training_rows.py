@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
-from kaggle_tools.folds import FoldSettings, load_or_make
+from kaggle_tools.folds import FoldSettings, load_or_make, uneven_fold
 from kaggle_tools.label_groups import encode_groups, join_columns
 from kaggle_tools.metrics import encode_label_sets
 from kaggle_tools.predictions import encode_labels
@@ -51,6 +51,7 @@ class TrainingRows:
         n_dropped: Rows of the whole table that were left out for their labels.
         keep_folds: Writes the division into folds where no run has one yet. Other runs are bound to it from then on, so
             it is called once it is known that this one can be trained.
+        uneven: The fold of the whole table that is much larger than its share, in words; None: there is none.
         corpus: Cleaned texts of all tables, each once, where the recipe learns from them without labels; else empty.
     """
 
@@ -65,6 +66,7 @@ class TrainingRows:
     keep_folds: Callable[[], object]
     n_repaired: int = 0
     n_dropped: int = 0
+    uneven: str | None = None
     corpus: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -98,6 +100,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     sets = kinds_of_entities(labels) if competition.task == "token" else labels
     divide = partial(load_or_make, runs_folder / FOLD_FILE, settings, ids, sets, groups, label_sets=several)
     folds = divide(keep=False)
+    uneven = None if groups is None else uneven_fold(folds, groups, f.n)
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
@@ -114,6 +117,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
         keep_folds=divide,
         n_repaired=n_repaired,
         n_dropped=n_dropped,
+        uneven=uneven,
         fingerprint=_fingerprint(competition, [ids, raw, labels, map(str, folds.tolist())]),
     )
 

@@ -31,6 +31,7 @@ from kaggle_tools.seals import read_parquet
 FoldKind = Literal["stratified", "group", "stratified_group", "random"]
 FOLD_KINDS: tuple[str, ...] = ("stratified", "group", "stratified_group", "random")
 METADATA_KEY = b"kaggle_folds"
+_UNEVEN = 1.5  # times its share of the rows: from here on a fold is told
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,26 @@ def load_or_make(
             next="was it made from another train file? Delete it and train every run again",
         )
     return rows.to_numpy().astype(np.int16)
+
+
+def uneven_fold(folds: NDArray[np.int16], groups: pl.Series, n: int) -> str | None:
+    """The fold that is much larger than its share of the rows, and the group that makes it so; None: there is none.
+
+    Args:
+        folds: (N,) as `assign` gives them.
+        groups: (N,) by which they were made.
+        n: Number of folds.
+    """
+    sizes = np.bincount(folds, minlength=n)
+    fold, share = int(sizes.argmax()), len(folds) / n
+    if sizes[fold] <= _UNEVEN * share:
+        return None
+    inside = groups.cast(pl.String).filter(pl.Series(folds) == fold).alias("group").value_counts()
+    group, count = inside.sort("count", "group", descending=[True, False]).row(0)
+    return (
+        f"fold {fold} is validated on {sizes[fold]:,} of {len(folds):,} rows, {sizes[fold] / share:.1f} times its "
+        f"share: group '{group}' of column '{groups.name}' alone has {count:,}, and groups stay together"
+    )
 
 
 def _group_codes(settings: FoldSettings, groups: pl.Series | None) -> NDArray[np.int64]:

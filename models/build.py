@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -28,10 +28,15 @@ _LAYERED_HEADS = ("cls_last_layers", "cls_pooler")  # their `layers` are the enc
 
 # What architectures call the dropout of the encoder, and that before the stock classifier.
 _DROPOUTS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "mlp_dropout",
-    "embedding_dropout",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "local_attention_probs_dropout_prob",
+    "lsh_attention_probs_dropout_prob", "dropout", "hidden_dropout", "attention_dropout", "activation_dropout",
+    "mlp_dropout", "embedding_dropout", "embed_dropout", "resid_dropout", "residual_dropout", "dropout_rate",
+    "embd_pdrop", "attn_pdrop", "resid_pdrop",
 )  # fmt: skip
-_HEAD_DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout")
+_HEAD_DROPOUTS = (
+    "classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout", "summary_first_dropout",
+    "summary_last_dropout",
+)  # fmt: skip
 
 
 def build_classifier(
@@ -59,15 +64,20 @@ def build_classifier(
         config.problem_type = f"{task}_classification"
     if recipe.contrast.generate and scratch is not None:
         config.max_position_embeddings = 2 * recipe.data.max_length
-    _set_dropout(config, recipe.training.dropout, _DROPOUTS)
+    dropout, of_stock_head = recipe.training.dropout, None
+    _set_dropout(config, dropout, _DROPOUTS)
     if recipe.head.name == "stock":
-        _set_dropout(config, recipe.head.options.get("dropout"), _HEAD_DROPOUTS)
+        of_stock_head = recipe.head.options.get("dropout")
+        _set_dropout(config, of_stock_head, _HEAD_DROPOUTS)
         auto: Any = AutoModelForSequenceClassification
     else:
         auto = AutoModel
     if recipe.data.form == "embedded" and scratch is not None:
         config.type_vocab_size = N_SEGMENTS
     body = auto.from_config(config) if folder is None else load_body(auto, folder, config, new_head=True)
+    encoder = set(body.base_model.modules())
+    _check_dropout("[training] dropout", dropout, encoder, config)
+    _check_dropout("[head] dropout", of_stock_head, set(body.modules()) - encoder, config)
     if recipe.encoder.vocabulary == "used":
         trim_embeddings(body, load_tokenizer(str(folder)), tokenizer)
     if recipe.data.form in ENTITY_FORMS:
@@ -187,10 +197,26 @@ def _hand_over_pooler(body: Any, head: nn.Module) -> None:
 
 
 def _set_dropout(config: Any, value: float | None, names: Sequence[str]) -> None:
+    for name in names if value is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, value)
+
+
+def _check_dropout(what: str, value: float | None, modules: Iterable[nn.Module], config: Any) -> None:
+    """Refuse a value that no part of the network took over, whatever its configuration calls it."""
     if value is None:
         return
-    present = [name for name in names if hasattr(config, name)]
-    if not present:
-        raise ModelError(f"a {config.model_type} configuration has no such dropout to set", next="leave dropout out")
-    for name in present:
-        setattr(config, name, value)
+    found = {number for module in modules for number in dropouts_of(module)}
+    if any(found) if value == 0 else value not in found:
+        raise ModelError(
+            f"{what} = {value:g} does not reach a {config.model_type}: transformers reads no such setting there",
+            next="leave it out",
+        )
+
+
+def dropouts_of(module: nn.Module) -> Iterator[float]:
+    """Shares that a module, without those in it, drops: as a layer of dropout, or by a function."""
+    for name, number in vars(module).items():
+        named = isinstance(module, nn.Dropout) if name == "p" else name.endswith("dropout")
+        if named and isinstance(number, (int, float)) and not isinstance(number, bool):
+            yield number

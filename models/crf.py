@@ -2,7 +2,7 @@
 
     crf = Crf(n_tags, first, allowed)                # what may come first, and after what; None for all
     crf.nll(emissions, tags)                         # mean over words; tags -100 where there is no word
-    crf.marginals(emissions, words)                  # (B, T, C) probabilities
+    crf.marginals(emissions, words)                  # (B, T, C) probabilities; marginal_logits: to train on
 
 A path of tags y_1 … y_n over a row's words scores start[y_1] + Σ e_t[y_t] + Σ transitions[y_t−1, y_t] + end[y_n]
 (Lafferty, McCallum & Pereira 2001). Positions that are no words (special tokens, pieces after a word's first, padding)
@@ -64,6 +64,10 @@ class Crf(nn.Module):
     @torch.no_grad()
     def marginals(self, emissions: Tensor, words: Tensor) -> Tensor:
         """(B, T, C) float32 probability of each tag at each word, over all paths; 0 where there is no word."""
+        return self.marginal_logits(emissions, words).softmax(-1) * words.unsqueeze(-1)
+
+    def marginal_logits(self, emissions: Tensor, words: Tensor) -> Tensor:
+        """(B, T, C) float32 whose softmax is, at each word, that of `marginals`, and which has a gradient."""
         scores, lengths, order = _pushed(emissions, words)
         between, n = self.transitions + self._bar, scores.shape[1]
         forward = [self.start + self._first_bar + scores[:, 0]]
@@ -75,9 +79,9 @@ class Crf(nn.Module):
             both.append(forward[t] + backward)
             step = torch.logsumexp(between + (scores[:, t] + backward).unsqueeze(1), dim=2)
             backward = torch.where((t < lengths).unsqueeze(1), step, backward)
-        probs = torch.stack(both[::-1], dim=1).softmax(-1)  # (B, T, C), words pushed together
+        logits = torch.stack(both[::-1], dim=1)  # (B, T', C), words pushed together
         empty = torch.zeros_like(emissions, dtype=torch.float32)
-        return empty.scatter(1, order.unsqueeze(-1).expand_as(probs), probs) * words.unsqueeze(-1)
+        return empty.scatter(1, order.unsqueeze(-1).expand_as(logits), logits)
 
     def _path_score(self, scores: Tensor, path: Tensor, lengths: Tensor) -> Tensor:
         """(B,) of left-aligned paths; 0 for rows without words."""

@@ -43,6 +43,7 @@ TOKEN_PATTERN = rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+"
 
 # Logit of a class that a fold has not seen: e⁻³⁰ is next to nothing, and still has a logarithm for blends.
 UNSEEN = -30.0
+_LEAST_C = 1e-30
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class VectorizerOptions:
                 raise ModelError(f"'{name}' must be [shortest, longest], both at least 1, not [{low}, {high}]")
         if not (checked.words or checked.chars):
             raise ModelError("a linear model needs words or characters; both are switched off")
+        for kind, ngrams in (("words", "word_ngrams"), ("chars", "char_ngrams")):
+            if ngrams in options and not getattr(checked, kind):
+                raise ModelError(f"'{ngrams}' mean nothing where {kind} = false", next="leave one of the two out")
         if checked.min_df < 1 or checked.max_features < 1:
             raise ModelError("'min_df' and 'max_features' must be at least 1")
         return checked
@@ -112,6 +116,8 @@ class ClassifierOptions:
         checked = cls(**_checked(cls, options))
         if not 0 < checked.C < math.inf or checked.max_iter < 1:
             raise ModelError("'C' must be positive and 'max_iter' at least 1")
+        if checked.C < _LEAST_C:
+            raise ModelError(f"'C' must be at least {_LEAST_C:g}: below, its penalty is no number in float32")
         return checked
 
 

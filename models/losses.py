@@ -157,7 +157,7 @@ def symmetric_kl(first: Tensor, second: Tensor, task: str, classes: Sequence[str
     Liang et al. 2021, "R-Drop: regularized dropout for neural networks".
 
     Args:
-        first: (B, C) logits.
+        first: (B, C) logits; of tags those of all words, with a CRF the logits of its marginals.
         second: (B, C) logits under another draw of dropout.
         task: ``single_label``: of the two softmax distributions; ``multi_label``: of each label's yes or no, summed;
             ``multi_group``: of the groups' softmax distributions, summed.

@@ -36,16 +36,13 @@ def hides_padding(network: TextClassifier, pad_id: int, max_length: int) -> bool
 
 
 def _hides_behind(network: TextClassifier, pad_id: int, n_tokens: int, length: int) -> bool:
-    device = next(network.parameters()).device
-    known = min(_LENGTH + 1, getattr(network.body.config, "vocab_size", None) or _LENGTH + 1)
-    tokens = [token for token in range(known) if token != pad_id] or [pad_id]
-    row = torch.tensor([[tokens[i % len(tokens)] for i in range(n_tokens)]], device=device)
+    row = made_up_row(network, pad_id, n_tokens)
     if network.form == "apart":
         return _hides_in_pairs(network, row, length)
     end_text(network, row)
     types = None
     if network.form in ENTITY_FORMS:
-        types = torch.tensor([[(FIRST, SECOND)[i % 2] for i in range(n_tokens)]], device=device)
+        types = torch.tensor([[(FIRST, SECOND)[i % 2] for i in range(n_tokens)]], device=row.device)
     behind = (0, length - n_tokens)
     alone = network(row, None, types)
     beside = network(
@@ -65,6 +62,14 @@ def _hides_in_pairs(network: TextClassifier, row: Tensor, length: int) -> bool:
         for other in (row, longer)
     )
     return torch.allclose(alone, beside, atol=_TOLERANCE)
+
+
+def made_up_row(network: TextClassifier, pad_id: int, n_tokens: int) -> Tensor:
+    """(1, n) token ids that every vocabulary has, on the network's device."""
+    known = min(_LENGTH + 1, getattr(network.body.config, "vocab_size", None) or _LENGTH + 1)
+    tokens = [token for token in range(known) if token != pad_id] or [pad_id]
+    device = next(network.parameters()).device
+    return torch.tensor([[tokens[i % len(tokens)] for i in range(n_tokens)]], device=device)
 
 
 def end_text(network: TextClassifier, ids: Tensor) -> None:

@@ -142,7 +142,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
     _check_seeds(recipe, place)
     _check_pseudo_labels(recipe, place.inside("pseudo_labels"))
     if recipe.kind == "linear":
-        _check_linear(recipe.linear, place.inside("linear"))
+        _check_linear(recipe, place)
     if recipe.kind == "transformer":
         check_encoder(recipe.encoder, place.inside("encoder"))
         _check_named_parts(recipe, place)
@@ -153,8 +153,7 @@ def check_recipe(recipe: Recipe, place: Place) -> None:
         _check_lora(recipe, place.inside("lora"))
         _check_distill(recipe, place.inside("distill"))
         _check_soup(recipe.training, place.inside("training"))
-        if recipe.training.patience is not None and recipe.training.keep == "last":
-            raise place.inside("training").error("patience waits for a better epoch, which keep = 'last' ignores")
+        _check_training(recipe, place.inside("training"))
 
 
 def _check_seeds(recipe: Recipe, place: Place) -> None:
@@ -174,11 +173,16 @@ def _check_pseudo_labels(recipe: Recipe, place: Place) -> None:
         raise place.error("epochs are those of stage = 'before'", next="leave them out, or set the stage")
 
 
-def _check_linear(options: Mapping[str, Any], place: Place) -> None:
+def _check_linear(recipe: Recipe, place: Place) -> None:
     from models.linear import check_linear_options
 
-    with _naming(place):
-        check_linear_options(options)
+    with _naming(place.inside("linear")):
+        check_linear_options(recipe.linear)
+    for key in ("max_length", "form"):
+        if getattr(recipe.data, key) != getattr(DataOptions, key):
+            raise place.inside("data").error(
+                f"{key} has no meaning in a linear recipe, which counts words of whole texts", next="leave it out"
+            )
 
 
 @contextmanager
@@ -230,6 +234,9 @@ def _check_adversary(recipe: Recipe, place: Place) -> None:
             f"start_epoch = {options.start_epoch}, but there are {epochs} epochs: it would never begin",
             next=f"start_epoch = {epochs} at most, or more epochs",
         )
+    for key in ("epsilon", "rate", "step"):
+        if options.options.get(key) == 0:
+            raise place.error(f"{key} = 0 moves nothing", next="a length above 0, or leave the section out")
 
 
 def _check_words(recipe: Recipe, place: Place) -> None:
@@ -303,6 +310,10 @@ def _check_distill(recipe: Recipe, place: Place) -> None:
         raise place.error("names no teacher", next='teacher = "a run, or a recipe in blends/"')
     if options.source == "fold" and not options.test:
         raise place.error("source = 'fold' teaches test rows alone", next="test = true")
+    if options.teacher is not None and options.alpha == 0:
+        raise place.error("alpha = 0 leaves the teacher no share of the loss", next="leave the section out")
+    if options.teacher is not None and options.alpha == 1 and recipe.loss != LossOptions():
+        raise place.error("alpha = 1 leaves [loss] no share", next="an alpha below 1, or leave [loss] out")
     if options.teacher is not None and recipe.contrast.weight:
         raise place.error("it cannot be had together with [contrast]", next="leave one of the two out")
     if options.teacher is not None and recipe.pseudo_labels.run is not None:
@@ -322,6 +333,30 @@ def _check_soup(options: TrainingOptions, place: Place) -> None:
         raise place.error("a greedy soup goes by the validation score, which keep = 'last' ignores")
 
 
+def _check_training(recipe: Recipe, place: Place) -> None:
+    """Refuse what would change nothing."""
+    options, scratch = recipe.training, recipe.encoder.scratch
+    micro, batch, patience, epochs = options.micro_batch_size, options.batch_size, options.patience, options.epochs
+    if micro is not None and micro > batch:
+        raise place.error(
+            f"micro_batch_size = {micro}, but a step has batch_size = {batch} rows",
+            next="leave it out, or a larger batch_size",
+        )
+    if patience is not None and options.keep == "last":
+        raise place.error("patience waits for a better epoch, which keep = 'last' ignores")
+    if patience is not None and patience > epochs - 2:  # the second epoch is the first that may be no better
+        raise place.error(
+            f"patience = {patience}, but there are {epochs} epochs: it would stop none of them",
+            next=f"patience = {epochs - 2} at most, or more epochs" if epochs > 2 else "leave it out",
+        )
+    if (
+        scratch is not None
+        and scratch.layers == 0
+        and (options.layer_decay is not None or options.gradient_checkpointing)
+    ):
+        raise place.error("layer_decay and gradient_checkpointing are for layers, of which [encoder.scratch] has none")
+
+
 def _check_augmentation(options: AugmentationOptions, place: Place) -> None:
     for step in options.steps:
         if step not in AUGMENTATIONS:
@@ -332,6 +367,10 @@ def _check_augmentation(options: AugmentationOptions, place: Place) -> None:
         raise place.error("copies without steps", next=f"name some of {', '.join(AUGMENTATIONS)}")
     if options.copies and "replace" in options.steps and options.synonyms is None:
         raise place.error("step 'replace' needs synonyms", next='name a file: synonyms = "synonyms.tsv"')
+    if options.synonyms is not None and not {"replace", "insert"} & set(options.steps):
+        raise place.error(
+            f"synonyms are for steps 'replace' and 'insert', not for {', '.join(options.steps)}", next="leave them out"
+        )
 
 
 def _check_named_parts(recipe: Recipe, place: Place) -> None:
@@ -361,6 +400,11 @@ def _check_named_parts(recipe: Recipe, place: Place) -> None:
     options = recipe.head.options
     if recipe.head.name in ("tags", "crf") and "width" in options and options.get("rnn", "none") == "none":
         raise place.inside("head").error("width without rnn: there is nothing of that width", next='rnn = "lstm"')
+    if recipe.head.dropout_samples > 1 and options.get("dropout") == 0:
+        raise place.inside("head").error(
+            f"dropout_samples = {recipe.head.dropout_samples}, but dropout = 0: all draws are the same",
+            next="a dropout above 0, or leave dropout_samples out",
+        )
     if recipe.head.name in _ONE_DRAW and recipe.head.dropout_samples > 1:
         raise place.inside("head").error(
             f"dropout_samples is not for head '{recipe.head.name}'", next="leave it out, or choose another head"

@@ -126,6 +126,7 @@ class FoldOptions:
     Attributes:
         n: Number of folds.
         kind: ``stratified`` (by label), ``group`` (a group stays together), ``stratified_group`` (both) or ``random``.
+            A fold that a huge group makes much larger than its share is told.
         group_column: Column of the training table; for the two group kinds.
         seed: Of the division; independent of the run's seed.
     """
@@ -323,7 +324,8 @@ class TrainingOptions:
         warmup: Share of all steps in which the learning rate rises from 0.
         schedule: Name in `models.training.optimizer.SCHEDULES`: what follows the warm-up.
         max_grad_norm: Gradients are clipped to this norm; 0: they are not clipped.
-        dropout: Of the encoder's hidden states and attention; None: as its configuration says.
+        dropout: Of the encoder's hidden states, also those within a layer, and attention, whatever its configuration
+            calls them; refused where it reaches none. Whole layers are dropped as that says. None: all as it says.
         precision: ``auto`` is bf16 where the device has it and it pays (a GPU; a CPU from width 256 on), fp16 on an
             older GPU (Volta, Turing), else fp32.
         keep: Checkpoint of the ``best`` epoch by validation score, or of the ``last``.
@@ -332,7 +334,8 @@ class TrainingOptions:
         layer_decay: The learning rate of each layer is that of the layer above times this; the embeddings' the lowest.
         unfreeze: Share of all steps over which the encoder thaws from its top layer down; 0: all trains from the start.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept; None: no average.
-        r_drop: Weight of the symmetric divergence between two passes with different dropout; 0: one pass.
+        r_drop: Weight of the symmetric divergence between two passes with different dropout: of the classes'
+            probabilities, of tags word by word, with a CRF of its marginals; 0: one pass.
         soup: ``uniform:K`` averages the weights of the K best epochs (with keep = "last": of the last K), ``greedy:K``
             of those among the K best that do not lower the validation score; None: one epoch is kept.
     """

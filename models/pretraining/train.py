@@ -18,9 +18,11 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from models.build import position_limit
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.inference.device import resolve_device
+from models.padding import hides_padding
 from models.pretrained import load_config, load_masked_lm, load_tokenizer, model_folder, quiet_transformers
 from models.pretraining.epochs import Job, PretrainEpoch, run_epochs
 from models.pretraining.masked_lm import MaskedLm
@@ -101,8 +103,9 @@ def pretrain(
         body, new_head = _model(recipe, tokenizer)
         rows = _rows(recipe, tokenizer, texts)
         train, held_out = _divide(rows, recipe)
-        body.to(where)
-        model = MaskedLm(body)
+        network = TextClassifier(body.eval())
+        pads = hides_padding(network, tokenizer.pad_token_id, recipe.data.max_length)
+        model = MaskedLm(body.to(where), pads=pads)
         state = run_epochs(
             Job(
                 model=model,
@@ -112,7 +115,7 @@ def pretrain(
                 share=recipe.masking.share,
                 seed=recipe.seed,
                 device=where,
-                half=HalfPrecision.of(recipe.training.precision, where, body.config),
+                half=HalfPrecision.fitting(recipe.training.precision, where, network),
                 micro=MicroBatch(recipe.training.batch_size),
                 state_file=state_file(folder),
                 fingerprint=fingerprint,
@@ -159,9 +162,9 @@ def _model(recipe: Pretraining, tokenizer: Any) -> tuple[Any, bool]:
         return auto.from_config(scratch_config(scratch, tokenizer)), True
     folder = model_folder(str(recipe.encoder.path))
     body, new_head = load_masked_lm(folder, load_config(folder))
-    if len(tokenizer) > body.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > (known := len(body.get_input_embeddings().weight)):
         raise ModelError(
-            f"the tokenizer has {len(tokenizer):,} tokens, the model {body.get_input_embeddings().num_embeddings:,}",
+            f"the tokenizer has {len(tokenizer):,} tokens, the model {known:,}",
             where=folder,
             next="copy the tokenizer files of the model it was trained from",
         )

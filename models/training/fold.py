@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.build import build_classifier
+from models.build import build_classifier, dropouts_of
 from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier
 from models.decoder import give_padding
@@ -107,9 +107,10 @@ def check_fold(
     with torch.random.fork_rng(devices=[]):
         with memory_told("the network itself", MORE_ROOM):
             network = _build(recipe, classes, tokenizer, task, vectors, lexicon)
+        _check_r_drop(recipe.training.r_drop, network)
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
-        HalfPrecision.of(recipe.training.precision, resolve_device(device), network.body.config)
+        HalfPrecision.fitting(recipe.training.precision, resolve_device(device), network)
         make_optimizer(network, recipe.training)
         Thaw(network, 1, recipe.training.unfreeze)
     check_source(recipe, tokenizer, rows, task, tuple(classes))
@@ -258,6 +259,17 @@ def _build(
         embeddings = network.body.get_input_embeddings()
         network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
     return network
+
+
+def _check_r_drop(weight: float, network: TextClassifier) -> None:
+    shares = [
+        share for module in network.modules() for share in (*dropouts_of(module), getattr(module, "layerdrop", 0))
+    ]
+    if weight and not any(shares):
+        raise ModelError(
+            f"[training] r_drop = {weight:g}, but neither encoder nor head drops anything: both passes are the same",
+            next="dropout = 0.1 under [training] or [head], or leave r_drop out",
+        )
 
 
 def _word_vectors(lexicon: Lexicon | None, tokenizer: Any) -> WordVectors | None:

@@ -15,13 +15,18 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import get_total_norm
 
+from models.classifier import TextClassifier
+from models.errors import ModelError
 from models.inference.device import PRECISIONS, resolve_precision
+from models.padding import end_text, made_up_row
 
 # Width of an encoder from which on a CPU trains half as fast again in bf16; below, copying weights eats the gain.
 _WIDE = 256
 
 _FIRST_SCALE = 2.0**16
 _GOOD_STEPS = 2000
+_ADVICE = "precision = 'auto' under [training]"
+_ROW = 4  # tokens of a row that is made up
 
 
 @dataclass
@@ -58,8 +63,28 @@ class HalfPrecision:
         """
         wide = config.num_hidden_layers > 0 and config.hidden_size >= _WIDE
         pays = precision != "auto" or device.type == "cuda" or wide
-        name = resolve_precision(precision, device) if pays else "fp32"
+        try:
+            name = resolve_precision(precision, device) if pays else "fp32"
+        except ModelError as exc:  # its advice is of an option that training has not
+            raise ModelError(exc.summary, next=_ADVICE) from exc
         return cls(None if name == "fp32" else PRECISIONS[name], _FIRST_SCALE if name == "fp16" else 1.0)
+
+    @classmethod
+    def fitting(cls, precision: str, device: torch.device, network: TextClassifier) -> Self:
+        """The same for a network, wherever it is now; ``auto`` is float32 where it cannot be computed in less.
+
+        Raises:
+            ModelError: As `of`; or a format by name that the network cannot be computed in.
+        """
+        half = cls.of(precision, device, network.body.config)
+        if half.dtype is None or _computes(network, half):
+            return half
+        if precision == "auto":
+            return cls()
+        raise ModelError(
+            f"a {network.body.config.model_type} cannot be computed in {precision}: transformers mixes formats there",
+            next=_ADVICE,
+        )
 
     def autocast(self, device: torch.device) -> Any:
         """A context for the forward pass."""
@@ -88,3 +113,23 @@ class HalfPrecision:
         if self.good == _GOOD_STEPS:
             self.scale, self.good = self.scale * 2, 0
         return True
+
+
+@torch.no_grad()
+def _computes(network: TextClassifier, half: HalfPrecision) -> bool:
+    """Whether a made-up row goes through: DeBERTa's first version fills scores in bf16 with the least float32."""
+    ids = made_up_row(network, network.body.config.pad_token_id or 0, _ROW)
+    end_text(network, ids)
+    types = None if network.form == "joined" else (torch.arange(_ROW, device=ids.device) // 2).unsqueeze(0)
+    training = network.training
+    network.eval()
+    try:
+        with half.autocast(ids.device):
+            network(ids, None, types)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return False
+    finally:
+        network.train(training)
+    return True

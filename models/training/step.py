@@ -171,12 +171,15 @@ def _loss(source: GradientSource, rows: NDArray[np.int64]) -> Tensor:
         return of_batch(logits, targets)
     again = _logits(source, inputs, targets)  # under another draw of dropout
     loss = 0.5 * (of_batch(logits, targets) + of_batch(again, targets))
-    if source.task == "token":
-        words = targets != NO_WORD
-        if not bool(words.any()):
-            return loss
-        return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
-    return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
+    if source.task != "token":
+        return loss + source.r_drop * symmetric_kl(logits, again, source.task, source.classes)
+    words = targets != NO_WORD
+    if not bool(words.any()):
+        return loss
+    crf = getattr(source.network.head, "crf", None)
+    if crf is not None:  # what it makes of the scores of tags is what is to agree
+        logits, again = (crf.marginal_logits(scores, words) for scores in (logits, again))
+    return loss + source.r_drop * symmetric_kl(logits[words], again[words], "single_label")
 
 
 def _loss_with_contrast(

@@ -8,6 +8,7 @@ import pytest
 
 from jobs import fold_trainers
 from jobs.pseudo_labels import decide
+from jobs.teachers import SoftTeacher
 from jobs.workspace import Run
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
@@ -67,6 +68,22 @@ def test_each_fold_is_taught_by_the_teachers_checkpoint_of_the_same_fold(place, 
         assert rows.names == tuple(f"pseudo u{i}" for i in sure)
         assert rows.targets.tolist() == probs[sure].argmax(1).tolist()
         assert result.folds[fold].n_pseudo == len(sure)
+
+
+def test_several_seeds_of_a_fold_are_labelled_for_once(place, monkeypatch):
+    asked, of_fold = [], SoftTeacher.of_fold
+
+    def spy(self, fold, *rest):
+        asked.append(fold)
+        return of_fold(self, fold, *rest)
+
+    monkeypatch.setattr(SoftTeacher, "of_fold", spy)
+    place.recipe("network", "seeds = [1, 2]\n" + TINY + PSEUDO)
+    result = place.train("network")
+    assert asked == [0, 1, 2]
+    first, second = ([one.n_pseudo for one in result.folds if one.seed == seed] for seed in (1, 2))
+    assert first == second
+    assert min(first) > 0
 
 
 @pytest.mark.parametrize("recipe", ["student", "network"])

@@ -323,6 +323,7 @@ MISFITS = [
     (TINY.replace('"max"', '"cosine"').replace("[data]", '[data]\nform = "apart"'), "tells two classes, not 3"),
     (TINY.replace('"max"', '"textcnn"\nwindows = [0]'), "[head] windows = [0]"),
     ('[encoder]\npath = "{encoder}"\n[folds]\nn = 3\n', "tokenizer"),
+    (TINY.replace('"max"', '"max"\ndropout = 0.0') + "dropout = 0.0\nr_drop = 1.0\n", "both passes are the same"),
 ]
 
 
@@ -542,6 +543,54 @@ def test_options_that_do_not_fit_are_refused(place, options, error, message):
     with pytest.raises(error, match=message):
         place.train(**options)
     assert not place.file("tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "loss"),
+    [
+        ("single_label", ["cat"] * 12 + ["dog"] * 12 + ["emu"] * 12, "alpha = [0.0, 0.0, 1.0]"),
+        ("single_label", ["cat"] * 12 + ["dog"] * 12 + ["emu"] * 12, 'name = "focal"\nalpha = [0.0, 0.0, 1.0]'),
+        ("multi_label", [""] * 24 + ["cat|emu"] * 12, 'class_weights = "balanced"'),
+    ],
+)
+def test_a_fold_of_which_no_row_has_weight_is_told_and_the_others_stay(place, task, labels, loss):
+    place.write(table().with_columns(label=pl.Series(labels), owner=pl.Series([f"o{i // 12}" for i in range(36)])))
+    place.competition(task=task)
+    grouped = TINY.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"')
+    place.recipe("tiny", grouped + f"[loss]\n{loss}\n")
+    with pytest.raises(ModelError, match="none of the 24 rows that are trained on counts"):
+        place.train()
+    without_weight = pl.read_parquet(place.file("folds.parquet"))["fold"].to_list()[-1]
+    finished = {int(path.parent.name[4:]) for path in place.file("tiny").glob("fold*/oof.parquet")}
+    assert finished == set(range(without_weight))
+
+
+def test_a_fold_much_larger_than_its_share_is_told(place):
+    place.write(table().with_columns(owner=pl.Series(["huge"] * 20 + [f"o{i}" for i in range(16)])))
+    place.recipe("linear", LINEAR.replace("n = 3", 'n = 3\nkind = "group"\ngroup_column = "owner"'))
+    notes = []
+    place.train("linear", on_note=notes.append)
+    assert [note for note in notes if "group 'huge' of column 'owner' alone has 20" in note]
+    place.write(table())
+    place.recipe("even", LINEAR)
+    shutil.rmtree(place.file(""))
+    notes.clear()
+    place.train("even", on_note=notes.append)
+    assert not notes
+
+
+@pytest.mark.parametrize("text", [TINY.replace("[data]", ""), LINEAR])
+def test_what_becomes_of_illegal_tags_is_no_matter_of_tasks_without_tags(place, text):
+    text = text.replace('max_length = 12\ncleaning = ["lowercase", "strip"]', "")
+    place.recipe("tags", text + '[data]\nillegal_tags = "reject"\n')
+    with pytest.raises(UserError, match="illegal_tags is for token tasks"):
+        place.train("tags")
+
+
+@pytest.mark.parametrize(("head", "training"), [("dropout = 0.5", "dropout = 0.0"), ("dropout = 0.0", "dropout = 0.1")])
+def test_r_drop_needs_one_dropout_of_encoder_and_head(place, head, training):
+    place.recipe("drop", TINY.replace('"max"', f'"max"\n{head}') + f"{training}\nr_drop = 1.0\n")
+    assert place.train("drop", folds=(0,))
 
 
 def test_a_negative_seed_is_refused_by_the_command(place, call):

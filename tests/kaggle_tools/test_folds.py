@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.folds import FoldSettings, assign, load_or_make
+from kaggle_tools.folds import FoldSettings, assign, load_or_make, uneven_fold
 
 
 def labelled(*counts: int) -> pl.Series:
@@ -69,6 +69,20 @@ def test_group_folds_depend_on_the_seed_and_are_balanced_in_rows() -> None:
     assert (first != second).any()
     sizes = np.bincount(first)
     assert sizes.max() - sizes.min() <= 7
+
+
+def test_a_fold_that_a_huge_group_fills_is_told_with_the_group() -> None:
+    groups = pl.Series("user", ["huge"] * 50 + [f"u{i // 10}" for i in range(100)])
+    labels = pl.Series("label", ["a", "b"] * 75)
+    folds = assign(FoldSettings(n=5, kind="group", group_column="user"), labels, groups)
+    fold = int(folds[0])
+    size = int((folds == fold).sum())
+    told = uneven_fold(folds, groups, 5)
+    assert told == (
+        f"fold {fold} is validated on {size} of 150 rows, {size / 30:.1f} times its share: "
+        "group 'huge' of column 'user' alone has 50, and groups stay together"
+    )
+    assert uneven_fold(np.repeat(np.arange(5), 30).astype(np.int16), groups, 5) is None
 
 
 def test_rare_class_is_named_with_what_to_do() -> None:

@@ -107,6 +107,22 @@ def test_the_gradient_by_emissions_is_the_marginal_less_the_truth():
     assert torch.allclose(emissions.grad, expected / words.sum(), atol=1e-5)
 
 
+def test_the_gradient_of_marginals_is_that_of_enumeration():
+    crf = make_crf()
+    emissions = torch.randn(1, 4, C, requires_grad=True)
+    words = torch.tensor([[True, False, True, True]])
+    weights = torch.randn(3, C)  # of any function of the marginals
+    (crf.marginal_logits(emissions, words)[words].softmax(-1) * weights).sum().backward()
+    found, emissions.grad = emissions.grad, None
+    paths = torch.tensor(list(itertools.product(range(C), repeat=3)))  # (27, 3)
+    inside = emissions[0, [0, 2, 3]][torch.arange(3), paths].sum(1)
+    between = crf.transitions[paths[:, :-1], paths[:, 1:]].sum(1)
+    share = (crf.start[paths[:, 0]] + inside + between + crf.end[paths[:, -1]]).softmax(0)
+    marginals = (torch.nn.functional.one_hot(paths, C) * share[:, None, None]).sum(0)
+    (marginals * weights).sum().backward()
+    torch.testing.assert_close(found, emissions.grad)
+
+
 def test_parameters_stay_float32_when_the_network_becomes_bf16():
     crf = make_crf()
     before = crf.transitions.detach().clone()

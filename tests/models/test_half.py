@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, DebertaConfig
 
+from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.training.adversary import ADVERSARIES
 from models.training.half import HalfPrecision
@@ -45,8 +46,21 @@ def test_auto_is_fp16_on_gpus_that_have_nothing_better(monkeypatch, capability, 
 
 
 def test_fp16_on_a_cpu_is_refused(tiny_recipe):
-    with pytest.raises(ModelError, match="emulated"):
+    with pytest.raises(ModelError, match="emulated") as error:
         HalfPrecision.of("fp16", CPU, BertConfig())
+    assert error.value.details["next"] == "precision = 'auto' under [training]"  # there is no --precision
+
+
+@pytest.mark.parametrize(("config", "expected"), [(DebertaConfig, None), (BertConfig, torch.bfloat16)])
+def test_a_network_that_cannot_be_computed_in_less_trains_in_float32(monkeypatch, config, expected):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda _: True)
+    shape = config(vocab_size=30, hidden_size=256, num_hidden_layers=1, num_attention_heads=4, intermediate_size=16)
+    network = TextClassifier(AutoModelForSequenceClassification.from_config(shape).train())
+    assert HalfPrecision.fitting("auto", CPU, network) == HalfPrecision(expected)
+    assert network.training
+    if expected is None:
+        with pytest.raises(ModelError, match="a deberta cannot be computed in bf16"):
+            HalfPrecision.fitting("bf16", CPU, network)
 
 
 @pytest.mark.parametrize("name", sorted(ADVERSARIES))

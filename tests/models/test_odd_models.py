@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
 
+from models.build import build_classifier
 from models.crf import NO_WORD
 from models.errors import ModelError
 from models.inference import forward
@@ -240,8 +241,8 @@ def test_a_mask_that_does_not_hide_padding_is_found_whatever_is_read(
 
 PADDING_MATTERS = {
     **{kind: {**settings, "max_position_embeddings": 64} for kind, settings in MIXING.items()},
-    "funnel": {**FUNNEL, "hidden_dropout": 0.0, "activation_dropout": 0.0},
-    "xlnet": {**XLNET, "summary_last_dropout": 0.0},
+    "funnel": FUNNEL,
+    "xlnet": XLNET,
 }
 
 
@@ -251,7 +252,7 @@ PADDING_MATTERS = {
         ("fnet", "single_label", "joined", "stock", {}, SENTENCES),
         ("convbert", "single_label", "joined", "mean", {"dropout": 0.0}, SENTENCES),
         ("funnel", "single_label", "joined", "mean", {"dropout": 0.0}, SENTENCES),
-        ("xlnet", "single_label", "joined", "stock", {}, SENTENCES),
+        ("xlnet", "single_label", "joined", "stock", {"dropout": 0.0}, SENTENCES),
         ("fnet", "single_label", "marked", "entity_spans", {"dropout": 0.0}, RELATIONS),
         ("convbert", "token", "joined", "tags", {"dropout": 0.0}, SENTENCES),
         ("fnet", "token", "joined", "crf", {"dropout": 0.0}, SENTENCES),
@@ -279,6 +280,52 @@ def test_rows_of_a_step_do_not_depend_on_those_beside_them(
     made = make_tokenizer(recipe, texts)
     result = train_fold(recipe, classes, texts, labels, texts, labels, made, folder=tmp_path / "run", task=task)
     assert result.history[0].train_loss == pytest.approx(result.history[0].valid_loss, rel=1e-5)
+
+
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "pad_token_id": 0}
+DROPPING = {
+    **EVERYDAY, **PADDING_MATTERS, "bart": BART, "t5": T5, "gpt2": GPT,
+    "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "pad_index": 0},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "pad_token_id": 0},
+}  # fmt: skip
+
+
+def classifier(tiny_recipe, folder, dropout, head):
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=str(folder)), data=DataOptions(max_length=40),
+        training=dataclasses.replace(tiny_recipe.training, dropout=dropout), head=HeadOptions("stock", head),
+    )  # fmt: skip
+    return build_classifier(recipe, CLASSES, make_tokenizer(recipe, TEXTS), "single_label").train()
+
+
+@pytest.mark.parametrize("kind", DROPPING)
+def test_dropout_reaches_every_layer_whatever_the_configuration_calls_it(folder_of, tiny_recipe, kind):
+    folder = folder_of(kind, **DROPPING[kind])
+    by_encoder = kind.startswith("deberta") or kind in ("gpt2", "bloom", "funnel", "fnet", "mpnet")  # or has no other
+    head = {} if by_encoder else {"dropout": 0.0}
+    ids = torch.tensor([[2, 9, 8, 7, 30, SEP]])
+    still = classifier(tiny_recipe, folder, 0.0, head)
+    with torch.no_grad():
+        assert torch.equal(still(ids), still(ids))
+    dropping = classifier(tiny_recipe, folder, 0.25, head)
+    with torch.no_grad():
+        assert not torch.equal(dropping(ids), dropping(ids))
+    shares = {vars(module)["p"] for module in dropping.encoder.modules() if isinstance(module, torch.nn.Dropout)}
+    own = [vars(module) for module in dropping.encoder.modules()]
+    by_function = {values[name] for values in own for name in ("dropout", "attention_dropout") if name in values}
+    assert shares | by_function == {0.25}
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("gpt2", GPT), ("deberta-v2", EVERYDAY["deberta-v2"])])
+def test_a_dropout_that_a_stock_head_does_not_take_over_is_refused(folder_of, tiny_recipe, kind, settings):
+    with pytest.raises(ModelError, match=rf"\[head\] dropout = 0.3 does not reach a {kind}"):
+        classifier(tiny_recipe, folder_of(kind, **settings), None, {"dropout": 0.3})
+
+
+def test_a_dropout_that_an_encoder_reads_elsewhere_is_refused(folder_of, tiny_recipe):
+    folder = folder_of("mpt", d_model=32, n_heads=4, n_layers=1, pad_token_id=0)
+    with pytest.raises(ModelError, match=r"\[training\] dropout = 0.3 does not reach a mpt"):
+        classifier(tiny_recipe, folder, 0.3, {})
 
 
 def alone(body, row):

@@ -1,6 +1,8 @@
 """Masked-language-model training: words stay whole, shares, the stock loss, resuming, what stock transformers loads."""
 
+import copy
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -13,15 +15,24 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     BertConfig,
+    BigBirdConfig,
+    ConvBertConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    FNetConfig,
+    FNetForMaskedLM,
+    FunnelConfig,
+    IBertConfig,
     ModernBertConfig,
+    NystromformerConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
 )
 
+from models.classifier import TextClassifier
 from models.errors import ModelError
+from models.padding import hides_padding
 from models.pretraining.epochs import PretrainEpoch
 from models.pretraining.masked_lm import MaskedLm
 from models.pretraining.masking import IGNORED, choose_tokens, masked_batch
@@ -218,6 +229,74 @@ def test_the_loss_is_that_of_the_stock_model(name):
         assert body(input_ids=ids, attention_mask=mask).logits.shape == (3, 9, 40)
 
 
+SMALL = {
+    "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+    "max_position_embeddings": 64, "pad_token_id": 0,
+}  # fmt: skip
+PADDING_SHOWS = {
+    "fnet": FNetConfig(**SMALL),
+    "convbert": ConvBertConfig(**SMALL, embedding_size=16),
+    "nystromformer": NystromformerConfig(**SMALL, num_landmarks=4, segment_means_seq_len=4),
+    "big_bird": BigBirdConfig(**SMALL, block_size=2, num_random_blocks=1),  # sparse beyond 14 tokens
+    "funnel": FunnelConfig(
+        vocab_size=40, d_model=16, n_head=2, d_head=8, d_inner=16, block_sizes=[2, 2], pad_token_id=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDING_SHOWS)
+def test_losses_of_a_row_do_not_depend_on_those_beside_it(name):
+    torch.manual_seed(0)
+    body = AutoModelForMaskedLM.from_config(PADDING_SHOWS[name]).eval()
+    for parameter in body.parameters():
+        parameter.data *= 3.0
+    assert not hides_padding(TextClassifier(body), 0, 20)
+    lengths = torch.tensor([20, 3, 9, 20, 2, 9, 4])
+    mask = (torch.arange(20) < lengths[:, None]).long()
+    ids = torch.randint(5, 40, mask.shape).masked_fill(mask == 0, 0)
+    labels = torch.where((torch.rand(mask.shape) < 0.4) & (mask == 1), ids, IGNORED)
+    labels[:, 1] = ids[:, 1]
+    stock = copy.deepcopy(body)
+    alone = []
+    for row, n in enumerate(lengths.tolist()):
+        if name == "big_bird":  # it goes over to full attention for short rows, and would stay with it
+            stock.bert.set_attention_type("block_sparse")
+        if name == "funnel" and n < 3:
+            labels[row] = IGNORED  # fails by itself
+            continue
+        with torch.no_grad():
+            logits = stock(input_ids=ids[row : row + 1, :n], attention_mask=mask[row : row + 1, :n]).logits[0]
+        alone.append(torch.nn.functional.cross_entropy(logits, labels[row, :n], reduction="none")[labels[row, :n] >= 0])
+    model = MaskedLm(body, pads=False)
+    assert model.sparse
+    with torch.no_grad():
+        losses = model.losses(ids, mask, labels)
+    assert losses.sort().values.tolist() == pytest.approx(torch.cat(alone).sort().values.tolist(), rel=1e-3)
+
+
+def test_an_encoder_that_padding_disturbs_is_pretrained_without(tmp_path, monkeypatch):
+    tokenizer = train_tokenizer(ENGLISH, SCRATCH, max_length=24)
+    body = AutoModelForMaskedLM.from_config(FNetConfig(**{**SMALL, "vocab_size": len(tokenizer)}))
+    for parameter in body.parameters():
+        parameter.data *= 3.0
+    for part in (body, tokenizer):
+        part.save_pretrained(tmp_path / "fnet")
+    batches, forward = [], FNetForMaskedLM.forward
+
+    @functools.wraps(forward)
+    def spy(self, input_ids, **options):
+        batches.append(input_ids)
+        return forward(self, input_ids, **options)
+
+    monkeypatch.setattr(FNetForMaskedLM, "forward", spy)
+    texts = [" ".join(text.split()[: 3 + i % 6]) + f" {i}" for i, text in enumerate(ENGLISH)]
+    path = dataclasses.replace(recipe(epochs=1), encoder=EncoderOptions(str(tmp_path / "fnet")))
+    pretrain(path, texts, folder=tmp_path / "out", fingerprint="f", device="cpu")
+    seen = [ids for ids in batches if (ids == tokenizer.cls_token_id)[:, 0].all()]  # not those that try the network
+    assert sum(map(len, seen)) == len(texts) + 7  # each once, those held out a second time
+    assert not any((ids == tokenizer.pad_token_id).any() for ids in seen)
+
+
 def recipe(**training):
     options = PretrainingOptions(**{"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "held_out": 0.2, **training})
     return Pretraining(
@@ -313,6 +392,15 @@ def test_a_model_without_a_vocabulary_is_refused(tmp_path, save_model):
         path.unlink()
     with pytest.raises(ModelError, match="without tokenizer"):
         run(tmp_path / "out", dataclasses.replace(recipe(), encoder=EncoderOptions(source)))
+
+
+def test_an_embedding_of_a_class_of_its_own_is_counted(tmp_path):
+    tokenizer = train_tokenizer(ENGLISH, SCRATCH, max_length=24)
+    body = AutoModelForMaskedLM.from_config(IBertConfig(**{**SMALL, "vocab_size": len(tokenizer)}))
+    for part in (body, tokenizer):
+        part.save_pretrained(tmp_path / "ibert")
+    asked = dataclasses.replace(recipe(epochs=1), encoder=EncoderOptions(str(tmp_path / "ibert")))
+    assert run(tmp_path / "out", asked).perplexity_after > 1
 
 
 def test_a_classifier_gets_a_new_head_and_says_so(tmp_path, save_model):

@@ -198,6 +198,28 @@ def test_r_drop_adds_the_divergence_between_two_passes(source):
     assert value == pytest.approx(np.mean(losses) + 2 * float(symmetric_kl(*kept, "single_label")), rel=1e-5)
 
 
+@pytest.mark.parametrize("head", ["tags", "crf"])
+def test_r_drop_of_tags_compares_what_the_head_says_of_each_word(tiny_recipe, head):
+    source, batch = tag_source(tiny_recipe, head, r_drop=2.0), np.arange(len(TAGGED))
+    source.network.head.dropout.p = 0.5
+    if head == "crf":  # neighbours that matter
+        torch.nn.init.normal_(source.network.head.crf.transitions, std=2.0)
+    kept = []
+    source.network.head.register_forward_hook(lambda _module, _inputs, logits: kept.append(logits.detach()))
+    value = put_gradient(source, batch, None)
+    targets = source.targets[:, : kept[0].shape[1]]
+    words = targets != -100
+    crf = source.network.head.crf
+    p, q = (
+        (logits.softmax(-1) if crf is None else crf.marginals(logits, words))[words].double().numpy() for logits in kept
+    )
+    known = (p > 0) & (q > 0)  # what a CRF forbids has no share
+    divergence = np.where(known, (p - q) * np.log(np.where(known, p / np.where(known, q, 1), 1)), 0).sum() / 2 / len(p)
+    assert divergence > 1e-4
+    losses = [float(source.loss(logits, targets).detach()) for logits in kept]
+    assert value == pytest.approx(np.mean(losses) + 2 * divergence, rel=1e-4)
+
+
 def test_the_moving_average_is_the_formula_and_the_weights_come_back():
     network = torch.nn.Linear(1, 1, bias=False)
     values, average = [3.0, -1.0, 5.0, 2.0], float(network.weight.detach())
