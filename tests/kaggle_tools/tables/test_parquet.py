@@ -144,3 +144,31 @@ def test_a_column_name_that_occurs_twice_is_refused_as_in_a_csv_where_it_is_need
     require_columns(index, ["text"])
     with ShardReader(index.fmt, ["text"], id_column=None) as reader:
         assert reader.read(index.shards[0]).frame["text"].to_list() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([201.0, 202.0, 203.0, -4.0], ["201", "202", "203", "-4"]),
+        ([201.0, 202.0, 203.0, 203.5], ["201.0", "202.0", "203.0", "203.5"]),  # known only in the last shard
+        ([201, 202, 203, 204], ["201", "202", "203", "204"]),
+        (["201.0", "202", "203", "204"], ["201.0", "202", "203", "204"]),
+    ],
+)
+def test_whole_ids_that_pandas_made_floats_of_are_those_of_the_sample(tmp_path: Path, values, expected) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"text": [1.0, 2.0, 3.0, 4.0], "id": values}).write_parquet(path, row_group_size=2)
+    index = index_file(path, sniff_format(path), shard_rows=2)
+    texts = ["1.0", "2.0", "3.0", "4.0"]  # a text is as it stands
+    assert read_all(index, ["id", "text"], id_column="id") == (list(zip(expected, texts, strict=True)), [])
+
+
+def test_float_ids_that_are_missing_or_have_lost_digits_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": [1.0, None, float("nan")], "text": list("xyz")}).write_parquet(path)
+    index = index_file(path, sniff_format(path), shard_rows=9)
+    good, bad = read_all(index, id_column="id")
+    assert (good, [row.line for row in bad]) == ([("1", "x")], [2, 3])
+    pl.DataFrame({"id": [1.0, float(2**53)], "text": list("xy")}).write_parquet(path)
+    with pytest.raises(UserError, match=r"(?s)lost their last digits.*row 2: 9007199254740992\n.*a\.parquet"):
+        read_table(path, id_column="id")
