@@ -105,7 +105,7 @@ class ParquetRows:
             missing -= batch.num_rows
         table = pa.Table.from_batches(parts)
         _check_text(table, self._path)
-        frame = pl.DataFrame(pl.from_arrow(table))
+        frame = pl.DataFrame(pl.from_arrow(pa.table([_known(column) for column in table.columns], table.column_names)))
         if self._whole_ids is not None:
             frame = frame.with_columns(as_integers(frame[self._whole_ids]))
         return pl.DataFrame([_as_strings(frame[name], self._path) for name in self._columns])
@@ -177,6 +177,16 @@ def _check_text(table: Any, path: Place) -> None:
             raise _no_text(name, path) from exc
 
 
+def _known(column: Any) -> Any:
+    """The same values in a type that polars has: UUIDs as they are written, JSON as its text."""
+    kind = column.type
+    if str(kind) == "extension<arrow.uuid>":
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    if isinstance(kind, pa.BaseExtensionType):
+        return column.cast(kind.storage_type)
+    return column.cast(pa.string()) if pa.types.is_decimal256(kind) else column
+
+
 def _no_text(column: str, path: Place) -> UserError:
     return UserError(
         f"column '{column}' of {path.name} holds bytes that are not UTF-8 text",
@@ -191,6 +201,8 @@ def _as_strings(series: pl.Series, path: Place) -> pl.Series:
             return series.cast(pl.String)
         except pl.exceptions.PolarsError as exc:
             raise _no_text(series.name, path) from exc
+    if series.dtype == pl.Duration:
+        return series.dt.to_string("iso")
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

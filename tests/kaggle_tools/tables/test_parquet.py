@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -61,6 +63,20 @@ def test_values_of_any_type_become_strings_and_nulls_stay(tmp_path: Path) -> Non
     assert table.row(0) == ("1", "1.5", "true", "2020-02-08", "x", '["a", "字"]', '{"k": [1]}', "")
     assert table.row(1)[:6] == (None,) * 6
     assert table.row(1)[7] is None
+
+
+def test_types_that_polars_lacks_become_text_as_well(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=i << 96 | 255) for i in range(2)]  # bytes of which one is no UTF-8
+    columns = {
+        "uuid": pa.array([name.bytes for name in ids], pa.uuid()),
+        "json": pa.array(['{"a": 1}', None], pa.json_()),
+        "large": pa.array([Decimal(10) ** 40, None], pa.decimal256(50, 0)),
+        "time": pa.array([datetime.timedelta(days=1, seconds=5), None]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet", id_column="uuid")
+    assert table.row(0) == (str(ids[0]), '{"a": 1}', "1" + "0" * 40, "P1DT5S")
+    assert table.row(1) == (str(ids[1]), None, None, None)
 
 
 def test_rows_without_an_id_are_set_aside_by_number(tmp_path: Path) -> None:
