@@ -154,7 +154,8 @@ class Board:
 
     def scores(self, by: str) -> Floats:
         """(K,) scores of one kind, NaN where unknown."""
-        known = [None if version is None else score_of(version, by, self.metric) for version in self.versions]
+        classes = self.competition.classes
+        known = [None if one is None else score_of(one, by, self.metric, classes) for one in self.versions]
         return np.array([np.nan if score is None else score for score in known])
 
     @cached_property

@@ -31,6 +31,7 @@ from kaggle_tools.search import joint, joint_file
 from kaggle_tools.search.honest import verdict_of
 from kaggle_tools.search.members import differing_classes
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
+from kaggle_tools.submissions.layout import separator_of
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def run(options: DecodeOptions) -> DecodeResult:
         test = Predictions.load(found.predictions(test_stem(workspace))).in_class_order(oof.classes)
         notes += outdated(competition, {found.name: test.meta.get("input")})
         answers = jointly_decided(decoder, test, competition.submission_format)
-        table = build_submission(answers, competition.path(competition.sample_submission), competition)
+        sample = competition.path(competition.sample_submission)
+        table = build_submission(answers, sample, competition)
     path = (
         options.decoder or workspace.root / FOLDER / f"{name}-{digest(repr(dataclasses.astuple(decoder)[:3]))[:8]}.json"
     )
@@ -144,7 +146,7 @@ def run(options: DecodeOptions) -> DecodeResult:
     title = None
     if table is not None:
         draft = _draft(decoder, competition, path, found, test_stem(workspace), count_classes(answers))
-        title = write_version(workspace.submissions, name, table, draft).title
+        title = write_version(workspace.submissions, name, table, draft, separator=separator_of(sample)).title
     low, high = decoder.gain_interval or (None, None)
     return DecodeResult(
         run=found.name,

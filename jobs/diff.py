@@ -307,7 +307,8 @@ def read_texts(competition: Competition | None) -> Texts | None:
     texts = [name for name in (competition.test_text, competition.test_pair) if name is not None]
     try:
         fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-        table = read_table(path, fmt=fmt, columns=list(dict.fromkeys([competition.test_id, *texts])))
+        columns = list(dict.fromkeys([competition.test_id, *texts]))
+        table = read_table(path, fmt=fmt, columns=columns, id_column=competition.test_id, on_bad_row="set-aside")
     except UserError:
         return None
     shown = table.select(pl.concat_str(pl.col(texts).fill_null(""), separator=" ¦ ")).to_series()

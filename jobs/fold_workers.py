@@ -31,6 +31,7 @@ from jobs.run_folder import RunFolder
 from jobs.runner.local import Stop, stop_on_signals
 from jobs.runner.processes import ProcessCrew
 from jobs.runner.reports import Failed, Lost, Ready, tell_failure
+from jobs.workspace import DUTY_FILE
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from models.inference.device import current, resolve_device
@@ -39,7 +40,6 @@ from models.training.progress import OnProgress, Progress
 
 _WAIT_S = 0.2
 _TELL_EVERY_S = 0.2
-_DUTY_FILE = "duty.pickle"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def train_by_workers(
         ModelError: Likewise.
         Interrupted: After SIGINT or SIGTERM; no worker goes on.
     """
-    file = (scratch / _DUTY_FILE).resolve()
+    file = (scratch / DUTY_FILE).resolve()
     crew = ProcessCrew[FoldReport](partial(FoldWorker, file), devices[: len(duty.todo)])
     shift = _Shift(duty, crew, on_progress, note)
     stop = Stop()

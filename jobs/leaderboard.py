@@ -8,6 +8,7 @@ Reading never changes anything, and no damage hides a version: what cannot be re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,12 +145,14 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
             next="`cli score --input <test file>`, `cli blend`, or `cli submissions adopt FILE`",
         )
     metric = _metric(workspace, listing.versions)
-    by = _fitting(listing.versions, metric) if options.by == "auto" else options.by
+    classes = workspace.competition.classes if workspace.competition else ()
+    by = _fitting(listing.versions, metric, classes) if options.by == "auto" else options.by
     greater = find_metric(metric).greater_is_better if metric else True
-    ranked = sorted(listing.versions, key=lambda version: _key(score_of(version, by, metric), version, greater))
+    scores = {version.title: score_of(version, by, metric, classes) for version in listing.versions}
+    ranked = sorted(listing.versions, key=lambda version: _key(scores[version.title], version, greater))
     likeness = _similarity_to_first(ranked, workspace)
     first = {one.manifest.submission_digest: one.title for one in reversed(listing.versions)}  # the oldest of copies
-    ours = [score_of(version, "honest", metric) for version in ranked]
+    ours = [score_of(version, "honest", metric, classes) for version in ranked]
     public = [version.manifest.public_score for version in ranked]
     private = [version.manifest.private_score for version in ranked]
     return LeaderboardResult(
@@ -158,9 +161,9 @@ def run(options: LeaderboardOptions) -> LeaderboardResult:
         standings=tuple(
             _standing(
                 version,
-                place if score_of(version, by, metric) is not None else None,
+                place if scores[version.title] is not None else None,
                 likeness.get(version.title),
-                _remarks(version, metric, first[version.manifest.submission_digest]),
+                _remarks(version, metric, classes, first[version.manifest.submission_digest]),
             )
             for place, version in enumerate(ranked, start=1)
         ),
@@ -206,12 +209,13 @@ def record(options: RecordOptions) -> RecordResult:
     return RecordResult(version.title, manifest.public_score, manifest.private_score, manifest.rank)
 
 
-def score_of(version: Version, by: str, metric: str | None) -> float | None:
+def score_of(version: Version, by: str, metric: str | None, classes: Sequence[str]) -> float | None:
     """A version's score of one kind, by the board's metric; the honest one is the OOF score where there is no other.
 
-    A recipe may have been fitted to another metric than the board's: its own scores are then no scores here.
+    A recipe may have been fitted to another metric than the board's, or to another order of the classes where that
+    matters: its own scores are then no scores here.
     """
-    if by in ("honest", "oof") and not version.manifest.is_scored_by(metric):
+    if by in ("honest", "oof") and not version.manifest.is_scored_by(metric, classes):
         return None
     value = getattr(version.manifest, _ATTRIBUTE[by])
     if value is None and by == "honest":
@@ -223,9 +227,9 @@ def _numbers(values: list[float | None]) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def _fitting(versions: tuple[Version, ...], metric: str | None) -> str:
+def _fitting(versions: tuple[Version, ...], metric: str | None, classes: Sequence[str]) -> str:
     known = {
-        by: sum(score_of(version, by, metric) is not None for version in versions)
+        by: sum(score_of(version, by, metric, classes) is not None for version in versions)
         for by in ("private", "public", "honest")
     }
     return max(known, key=lambda by: known[by])  # the first of equals
@@ -277,13 +281,16 @@ def _standing(version: Version, place: int | None, similarity: float | None, rem
     )
 
 
-def _remarks(version: Version, metric: str | None, first: str) -> list[str]:
+def _remarks(version: Version, metric: str | None, classes: Sequence[str], first: str) -> list[str]:
     """What is odd about it; `first` is the oldest version with the same file."""
     remarks = ["manifest edited by hand"] if edited_by_hand(version.folder) else []
     if first != version.title:
         remarks.append(f"the same file as {first}")
     if not version.manifest.is_scored_by(metric):
         remarks.append(f"fitted to {version.manifest.metric}: its own scores do not rank here")
+    elif version.manifest.of_other_order(classes):
+        order = ", ".join(version.manifest.class_counts)
+        remarks.append(f"made when the classes were {order}, in this order: its own scores do not rank here")
     try:
         return remarks if is_intact(version) else [*remarks, "submission.csv changed since"]
     except OSError as exc:

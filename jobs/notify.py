@@ -9,6 +9,7 @@ import json
 import platform
 import shlex
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -94,15 +95,32 @@ def _run(command: str, content: Mapping[str, object]) -> str | None:
 
 
 def _post(url: str, content: Mapping[str, object]) -> str | None:
+    """In a thread: a time limit of a connection is one of each piece, and a name server has none at all."""
+    outcome: list[str | None] = []
+    asking = threading.Thread(target=lambda: outcome.append(_answer(url, content)), daemon=True, name="notify")
+    asking.start()
+    asking.join(TIMEOUT_S)
+    return outcome[0] if outcome else f"no answer in {TIMEOUT_S:.0f} s"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Following would GET the other address, without what is to be told."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _answer(url: str, content: Mapping[str, object]) -> str | None:
     request = urllib.request.Request(
         url, json.dumps(content).encode(), {"Content-Type": "application/json", "User-Agent": "kaggle-jobs"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S):
             return None
     except urllib.error.HTTPError as exc:
         exc.close()
-        return f"answered {exc.code}"
+        moved = 300 <= exc.code < 400
+        return f"answered {exc.code}{': it has moved, name its new address' if moved else ''}"
     except (OSError, ValueError) as exc:
         return f"could not be reached ({type(exc).__name__})"
     except Exception as exc:  # http.client has a dozen kinds of its own; none may end a batch that is done

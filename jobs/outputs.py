@@ -27,6 +27,7 @@ from kaggle_tools.predictions import METADATA_KEY, Predictions
 from kaggle_tools.remote import place
 from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
+from kaggle_tools.submissions.layout import separator_of
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
 from models.inference.scores import mean_probabilities
@@ -122,7 +123,8 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
             next="run the same command again once the other job has ended: no row is scored again",
         )
     mean = _mean(members)
-    table = build_submission(mean, competition.path(competition.sample_submission), competition)
+    sample = competition.path(competition.sample_submission)
+    table = build_submission(mean, sample, competition)
     draft = ManifestDraft(
         recipe={"kind": "mean", "runs": list(predictions), "job": job.plan.id},
         inputs=tuple(predictions.values()),
@@ -132,7 +134,7 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
         class_counts=count_entities(mean) if isinstance(mean, TagPredictions) else count_classes(mean),
     )
     name = name or (next(iter(predictions)) if len(predictions) == 1 else "mean")
-    return write_version(workspace.submissions, name, table, draft).title
+    return write_version(workspace.submissions, name, table, draft, separator=separator_of(sample)).title
 
 
 def _is_model(run: Run, request: Request) -> bool:

@@ -13,11 +13,10 @@ from pathlib import Path
 from jobs.resolve import Inputs
 from jobs.runner.assemble import check_writable
 from jobs.runner.progress import FIRST_WORDS
-from jobs.runner.store import JobStore
+from jobs.runner.store import OUTPUT_FILE, JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place, RemoteFile
 
-_FILE = "output.json"
 State = tuple[int, int, int] | str | None
 
 
@@ -69,13 +68,13 @@ class OutputClaim:
         Raises:
             UserError: There is a file that this job did not write; the folder cannot be written to.
         """
-        known = store.read(_FILE) or {}
+        known = store.read(OUTPUT_FILE) or {}
         own = force or (known.get("path") == str(path) and known.get("own", True))
         before = _state(path)
         if before is not None and not own:
             raise UserError("the output file exists", where=path, next="name another with --output, or say --force")
         check_writable(path)
-        store.write(_FILE, {"path": str(path), "own": own})
+        store.write(OUTPUT_FILE, {"path": str(path), "own": own})
         return cls(store, path, before, force)
 
     def confirm(self) -> None:
@@ -92,7 +91,7 @@ class OutputClaim:
                 next="run the same command with another --output, or with --force to replace that file: "
                 f"all parts of job {self.store.id} are kept, and no row is scored again",
             )
-        self.store.write(_FILE, {"path": str(self.path), "own": True})
+        self.store.write(OUTPUT_FILE, {"path": str(self.path), "own": True})
 
 
 def _state(path: Place) -> State:

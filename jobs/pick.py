@@ -114,7 +114,9 @@ def _half_width(board: Board) -> float:
     widths = [
         (version.manifest.honest_interval[1] - version.manifest.honest_interval[0]) / 2
         for version in board.versions
-        if version is not None and version.manifest.honest_interval
+        if version is not None
+        and version.manifest.honest_interval
+        and version.manifest.is_scored_by(board.metric, board.competition.classes)
     ]
     return float(np.median(widths)) if widths else 0.0
 

@@ -26,6 +26,7 @@ from kaggle_tools.search.compare import standard_error
 from kaggle_tools.search.honest import Honest
 from kaggle_tools.search.recipe import Recipe, apply, load, save
 from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, write_version
+from kaggle_tools.submissions.layout import separator_of
 
 FOLDER = "blends"
 
@@ -115,16 +116,17 @@ def write_found(workspace: Workspace, recipe: Recipe, name: str, application: Ap
     """
     if application is None:
         return Written(save_recipe(workspace, name, recipe), None)
-    table = _table(workspace, application)
+    table, separator = _table(workspace, application)
     path = save_recipe(workspace, name, recipe)
     draft = _draft(workspace, recipe, path, application)
-    return Written(path, write_version(workspace.submissions, name, table, draft).title)
+    return Written(path, write_version(workspace.submissions, name, table, draft, separator=separator).title)
 
 
 def write_application(workspace: Workspace, recipe: Recipe, path: Path, name: str, application: Application) -> str:
     """Write a version of what the recipe at `path` gave; its title. Raises as `write_found`."""
     draft = _draft(workspace, recipe, path, application)
-    return write_version(workspace.submissions, name, _table(workspace, application), draft).title
+    table, separator = _table(workspace, application)
+    return write_version(workspace.submissions, name, table, draft, separator=separator).title
 
 
 def save_recipe(workspace: Workspace, name: str, recipe: Recipe) -> Path:
@@ -200,14 +202,16 @@ def _refuse_tables(path: Path) -> None:
         )
 
 
-def _table(workspace: Workspace, application: Application) -> pl.DataFrame:
+def _table(workspace: Workspace, application: Application) -> tuple[pl.DataFrame, str]:
+    """The submission, and what separates its fields."""
     competition = workspace.competition
     if competition is None:
         raise UserError(
             "a submission needs a competition.toml, which says its columns",
             next="`cli init`, or write the predictions themselves with --output FILE",
         )
-    return build_submission(application.predictions, competition.path(competition.sample_submission), competition)
+    sample = competition.path(competition.sample_submission)
+    return build_submission(application.predictions, sample, competition), separator_of(sample)
 
 
 def _honest_interval(recipe: Recipe) -> tuple[float, float] | None:

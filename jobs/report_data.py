@@ -143,9 +143,21 @@ def same_rows(oof: Mapping[str, Predictions]) -> tuple[dict[str, Predictions], l
 
 
 def read_versions(workspace: Workspace) -> tuple[tuple[Version, ...], list[str]]:
-    """Submission versions; damaged ones as sentences."""
+    """Submission versions; damaged ones as sentences, and those whose own scores are of classes in another order."""
     listing = list_versions(workspace.submissions)
-    return listing.versions, [f"Version {one.folder.name}: {one.problem.summary}." for one in listing.damaged]
+    classes = workspace.competition.classes if workspace.competition else ()
+    problems = [f"Version {one.folder.name}: {one.problem.summary}." for one in listing.damaged]
+    versions = []
+    for one in listing.versions:
+        if one.manifest.of_other_order(classes):
+            order = ", ".join(one.manifest.class_counts)
+            problems.append(
+                f"{one.title} was made when the classes were {order}, in this order: its scores are left out."
+            )
+            scoreless = replace(one.manifest, oof_score=None, honest_score=None, honest_interval=None)
+            one = replace(one, manifest=scoreless)
+        versions.append(one)
+    return tuple(versions), problems
 
 
 def read_blends(workspace: Workspace, versions: tuple[Version, ...]) -> tuple[list[Blend], list[str]]:

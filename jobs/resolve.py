@@ -11,7 +11,7 @@ from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place, RemoteFile, place
-from kaggle_tools.tables import TableFormat, expand_inputs, missing_column, read_columns, sniff_format
+from kaggle_tools.tables import TableFormat, expand_inputs, float_columns, missing_column, read_columns, sniff_format
 from models.errors import ModelError
 from models.hub import checkpoints_of
 from models.recipe import load_recipe
@@ -65,6 +65,7 @@ class Inputs:
         text_column: What is scored.
         settings: Where each of these came from.
         pair_column: The second text of a row; None where a row is one text.
+        float_ids: Whether a file has its ids as floats.
     """
 
     files: tuple[InputFile, ...]
@@ -72,6 +73,7 @@ class Inputs:
     text_column: str
     settings: tuple[Setting, ...]
     pair_column: str | None = None
+    float_ids: bool = False
 
 
 def look_early(asked: InputOptions, models: Sequence[str]) -> None:
@@ -192,6 +194,7 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
         text_column=text.value,
         settings=tuple(setting for setting in (encoding, errors, text, pair, id_column) if setting is not None),
         pair_column=pair_column,
+        float_ids=any(chosen_id in float_columns(path, fmt) for path, fmt in zip(paths, formats, strict=True)),
     )
 
 

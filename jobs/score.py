@@ -296,6 +296,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         pair_column=inputs.pair_column,
         tokenizer=options.tokenizer,
         backend=options.backend,
+        float_ids=inputs.float_ids,
     )
     return _Setup(inputs, models, scorer, request, engine)
 

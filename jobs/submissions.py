@@ -35,6 +35,7 @@ from kaggle_tools.submissions import (
 )
 from kaggle_tools.submissions.build import own_layout
 from kaggle_tools.submissions.layout import read_sample
+from kaggle_tools.submissions.validate import other_separator
 
 _GZIP = b"\x1f\x8b"
 
@@ -180,7 +181,8 @@ def show(wanted: str) -> VersionDetail:
 
 
 def adopt(options: AdoptOptions) -> Adopted:
-    """Make a version out of a file from elsewhere. A CSV stays as it is, byte for byte, but for its compression.
+    """Make a version out of a file from elsewhere. Text whose fields are separated as the sample's stays as it is, byte
+    for byte, but for its compression; anything else is written anew.
 
     Raises:
         UserError: The file is no submission, is not valid and `force` is not set, or a parent does not exist.
@@ -268,14 +270,16 @@ def _problems_of_bytes(content: bytes, file: Path, sample: Path, competition: Co
 
 
 def _as_csv(file: Path, answers: Answers, sample: Path | None, competition: Competition | None) -> bytes:
-    """Text stays as it is; anything else is written anew, probabilities in the columns of a submission."""
+    """As `adopt` says; what is written anew has probabilities in the columns of a submission."""
     from kaggle_tools.tables import sniff_format
 
     content = file.read_bytes()
     fmt = sniff_format(file)
-    if fmt.kind == "csv" and fmt.compression in (None, "gzip"):
+    wanted = read_sample(sample, competition) if sample else None
+    as_it_is = wanted is None or other_separator(file, wanted) is None
+    if fmt.kind == "csv" and fmt.compression in (None, "gzip") and as_it_is:
         return gzip.decompress(content) if content.startswith(_GZIP) else content
     layout = None
     if competition is not None:
-        layout = read_sample(sample, competition).layout if sample else own_layout(answers.ids.name, competition)
-    return answers.table(layout).write_csv().encode()
+        layout = wanted.layout if wanted else own_layout(answers.ids.name, competition)
+    return answers.table(layout).write_csv(separator=wanted.separator if wanted else ",").encode()

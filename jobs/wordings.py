@@ -93,7 +93,7 @@ def _read(path: Path, competition: Competition) -> pl.DataFrame:
     names = [competition.id_column, competition.text_column, competition.pair_column]
     columns = [name for name in names if name is not None]
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
-    table = read_table(path, columns=columns, fmt=fmt)
+    table = read_table(path, columns=columns, fmt=fmt, id_column=competition.id_column)
     texts = table[columns[1]].fill_null("") if len(columns) == 2 else join_texts(table[columns[1]], table[columns[2]])
     return table.select(pl.col(columns[0]).alias("id"), texts.alias("text"))
 
@@ -104,6 +104,6 @@ def _refuse_unknown(table: pl.DataFrame, path: Path, competition: Competition) -
         raise UserError(
             f"{len(unknown):,} ids of this table are not in the training table",
             where=f"{path}, column '{competition.id_column}'",
-            first=", ".join(unknown.head(5).fill_null("null")),
+            first=", ".join(unknown.head(5)),
             next="each wording has the id of the row that it words anew",
         )

@@ -23,6 +23,7 @@ _NUMBERS = itertools.count()  # of temporary files of this process: a file may b
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl|ndjson|json-lines|json|parquet|gz|zst))+$", re.IGNORECASE)
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+_TEMPORARY = re.compile(rf"\.(.+)\.{_HOST}\.(\d+)\.\d+\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -45,7 +46,9 @@ def write_atomically(path: Place, scratch: Path | None = None) -> Iterator[Path]
     try:
         check_regular(path)
         beside.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(beside)
+        for name, leftover in leftovers(beside.parent):
+            if name == beside.name:
+                leftover.unlink(missing_ok=True)
         yield temporary
         if isinstance(path, Path):
             with temporary.open("rb") as handle:
@@ -109,11 +112,12 @@ def tell_written(path: Place) -> None:
             handle.write(f"{path.resolve()}\n")
 
 
-def _remove_leftovers(path: Path) -> None:
-    name = re.compile(rf"\.{re.escape(path.name)}\.{_HOST}\.(\d+)\.\d+\.tmp")
-    for entry in os.scandir(path.parent):
-        if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
-            Path(entry).unlink(missing_ok=True)
+def leftovers(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What killed processes of this machine left in a folder: the name of what each wrote, and its temporary file."""
+    for entry in os.scandir(folder):
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found is not None and not _is_alive(int(found[2])):
+            yield found[1], Path(entry)
 
 
 def _is_alive(process: int) -> bool:

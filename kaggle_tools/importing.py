@@ -147,7 +147,7 @@ def _from_array(array: Floats, classes: tuple[str, ...]) -> _Values:
 def _source_of_ids(source: Path | None, fmt: TableFormat | None, n_rows: int) -> pl.DataFrame:
     if source is None:
         raise UserError("an .npy file has no ids", next="name a table with the same rows: --oof-ids or --test-ids FILE")
-    table = read_table(source, fmt=fmt)
+    table = _load_table(source) if source.suffix == ".parquet" else read_table(source, fmt=fmt)
     if len(table) != n_rows:
         raise UserError(f"{n_rows:,} rows, but {len(table):,} in {source.name}, whence the ids come", ids=source)
     return table

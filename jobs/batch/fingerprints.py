@@ -6,6 +6,7 @@ program's files are those in its command line; those that changed while it ran a
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -220,10 +221,21 @@ def _named_by_recipe(recipe: Path, folder: Path) -> list[str]:
     if competition is not None and competition.test is not None and _reads_test(raw):
         tables.append(competition.test)
     for teacher in named(_TEACHERS):
-        if "/" not in teacher:
-            tables += [*(pattern.replace("*", teacher, 1) for pattern in _RUNS), f"blends/{teacher}*.json"]
+        blends = [teacher] if "/" in teacher else [f"blends/{'' if teacher == 'latest' else teacher}*.json"]
+        runs = [teacher] if "/" not in teacher else []
+        runs += [name for path in matching(blends, root) for name in _members(root / path)]
+        tables += [*blends, *(pattern.replace("*", run, 1) for run in runs for pattern in _RUNS)]
     found = matching(named(_NAMED_FILES), folder)
     return found + [relative(root / path, folder) for path in matching(tables, root)]
+
+
+def _members(blend: Path) -> list[str]:
+    """Runs of a recipe in `blends/`; none where it is something else."""
+    try:
+        models = json.loads(blend.read_text(encoding="utf-8"))["models"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []
+    return [name for name in models if isinstance(name, str) and "/" not in name] if isinstance(models, list) else []
 
 
 def _reads_test(raw: Mapping[str, Any]) -> bool:

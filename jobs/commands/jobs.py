@@ -96,7 +96,10 @@ def prune_jobs(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove the parts of old complete jobs, whose rows are in their outputs. Jobs not complete are never touched."""
+    """Remove the parts of old complete jobs, whose rows are in their outputs, and files that killed processes left.
+
+    The parts of jobs that are not complete are never touched.
+    """
     from jobs import prune
     from jobs.show.jobs import render_prune
     from jobs.show.output import emit

@@ -54,6 +54,7 @@ class Request:
         pair_column: The second text of a row; None where a row is one text.
         tokenizer: ``auto`` or ``stock``.
         backend: As asked for (``auto`` included): what was chosen is in `precision.json`.
+        float_ids: Whether ids are stored as floats. Older versions left whole ones their ``.0``: that is another job.
     """
 
     inputs: tuple[InputFile, ...]
@@ -69,6 +70,7 @@ class Request:
     pair_column: str | None = None
     tokenizer: Literal["auto", "stock"] = "auto"
     backend: str = "auto"
+    float_ids: bool = False
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -84,10 +86,12 @@ class Request:
     def job_id(self, salt: str = "") -> str:
         """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""
         inputs = [(f.path, dataclasses.astuple(f.format), f.size, f.sample) for f in self.inputs]
-        apart = ("inputs", "models", "tokenizer")
+        apart = ("inputs", "models", "tokenizer", "float_ids")
         rest = [getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in apart]
         if self.tokenizer != "auto":  # the same ids, unless a faster one proved wrong: then no part of its job is used
             rest.append(self.tokenizer)
+        if self.float_ids:
+            rest.append("float_ids")
         return f"{self.stem}-{digest(inputs, sorted(self.models.items()), rest, salt)[:10]}"
 
 

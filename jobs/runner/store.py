@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from kaggle_tools.tables import BadRow
 
+OUTPUT_FILE = "output.json"  # see `jobs.overwriting`
 STATS_KEY = b"kaggle_jobs_part"
 _PARTS_FILE = "parts.json"
 _SHARED = ("plan.json", "precision.json")  # what all workers go by

@@ -112,8 +112,9 @@ def render_prune(result: PruneResult, console: Console) -> None:
     for job in result.jobs:
         console.print(f"{job.id}  {job.n_parts:,} parts, {size(job.n_bytes)}", markup=False)
     verb = "would free" if result.dry_run else "freed"
+    left = f" and {result.n_leftovers:,} files that killed processes left" if result.n_leftovers else ""
     console.print(
-        f"{verb} {size(result.n_bytes)} of {len(result.jobs):,} complete jobs; "
+        f"{verb} {size(result.n_bytes)} of {len(result.jobs):,} complete jobs{left}; "
         f"{result.n_kept:,} other jobs are left alone",
         markup=False,
     )

@@ -64,9 +64,9 @@ def submission_id(sample: File, test: File | None, asked: str | None) -> tuple[C
     in_test = [_asked_column(test, asked, "--id")] if asked else test.columns
     best, best_share, best_alike = ("", ""), 0.0, False
     for of_sample in sample.columns:
-        wanted = _trimmed(sample.frame[of_sample])
+        wanted = sample.ids(of_sample)
         for of_test in in_test:
-            share = _share_found(wanted, _trimmed(test.frame[of_test]))
+            share = _share_found(wanted, test.ids(of_test))
             alike = of_sample == of_test  # an index that a table was saved with may hold the same numbers in other rows
             if share and (share, alike) > (best_share, best_alike):
                 best, best_share, best_alike = (of_sample, of_test), share, alike
@@ -79,7 +79,7 @@ def submission_id(sample: File, test: File | None, asked: str | None) -> tuple[C
         )
     what = "all" if best_share == 1 else f"{best_share:.1%} of"
     as_written = _share_found(sample.frame[best[0]].fill_null(""), test.frame[best[1]].fill_null(""))
-    blanks = "" if as_written == best_share else " (blanks around ids apart)"
+    blanks = "" if as_written == best_share or best[1] in test.floats else " (blanks around ids apart)"
     return (
         Choice(best[0], f"its values are ids of test, in column '{best[1]}'"),
         Choice(best[1], "asked for" if asked else f"holds {what} the ids of the sample{blanks}, each once"),
@@ -254,10 +254,6 @@ def _asked_column(file: File, name: str, flag: str) -> str:
 def _examples(values: pl.Series) -> str:
     first = values.drop_nulls().unique(maintain_order=True).head(3).str.slice(0, 30).to_list()
     return f"{values.n_unique():,} different values, such as " + ", ".join(repr(value) for value in first)
-
-
-def _trimmed(values: pl.Series) -> pl.Series:
-    return values.fill_null("").str.strip_chars()
 
 
 def _share_found(wanted: pl.Series, ids: pl.Series) -> float:

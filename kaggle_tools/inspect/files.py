@@ -9,9 +9,10 @@ import polars as pl
 
 from kaggle_tools.competition import EncodingErrors
 from kaggle_tools.errors import UserError
-from kaggle_tools.tables import BadRow, ShardReader, TableFormat, index_file, require_rows, sniff_format
+from kaggle_tools.tables import BadRow, ShardReader, TableFormat, float_columns, index_file, require_rows, sniff_format
 from kaggle_tools.tables.encodings import likely_encoding, normalise_encoding
 from kaggle_tools.tables.streams import ByteStream
+from kaggle_tools.whole_numbers import as_integers
 
 _SHARD_ROWS = 65_536
 _WITH_BROKEN_BYTES = ("utf-8", "gb18030", "big5", "shift_jis", "cp949")
@@ -30,6 +31,7 @@ class File:
         encoding_errors: ``replace`` where some bytes are outside the encoding.
         why: How the encoding was concluded; empty where it goes without saying (Parquet).
         bad_rows: Rows that cannot be read, such as ragged ones.
+        floats: Names of columns that are stored as floats.
     """
 
     path: Path
@@ -38,11 +40,19 @@ class File:
     encoding_errors: EncodingErrors
     why: str
     bad_rows: tuple[BadRow, ...]
+    floats: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return self.frame.columns
+
+    def ids(self, column: str) -> pl.Series:
+        """A column as ids are read (`kaggle_tools.tables.reader`), empty where null."""
+        values = self.frame[column]
+        if column in self.floats:
+            values = as_integers(values.cast(pl.Float64)).cast(pl.String)
+        return values.fill_null("").str.strip_chars()
 
 
 def read_file(path: Path, encoding: str | None) -> File:
@@ -65,7 +75,7 @@ def read_file(path: Path, encoding: str | None) -> File:
         tables = [reader.read(shard) for shard in index.shards]
     frame = pl.concat([table.frame for table in tables])
     bad_rows = tuple(row for table in tables for row in table.bad_rows)
-    return File(path, frame, fmt.encoding, fmt.encoding_errors, why, bad_rows)
+    return File(path, frame, fmt.encoding, fmt.encoding_errors, why, bad_rows, float_columns(path, fmt))
 
 
 def _with_encoding(path: Path, fmt: TableFormat, asked: str | None) -> tuple[TableFormat, str]:

@@ -25,7 +25,7 @@ def find(competition: Competition, train: File | None, test: File | None, sample
         if n_seen:
             found.append(f"{n_seen:,} {_what(competition.pair_column)} of test are in train too")
     if test and sample and competition.test_id in test.columns and competition.submission_id in sample.columns:
-        found += _of_ids(test.frame[competition.test_id], sample.frame[competition.submission_id])
+        found += _of_ids(test.ids(competition.test_id), sample.ids(competition.submission_id))
     return tuple(found)
 
 
@@ -92,7 +92,7 @@ def _of_rows(role: str, file: File, text_column: str, pair_column: str | None, i
     elif _marks_two_entities(full):
         yield f"each text of {role} marks two entities: recipes/relation-*.toml read them"
     if id_column in file.columns:  # rows of test may be numbered where those of train have ids
-        ids = file.frame[id_column].fill_null("").str.strip_chars()
+        ids = file.ids(id_column)
         if ids.n_unique() != len(ids):
             yield f"{len(ids) - ids.n_unique():,} ids of {role} repeat an earlier one"
 
@@ -107,7 +107,7 @@ def _of_pairs(role: str, first: pl.Series, second: pl.Series) -> Iterator[str]:
 
 
 def _of_ids(test: pl.Series, sample: pl.Series) -> Iterator[str]:
-    in_test, in_sample = (set(ids.fill_null("").str.strip_chars().to_list()) for ids in (test, sample))
+    in_test, in_sample = set(test.to_list()), set(sample.to_list())
     if in_sample - in_test:
         yield f"{len(in_sample - in_test):,} ids of the sample submission are not in test"
     if in_test - in_sample:

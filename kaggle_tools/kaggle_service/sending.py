@@ -15,7 +15,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,7 +146,8 @@ def send(service: KaggleService, version: Version, attempt: Attempt, message: st
 
     Raises:
         UnclearError: It may have been made; the attempt stays open, and `settle` resolves it.
-        ServiceError: It has not been made.
+        UserError: It has not been made, and the quota is used up meanwhile; says until when.
+        ServiceError: It has not been made for another reason.
     """
     token = service.upload(attempt.competition, version.submission, f"{version.title}.csv")
     attempt = dataclasses.replace(attempt, started=now())
@@ -159,6 +160,7 @@ def send(service: KaggleService, version: Version, attempt: Attempt, message: st
     except ServiceError as exc:
         refused = dataclasses.replace(attempt, state="refused", reason=exc.details.get("reason", exc.summary))
         save_attempt(version.folder, refused)
+        _tell_of_used_up_quota(service, attempt.competition, exc)
         raise
     if unclear is not None:
         tell(f"{unclear.summary}; looking whether the submission has arrived")
@@ -167,6 +169,17 @@ def send(service: KaggleService, version: Version, attempt: Attempt, message: st
     save_attempt(version.folder, dataclasses.replace(attempt, state="sent", ref=ref))
     record_scores(version.folder, kaggle_ref=ref, submitted=attempt.started)
     return ref
+
+
+def _tell_of_used_up_quota(service: KaggleService, competition: str, refusal: ServiceError) -> None:
+    """Raise where a refusal comes from the quota, which a team mate may have used up since it was asked for."""
+    with suppress(ServiceError):
+        quota = service.quota(competition)
+        try:
+            check_quota(quota, competition)
+        except UserError as exc:
+            exc.details = {"reason": refusal.details.get("reason", refusal.summary), **exc.details}
+            raise exc from None
 
 
 def new_attempt_for(version: Version, competition: str) -> Attempt:

@@ -16,6 +16,7 @@ from kaggle_tools.metrics import counts, entities, groups, multilabel, ranking, 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Function = Callable[..., float]
+ByOrder = Literal["second", "distance"] | None
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Metric:
         from_confusion: (C, C) confusion matrix to score, where a single-label score needs nothing else.
         n_classes: The only number of classes that it is for in a single-label task; None for any.
         bounds: The least and the greatest value that it can have.
+        by_order: What of the order of the classes a single-label score depends on: which is the ``second`` of two,
+            how far they are from each other (``distance``, of three or more), or None.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Metric:
     from_confusion: Callable[[counts.Matrix], float] | None = None
     n_classes: int | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    by_order: ByOrder = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # Its functions are closures, which do not travel: another process has the metric of this name.
@@ -56,6 +60,10 @@ class Metric:
     def better(self, a: float, b: float) -> bool:
         """Whether score `a` is strictly better than score `b`."""
         return a > b if self.greater_is_better else a < b
+
+    def depends_on_order(self, n_classes: int) -> bool:
+        """Whether a single-label score of so many classes is another one where their order is."""
+        return self.by_order == ("second" if n_classes == 2 else "distance")
 
     def clip(self, value: float) -> float:
         """The value that the metric can have and that is nearest to `value`: for estimates and ends of intervals."""
@@ -123,6 +131,7 @@ def _of_matrix(
     description: str,
     n_classes: int | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    by_order: ByOrder = None,
 ) -> Metric:
     """A single-label metric that needs the confusion matrix only."""
 
@@ -131,7 +140,16 @@ def _of_matrix(
         return function(counts.confusion(codes, predicted, probs.shape[1], weights))
 
     functions = {"single_label": from_probs}
-    return Metric(name, description, functions, "labels", from_confusion=function, n_classes=n_classes, bounds=bounds)
+    return Metric(
+        name,
+        description,
+        functions,
+        "labels",
+        from_confusion=function,
+        n_classes=n_classes,
+        bounds=bounds,
+        by_order=by_order,
+    )
 
 
 def _of_sets(function: Callable[[Bools, Bools, Floats], float]) -> Function:
@@ -175,7 +193,7 @@ _ALL = (
     _f1("macro_f1", "mean F1 of the classes, each counting the same", counts.macro_f1, multilabel.macro_f1),
     _f1("micro_f1", "F1 over all decisions; accuracy for single labels", counts.accuracy, multilabel.micro_f1),
     _f1("weighted_f1", "mean F1 of the classes, each by its rows", counts.weighted_f1, multilabel.weighted_f1),
-    _of_matrix("binary_f1", counts.binary_f1, "F1 of the second of two classes", n_classes=2),
+    _of_matrix("binary_f1", counts.binary_f1, "F1 of the second of two classes", n_classes=2, by_order="second"),
     _of_matrix("macro_precision", counts.macro_precision, "mean precision of the classes"),
     _of_matrix("mcc", counts.mcc, "Matthews correlation coefficient", bounds=_CORRELATION),
     _of_matrix("cohen_kappa", counts.cohen_kappa, "agreement beyond chance", bounds=_CORRELATION),
@@ -184,6 +202,7 @@ _ALL = (
         counts.quadratic_kappa,
         "agreement beyond chance, by squared distance of classes",
         bounds=_CORRELATION,
+        by_order="distance",
     ),
     Metric(
         "log_loss",
@@ -212,6 +231,7 @@ _ALL = (
         "average precision; more than two classes: mean over classes",
         {"single_label": ranking.average_precision, "multi_label": ranking.label_average_precision},
         "probs",
+        by_order="second",
     ),
     _top_k(2),
     _top_k(3),

@@ -78,6 +78,15 @@ def read_sample(path: Path, competition: Competition | None) -> Sample:
     return Sample(layout, table, fmt.separator)
 
 
+def separator_of(sample: Path | None) -> str:
+    """What separates the fields of a submission: the sample's separator, a comma where there is none.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    return "," if sample is None else sniff_format(sample).separator
+
+
 def trimmed(ids: pl.Series) -> pl.Series:
     """Ids as they are compared: without blanks around them, empty where null."""
     return ids.cast(pl.String).fill_null("").str.strip_chars()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ class ManifestDraft:
         oof_score: Score of the same recipe on the out-of-fold predictions.
         honest_score: Score under nested cross-validation.
         honest_interval: Its 95 % interval, low and high.
-        class_counts: Rows predicted as each class; see `count_classes`.
+        class_counts: Rows predicted as each class, classes in the order that they had; see `count_classes`.
         parents: Titles of the versions it was made from, such as ``v0003-roberta``.
         note: Free text.
     """
@@ -91,11 +91,30 @@ class Manifest:
     submitted: str | None = None
     scored: str | None = None
 
-    def is_scored_by(self, metric: str | None) -> bool:
-        """Whether `oof_score` and `honest_score` are of this metric, however it is spelt; also where nobody says."""
+    def is_scored_by(self, metric: str | None, classes: Sequence[str] = ()) -> bool:
+        """Whether `oof_score` and `honest_score` are of this metric, however it is spelt; also where nobody says.
+
+        Args:
+            metric: Its name.
+            classes: In order: F1 of the second class is of another one where the version had them in another order.
+        """
         from kaggle_tools.metrics import same_metric
 
-        return metric is None or self.metric is None or same_metric(metric, self.metric)
+        if metric is None or self.metric is None:
+            return True
+        return same_metric(metric, self.metric) and not self.of_other_order(classes)
+
+    def of_other_order(self, classes: Sequence[str]) -> bool:
+        """Whether its scores depend on the order of the classes, and that was another when it was made."""
+        from kaggle_tools.metrics import find_metric
+
+        own = tuple(self.class_counts)
+        if self.metric is None or own == tuple(classes) or sorted(own) != sorted(classes):
+            return False
+        try:
+            return find_metric(self.metric).depends_on_order(len(own))
+        except UserError:  # not known here
+            return False
 
     def save(self, folder: Path, *, broken_seal: str | None = None) -> None:
         """Write `manifest.json` into a version's folder, whole or not at all.

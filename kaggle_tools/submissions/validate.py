@@ -16,7 +16,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.submissions.checks import Problem, Sheet, check_columns, check_ids, check_values
 from kaggle_tools.submissions.layout import Sample, read_sample
 from kaggle_tools.submissions.rawfile import Raw, line_of_row, read_raw
-from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tables import read_columns, read_table, sniff_format
 
 __all__ = ["Problem", "Validation", "validate"]
 
@@ -95,6 +95,14 @@ def validate(submission: Path, sample: Path, competition: Competition | None = N
 def _check(submission: Path, raw: Raw, wanted: Sample, competition: Competition | None) -> tuple[int, list[Problem]]:
     """Number of rows and all problems of a file whose bytes are text."""
     try:
+        other = other_separator(submission, wanted)
+        if other is not None:
+            return 0, [
+                Problem(
+                    f"fields are separated by {_called(other)}, those of the sample by {_called(wanted.separator)}",
+                    next="save it like the sample, or `cli submissions adopt` it, which writes it so",
+                )
+            ]
         # The sample's separator, not the one that the file seems to use: the platform will not look for another.
         table = read_table(
             submission, fmt=replace(sniff_format(submission), separator=wanted.separator, quote_char='"')
@@ -109,6 +117,23 @@ def _check(submission: Path, raw: Raw, wanted: Sample, competition: Competition 
         problems += check_ids(sheet)
         problems += check_values(sheet)
     return len(table), problems
+
+
+def other_separator(path: Path, wanted: Sample) -> str | None:
+    """What separates the fields of a file where it is not what separates the sample's; None where it is, or is no text.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    fmt = sniff_format(path)
+    if fmt.kind != "csv" or fmt.separator == wanted.separator:
+        return None
+    as_wanted = read_columns(path, replace(fmt, separator=wanted.separator, quote_char='"'))
+    return fmt.separator if wanted.layout.id_column not in as_wanted else None
+
+
+def _called(separator: str) -> str:
+    return {",": "commas", "\t": "tabs", ";": "semicolons"}.get(separator, f"'{separator}'")
 
 
 def _notes(raw: Raw, sample: Raw) -> tuple[str, ...]:

@@ -89,7 +89,9 @@ class Listing:
     unfinished: tuple[Path, ...] = ()
 
 
-def write_version(folder: Path, name: str, table: pl.DataFrame, draft: ManifestDraft) -> Version:
+def write_version(
+    folder: Path, name: str, table: pl.DataFrame, draft: ManifestDraft, *, separator: str = ","
+) -> Version:
     """Write the next version; several processes may do so at the same time.
 
     Numbers in `table` are written with the fewest digits that read back to the same float, so float32 probabilities
@@ -100,11 +102,16 @@ def write_version(folder: Path, name: str, table: pl.DataFrame, draft: ManifestD
         name: What to call the version beside its number.
         table: The submission as `build_submission` gives it.
         draft: What is known about it.
+        separator: Between fields; see `separator_of`.
 
     Raises:
         UserError: A name that cannot be a folder's, an input that cannot be read, a folder that cannot be written to.
     """
-    return _commit(folder, name, draft, len(table), table.write_csv)
+
+    def write(path: Path) -> None:
+        table.write_csv(path, separator=separator)
+
+    return _commit(folder, name, draft, len(table), write)
 
 
 def write_version_bytes(folder: Path, name: str, content: bytes, n_rows: int, draft: ManifestDraft) -> Version:

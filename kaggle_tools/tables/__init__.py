@@ -16,7 +16,7 @@ from kaggle_tools.tables.index import (
     require_rows,
 )
 from kaggle_tools.tables.paths import expand_inputs
-from kaggle_tools.tables.reader import ShardReader, ShardTable, read_columns, read_sample, read_table
+from kaggle_tools.tables.reader import ShardReader, ShardTable, float_columns, read_columns, read_sample, read_table
 from kaggle_tools.tables.records import BadRow
 from kaggle_tools.tables.shard import Shard
 
@@ -28,6 +28,7 @@ __all__ = [
     "ShardTable",
     "TableFormat",
     "expand_inputs",
+    "float_columns",
     "index_file",
     "missing_column",
     "read_columns",

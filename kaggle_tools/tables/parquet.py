@@ -1,12 +1,14 @@
 """Parquet tables as shards: whole row groups, or row ranges of large ones. Values become strings.
 
+Ids that are whole numbers stored as floats, as pandas stores them where one was missing, lose their ``.0``.
+
 A shard's checksum is that of the file's footer, which holds the place, size and statistics of every column chunk.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from kaggle_tools.remote import Place
 from kaggle_tools.tables.header import refuse_duplicates
 from kaggle_tools.tables.records import to_text
 from kaggle_tools.tables.shard import Shard
+from kaggle_tools.whole_numbers import as_integers, ids_as_text
 
 _BATCH_ROWS = 4096
+_SCAN_ROWS = 1 << 20  # numbers, not texts
 
 
 def parquet_shards(path: Place, shard_rows: int) -> tuple[tuple[str, ...], list[Shard], str]:
@@ -52,14 +56,29 @@ def parquet_columns(path: Place) -> tuple[str, ...]:
         return tuple(file.schema_arrow.names)
 
 
+def parquet_floats(path: Place) -> frozenset[str]:
+    """Names of the columns of floats.
+
+    Raises:
+        UserError: Not a Parquet file, or a damaged one.
+    """
+    with _open(path) as file:
+        return frozenset(field.name for field in file.schema_arrow if pa.types.is_floating(field.type))
+
+
 class ParquetRows:
     """An open Parquet file whose rows are read forward; going back starts at the row group that holds the row.
+
+    Args:
+        path: The file.
+        columns: The columns to read.
+        id_column: One of them, or None.
 
     Raises:
         UserError: Not a Parquet file, a damaged one, or one where the name of such a column occurs more than once.
     """
 
-    def __init__(self, path: Place, columns: Sequence[str]) -> None:
+    def __init__(self, path: Place, columns: Sequence[str], id_column: str | None = None) -> None:
         self.crc32 = _footer_crc(path)
         self._path = path
         self._columns = list(columns)
@@ -70,6 +89,7 @@ class ParquetRows:
         for i in range(self._file.metadata.num_row_groups):
             self._first_rows.append(self._first_rows[-1] + self._file.metadata.row_group(i).num_rows)
         self._start(0)
+        self._whole_ids = id_column if id_column is not None and self._is_whole(id_column) else None
 
     def read(self, first_row: int, n_rows: int) -> pl.DataFrame:
         """Rows `first_row` to `first_row + n_rows`, all columns String, nulls kept, nested values as JSON text."""
@@ -85,12 +105,32 @@ class ParquetRows:
             missing -= batch.num_rows
         table = pa.Table.from_batches(parts)
         _check_text(table, self._path)
-        frame = pl.DataFrame(pl.from_arrow(table))
+        frame = pl.DataFrame(pl.from_arrow(pa.table([_known(column) for column in table.columns], table.column_names)))
+        if self._whole_ids is not None:
+            frame = frame.with_columns(as_integers(frame[self._whole_ids]))
         return pl.DataFrame([_as_strings(frame[name], self._path) for name in self._columns])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a column is floats, of which all are whole: one shard alone cannot tell."""
+        if name not in self.names or not pa.types.is_floating(self._file.schema_arrow.field(name).type):
+            return False
+        first_row = 0
+        batches = self._file.iter_batches(_SCAN_ROWS, columns=[name])
+        while (batch := self._next(batches, first_row)) is not None:
+            ids = pl.Series(name, pl.from_arrow(batch.column(0)))
+            try:
+                ids_as_text(ids)
+            except UserError as exc:
+                exc.details["where"] = f"{self._path}, rows counted from row {first_row + 1:,}"
+                raise
+            if as_integers(ids).dtype.is_float():
+                return False
+            first_row += len(ids)
+        return True
 
     def _start(self, first_row: int) -> None:
         group = max(i for i, row in enumerate(self._first_rows) if row <= first_row)
@@ -109,19 +149,23 @@ class ParquetRows:
     def _take(self, n_rows: int) -> Any:
         """Up to `n_rows` rows of the current batch, as an Arrow record batch."""
         if self._rest is None or not self._rest.num_rows:
-            try:
-                self._rest = next(self._batches)
-            except (pa.ArrowInvalid, OSError) as exc:
-                raise UserError(
-                    f"rows of {self._path.name} from row {self._position} on cannot be read",
-                    where=self._path,
-                    found=str(exc).splitlines()[0],
-                    next="copy the file again, or write it anew from where it came",
-                ) from exc
+            self._rest = self._next(self._batches, self._position)
         batch = self._rest.slice(0, n_rows)
         self._rest = self._rest.slice(batch.num_rows)
         self._position += batch.num_rows
         return batch
+
+    def _next(self, batches: Iterator[Any], first_row: int) -> Any:
+        """The next Arrow record batch; None where there is none."""
+        try:
+            return next(batches, None)
+        except (pa.ArrowInvalid, OSError) as exc:
+            raise UserError(
+                f"rows of {self._path.name} from row {first_row} on cannot be read",
+                where=self._path,
+                found=str(exc).splitlines()[0],
+                next="copy the file again, or write it anew from where it came",
+            ) from exc
 
 
 def _check_text(table: Any, path: Place) -> None:
@@ -131,6 +175,16 @@ def _check_text(table: Any, path: Place) -> None:
             table[name].validate(full=True)
         except pa.ArrowInvalid as exc:
             raise _no_text(name, path) from exc
+
+
+def _known(column: Any) -> Any:
+    """The same values in a type that polars has: UUIDs as they are written, JSON as its text."""
+    kind = column.type
+    if str(kind) == "extension<arrow.uuid>":
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    if isinstance(kind, pa.BaseExtensionType):
+        return column.cast(kind.storage_type)
+    return column.cast(pa.string()) if pa.types.is_decimal256(kind) else column
 
 
 def _no_text(column: str, path: Place) -> UserError:
@@ -147,6 +201,8 @@ def _as_strings(series: pl.Series, path: Place) -> pl.Series:
             return series.cast(pl.String)
         except pl.exceptions.PolarsError as exc:
             raise _no_text(series.name, path) from exc
+    if series.dtype == pl.Duration:
+        return series.dt.to_string("iso")
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

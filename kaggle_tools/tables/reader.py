@@ -7,8 +7,8 @@
             table.bad_rows          # where, why, and the row as it stands in the file
 
 Values: an empty CSV field is null, quoted or not; JSON null is null and "" is ""; numbers are as JSON or polars writes
-them; nested values are JSON text. Ids lose surrounding whitespace. A bad row is one that is ragged, has no id, does not
-decode, or (JSON Lines) is not an object with all wanted columns.
+them; nested values are JSON text. Ids lose surrounding whitespace; whole ones that Parquet has as floats, their ``.0``.
+A bad row is one that is ragged, has no id, does not decode, or (JSON Lines) is not an object with all wanted columns.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ShardReader:
             self.close()
             require_file(shard.path)
             if self._fmt.kind == "parquet":
-                self._source = _ParquetSource(shard.path, self._columns)
+                self._source = _ParquetSource(shard.path, self._columns, self._id_column)
             else:
                 self._source = _TextSource(shard.path, self._fmt, self._columns, ahead=self._ahead)
         rows = self._source.read(shard)
@@ -190,6 +190,19 @@ def read_columns(path: Place, fmt: TableFormat) -> tuple[str, ...]:
     return read_header(path, fmt).columns
 
 
+def float_columns(path: Place, fmt: TableFormat) -> frozenset[str]:
+    """Names of the columns of floats; text has none.
+
+    Raises:
+        UserError: Not a Parquet file, or a damaged one.
+    """
+    if fmt.kind != "parquet":
+        return frozenset()
+    from kaggle_tools.tables.parquet import parquet_floats
+
+    return parquet_floats(path)
+
+
 class _Source(Protocol):
     """An open file that gives the rows of its shards."""
 
@@ -225,12 +238,12 @@ class _TextSource:
 
 
 class _ParquetSource:
-    def __init__(self, path: Place, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Place, wanted: Sequence[str], id_column: str | None) -> None:
         from kaggle_tools.tables.parquet import ParquetRows
 
         self.path = path
         self._state = _state(path)
-        self._rows = ParquetRows(path, wanted)
+        self._rows = ParquetRows(path, wanted, id_column)
         _require(path, wanted, self._rows.names)
 
     def read(self, shard: Shard) -> Rows:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import f1_score, log_loss
 
+from jobs.board import Board
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import Manifest
 
@@ -34,6 +35,23 @@ def test_the_second_class_of_binary_f1_is_the_competitions_and_not_that_of_an_ol
     assert blended["singles"]["strong"] == pytest.approx(expected)
     added = json.loads(call("similarity", "--metric", "binary_f1", "--json")[1])["additions"]
     assert {one["name"]: one["score"] for one in added}["strong"] == pytest.approx(expected)
+
+
+def test_versions_scored_by_the_other_second_class_do_not_rank(binary_workspace, call):
+    for name in ("old", "new"):
+        assert call("blend", "--method", "mean", "--name", name)[0] == 0
+        reorder(binary_workspace)
+    reorder(binary_workspace)  # as for the second
+    board = json.loads(call("leaderboard", "--json")[1])
+    places = {one["title"]: (one["place"], one["remark"]) for one in board["standings"]}
+    assert places["v0002-new"][0] == 1
+    assert places["v0001-old"][0] is None
+    assert "made when the classes were no, yes" in places["v0001-old"][1]
+    known = Board.load((), binary_workspace, command="pick")
+    old, new = (known.titles.index(title) for title in ("v0001-old", "v0002-new"))
+    assert np.isnan(known.scores("honest")[old])
+    assert np.isfinite(known.scores("honest")[new])
+    assert "v0001-old was made when the classes were no, yes" in call("report")[2]
 
 
 def test_runs_with_classes_in_different_orders_blend_and_replay(workspace, call):

@@ -183,6 +183,23 @@ def test_array_may_bring_its_own_ids(home: Path) -> None:
     assert tree(home / "runs" / "npy") == ["oof.parquet", "run.json"]
 
 
+def test_array_may_bring_ids_that_pandas_made_floats_of(tmp_path: Path) -> None:
+    ids = [float(i) for i in range(N_TRAIN)]
+    labels = [CLASSES[i % 3] for i in range(N_TRAIN)]
+    pl.DataFrame({"id": ids, "text": ["w"] * N_TRAIN, "author": labels}).write_parquet(tmp_path / "train.parquet")
+    Competition(
+        tmp_path, "toy", "single_label", "log_loss", "text", CLASSES, label_column="author", train="train.parquet"
+    ).save(tmp_path / "competition.toml")
+    np.save(tmp_path / "oof.npy", probs(N_TRAIN)[::-1])
+    pl.DataFrame({"id": [f"{i:.0f}" for i in reversed(ids)]}).write_csv(tmp_path / "mine.csv")
+    pl.DataFrame({"id": ids[::-1]}).write_parquet(tmp_path / "mine.parquet")
+    of_each = [
+        run(ImportOptions(f"of-{name}", oof=tmp_path / "oof.npy", oof_ids=tmp_path / f"mine.{name}", start=tmp_path))
+        for name in ("csv", "parquet")
+    ]
+    assert of_each[0].score == of_each[1].score
+
+
 def test_folds_of_the_file_give_scores_by_fold(home: Path) -> None:
     folds = np.arange(N_TRAIN) // 10
     result = run(write(home, oof=frame(N_TRAIN, "t").with_columns(fold=pl.Series(folds))))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 import re
 import shutil
@@ -17,9 +18,12 @@ from rich.console import Console
 
 from jobs import control, prune, status
 from jobs.errors import Interrupted
+from jobs.holding import hold
 from jobs.runner import engines
 from jobs.runner.store import JobStore
 from jobs.show import jobs as show
+from jobs.workspace import DUTY_FILE
+from kaggle_tools.files import write_atomically
 from tests.conftest import CLASSES, process_environment
 
 ROWS, SHARD_ROWS = 100_000, 1_000
@@ -132,6 +136,51 @@ def test_prune_touches_only_old_complete_jobs_that_nobody_holds(tmp_path):
     assert (result.n_bytes, result.jobs[0].n_parts, result.n_kept) == (20, 2, 3)
     assert {name for name, store in stores.items() if store.done()} == stores.keys() - {"complete"}
     assert prune.run(1, start=tmp_path).jobs == ()
+
+
+def test_prune_removes_what_a_killed_process_had_begun_to_write(running, tmp_path, cli_here):
+    until = time.monotonic() + 30
+    while not (left := list(tmp_path.glob(".out.csv.*.tmp"))) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert json.loads(cli_here("jobs", "prune", "--json", check=0).stdout)["n_leftovers"] == 0  # at work
+    running.kill()
+    running.wait()
+    parts = sorted(tmp_path.glob(".jobs/*/parts/[0-9]*"))
+    n_bytes = left[0].stat().st_size
+    own = left[0].name.replace(f".{running.pid}.", f".{os.getpid()}.")
+    for name in (own, left[0].name.replace("out.csv", "other.csv")):  # of a living process; of no job of ours
+        (tmp_path / name).touch()
+    would = json.loads(cli_here("jobs", "prune", "--dry-run", "--json", check=0).stdout)
+    assert (would["n_leftovers"], would["n_bytes"], left[0].exists()) == (1, n_bytes, True)
+    assert "1 files that killed processes left" in cli_here("jobs", "prune", check=0).stdout
+    assert (left[0].exists(), len(list(tmp_path.glob(".o*.tmp")))) == (False, 2)
+    assert sorted(tmp_path.glob(".jobs/*/parts/[0-9]*")) == parts
+
+
+def test_prune_leaves_predictions_of_a_table_that_a_job_is_about_to_write(tmp_path):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    stores = [made(tmp_path, f"{name}-0123456789") for name in ("busy", "idle")]
+    folder = tmp_path / "runs" / "mine" / "predictions"
+    folder.mkdir(parents=True)
+    with write_atomically(folder / "any.parquet") as temporary:
+        ending = temporary.name.removeprefix(".any.parquet").replace(f".{os.getpid()}.", f".{process.pid}.")
+        temporary.touch()
+    for name in ("busy", "idle"):
+        (folder / f".{name}.parquet{ending}").touch()
+    with stores[0].lock():
+        assert prune.run(start=tmp_path).n_leftovers == 1
+    assert [path.name for path in folder.glob(".*.tmp")] == [f".busy.parquet{ending}"]
+
+
+def test_prune_removes_what_workers_were_told_unless_they_are_at_work(tmp_path):
+    duties = [tmp_path / ".jobs" / "runs" / name / DUTY_FILE for name in ("busy", "killed")]
+    for duty in duties:
+        duty.parent.mkdir(parents=True)
+        duty.write_bytes(b"x" * 7)
+    with hold(duties[0].parent, "here"):
+        result = prune.run(start=tmp_path)
+    assert (result.n_leftovers, result.n_bytes, [duty.exists() for duty in duties]) == (1, 7, [True, False])
 
 
 def test_the_list_shows_what_is_not_complete_and_the_newest_of_the_rest(tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -20,15 +22,29 @@ def server():
     got = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
         def do_POST(self):
             got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if "broken" in self.path else 200)
+            if "moved" in self.path:
+                self.send_response(301)
+                self.send_header("Location", "/here")
+            elif "slow" in self.path:  # a byte now and then, which no time limit of a connection ends
+                with suppress(OSError):
+                    for byte in b"HTTP/1.1 200 OK\r\nX: aaaaaaaaaaaaaaaaaaaa":
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(0.1)
+                return
+            else:
+                self.send_response(500 if "broken" in self.path else 200)
             self.end_headers()
 
         def log_message(self, *_args):
             pass
 
-    http = HTTPServer(("127.0.0.1", 0), Handler)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{http.server_port}", got
@@ -55,6 +71,8 @@ def test_what_goes_wrong_is_told_without_the_address(server, monkeypatch):
     monkeypatch.setattr(notify, "TIMEOUT_S", 0.3)
     address, _ = server
     asked = {
+        "answered 301: it has moved": Notify(url=f"{address}/moved/{SECRET}"),
+        "no answer in": Notify(url=f"{address}/slow/{SECRET}"),
         "answered 500": Notify(url=f"{address}/broken/{SECRET}"),
         "could not be reached": Notify(url=f"http://127.0.0.1:1/{SECRET}"),
         "exit code 3": Notify(command=f"sh -c 'exit 3' {SECRET}"),

@@ -19,6 +19,8 @@ from jobs import prune, score, status
 from jobs.resolve import InputOptions
 from jobs.runner import engines, planner
 from jobs.runner.joining import Joining
+from jobs.runner.plan import Plan
+from jobs.runner.planner import load_plan
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
 from kaggle_tools.errors import UserError
@@ -173,6 +175,25 @@ def test_columns_of_each_run_can_be_asked_for_later_and_left_out_again(table, mo
         result = score.run(replace(asked, each=each), Notes())
         assert ("tiny/prob_cat" in read(result.output).columns) == each
         assert score.run(replace(asked, each=each), Notes()).was_complete
+
+
+def test_ids_of_one_table_are_alike_whether_pandas_stored_them_as_integers_or_as_floats(here, model):
+    pl.DataFrame({"id": [7, 8], "text": ["w1", "w2"]}).write_parquet(here / "part-1.parquet")
+    pl.DataFrame({"id": [9.0, 10.0], "text": ["w3", "w4"]}).write_parquet(here / "part-2.parquet")
+    result = score.run(options(model, "part-*.parquet"), Notes())
+    assert pl.read_parquet("out.parquet")["id"].to_list() == ["7", "8", "9", "10"]
+    assert load_plan(JobStore(here / ".jobs" / result.job)).request.float_ids
+    pl.DataFrame({"id": [7.0], "text": ["w3"]}).write_parquet(here / "part-3.parquet")
+    with pytest.raises(UserError, match=r"(?s)1 ids occur more than once.*first: +7\n"):
+        score.run(options(model, "part-*.parquet"), Notes())
+
+
+def test_a_job_of_an_older_version_whose_ids_had_another_spelling_is_another_job(here, model):
+    pl.DataFrame({"id": [7.0, 8.0], "text": ["w1", "w2"]}).write_parquet(here / "rows.parquet")
+    plan = load_plan(JobStore(here / ".jobs" / score.run(options(model, "rows.parquet"), Notes()).job))
+    before = plan.to_json()
+    del before["request"]["float_ids"]
+    assert Plan.from_json(before).request.job_id() != plan.id == plan.request.job_id()
 
 
 def test_rows_without_an_id_column_are_numbered(here, model):

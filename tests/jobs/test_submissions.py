@@ -143,6 +143,18 @@ def test_parquet_is_adopted_as_csv(here, cli):
     cli("validate", "p", check=0)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(",", "\t"), (",", ";"), ("\t", ",")])
+def test_fields_are_separated_as_in_the_sample(here, cli, ours, theirs):
+    """In what we make, and in what is adopted."""
+    pl.read_csv(here / "sample.csv").write_csv(here / "sample.csv", separator=ours)
+    made = json.loads(cli("blend", "--method", "mean", "--name", "made", "--json", check=0).stdout)["submission"]
+    cli("validate", made, check=0)
+    made = (here / "submissions" / made / "submission.csv").read_text()
+    (here / "theirs.csv").write_text(made.replace(ours, theirs))
+    cli("submissions", "adopt", "theirs.csv", "--quiet", check=0)
+    assert (here / "submissions" / "v0004-theirs" / "submission.csv").read_text() == made
+
+
 @pytest.mark.parametrize("sample", ["sample.csv", None])
 @pytest.mark.parametrize("kind", ["parquet", "ndjson"])
 def test_one_column_of_probabilities_stays_one_column(tmp_path, cli, monkeypatch, kind, sample):

@@ -103,7 +103,7 @@ def test_rows_that_a_limit_leaves_out_are_no_mistake(place, taught):
 @pytest.mark.parametrize(
     ("ids", "texts", "message"),
     [
-        (["r0", "r99", None], ["a", "b", "c"], "2 ids of this table are not in the training table"),
+        (["r0", "r99", "r98"], ["a", "b", "c"], "2 ids of this table are not in the training table"),
         (["r0"], [""], "none of 1 texts is another wording"),
     ],
 )

@@ -113,6 +113,20 @@ def test_blanks_around_ids_are_told(tmp_path: Path) -> None:
     assert "blanks around ids" in why(found, "id_column of test")
 
 
+def test_ids_that_pandas_made_floats_of_are_those_of_the_sample(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("train.parquet", "test.parquet", "sample.csv")]
+    train, test = (
+        pl.DataFrame({**table, "id": range(len(table["text"]))}) for table in (rows(6, label=["a", "b"]), rows(4))
+    )
+    train.write_parquet(paths[0])
+    test.with_columns(pl.col("id").cast(float)).write_parquet(paths[1])
+    pl.DataFrame({"id": [3, 2, 1, 0], "label": ["a"] * 4}).write_csv(paths[2])
+    found = conclude(*paths, root=tmp_path)
+    assert found.competition.test_id == "id"
+    assert "all the ids of the sample, each once" in why(found, "id_column of test")
+    assert not [line for line in found.findings if "sample" in line]
+
+
 def test_ids_are_found_by_values_wherever_the_column_stands(tmp_path: Path) -> None:
     test = {**rows(4), "key": ["k1", "k2", "k3", "k4"]}
     sample = {"label": ["a"] * 4, "k": ["k4", "k3", "k2", "k1"]}

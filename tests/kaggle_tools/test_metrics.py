@@ -316,3 +316,15 @@ def test_scores_lie_within_the_bounds_of_their_metric(name):
 
 def test_a_metric_in_another_process_is_the_one_of_its_name():
     assert all(pickle.loads(pickle.dumps(metric)) is metric for metric in METRICS.values())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "single_label" in metric.tasks])
+def test_whether_the_order_of_the_classes_matters_is_known(name, n_classes):
+    metric, draw = METRICS[name], np.random.default_rng(0)
+    if metric.n_classes not in (None, n_classes):
+        return
+    probs, truth = draw.dirichlet(np.ones(n_classes), 90), draw.integers(0, n_classes, 90)
+    order = np.roll(np.arange(n_classes), 1)
+    reordered = evaluate(name, np.argsort(order)[truth], probs[:, order])
+    assert (evaluate(name, truth, probs) != pytest.approx(reordered)) == metric.depends_on_order(n_classes)

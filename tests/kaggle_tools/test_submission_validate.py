@@ -60,7 +60,7 @@ def test_mixed_line_ends_and_a_missing_last_one_are_noted(tmp_path: Path) -> Non
         ("id,label\nr1,-1\nr2,0\nr3,1\nr4,0\n", "column missing: y", ""),
         ("id,y,z\nr1,-1,1\nr2,0,1\nr3,1,1\nr4,0,1\n", "column not in the sample: z", ""),
         ("y,id\n-1,r1\n0,r2\n1,r3\n0,r4\n", "columns in another order: y, id", ""),
-        ("id;y\nr1;-1\nr2;0\nr3;1\nr4;0\n", "column missing: id, y", ""),
+        ("id;y\nr1;-1\nr2;0\nr3;1\nr4;0\n", "fields are separated by semicolons", ""),
         ("id,y\nr1,-1\nr3,1\nr4,0\n", "1 of 4 ids are missing", "r2"),
         ("id,y\nr1,-1\nr2,0\nr3,1\nr4,0\nr5,0\n", "1 ids are not in the sample", "line 6, id 'r5'"),
         ("id,y\nr1,-1\nr2,0\nr3,1\nr4,0\nr2,0\n", "1 rows repeat an id", "line 6, id 'r2'"),
@@ -158,6 +158,20 @@ def test_what_is_no_csv_is_called_by_its_name(tmp_path: Path, content: bytes, wh
     found = check(tmp_path, content)
     assert found.problems[0].what.startswith(what)
     assert found.notes == ()  # its line ends mean nothing
+
+
+@pytest.mark.parametrize(("separator", "called"), [("\t", "tabs"), (";", "semicolons"), ("|", "'|'")])
+def test_another_separator_than_the_samples_is_called_by_its_name(tmp_path: Path, separator: str, called: str) -> None:
+    found = check(tmp_path, LABEL_SAMPLE.replace(",", separator))
+    assert [problem.what for problem in found.problems] == [
+        f"fields are separated by {called}, those of the sample by commas"
+    ]
+    assert "submissions adopt" in found.problems[0].next
+    assert check(tmp_path, LABEL_SAMPLE.replace(",", separator), LABEL_SAMPLE.replace(",", separator)).ok
+    (problem,) = check(tmp_path, LABEL_SAMPLE, LABEL_SAMPLE.replace(",", separator)).problems
+    assert problem.what == f"fields are separated by commas, those of the sample by {called}"
+    more = "id,y" + separator * 2 + "\n"  # the sample's columns are there: the header says which separator counts
+    assert check(tmp_path, LABEL_SAMPLE.replace("id,y\n", more)).problems[0].what == "column missing: y"
 
 
 def test_formulas_are_but_labels_that_are_not_allowed(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_what_a_recipe_names_is_read(tmp_path):
         'train = "train.csv"\ntest = "test.csv"\n'
     )
     always = {"competition.toml", "train.csv", "r.toml"}
+    two = ("runs/two/run.json", "runs/two/oof.parquet", "runs/two/predictions/test.parquet")  # a member of five
     named = {
         '[encoder]\npath = "pretrained/x"': {"pretrained/x"},
         '[encoder]\npath = "some/hub-id"': set(),
@@ -96,6 +97,9 @@ def test_what_a_recipe_names_is_read(tmp_path):
         '[pseudo_labels]\nrun = "mix"': {"blends/mix-12.json", "test.csv"},
         '[distill]\nteacher = "more.csv"': {"more.csv"},
         '[distill]\nteacher = "one"\ntest = true': {"runs/one/run.json", "runs/one/oof.parquet", "test.csv"},
+        '[distill]\nteacher = "five"': {"blends/five-1.json", *two},
+        '[distill]\nteacher = "blends/five-1.json"': {"blends/five-1.json", *two},
+        '[pseudo_labels]\nrun = "latest"': {"blends/five-1.json", "blends/mix-12.json", "test.csv", *two},
         'name = "syn.txt"\n[encoder]\npath = 5\n[words]\nfile = []': set(),
         "no toml = ": set(),
     }
@@ -103,6 +107,10 @@ def test_what_a_recipe_names_is_read(tmp_path):
     for file in (*files, "runs/one/oof.parquet", "syn.txt", "words.csv", "list.txt", "more.csv"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("x")
+    for file in two:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    (tmp_path / "blends" / "five-1.json").write_text('{"models": ["two", "gone", 5]}')
     for text, reads in named.items():
         (tmp_path / "r.toml").write_text(text)
         assert set(inputs_of(task("train", "r.toml", is_cli=True), tmp_path)) == reads | always, text

@@ -114,6 +114,21 @@ def test_quota_used_up_by_a_team_mate_meanwhile_is_told_in_kaggles_words(workspa
     assert states(workspace, "v0002-second") == ["refused", "sent"]
 
 
+def test_quota_used_up_by_a_team_mate_during_the_upload_says_until_when(workspace, kaggle, submit, monkeypatch):
+    upload = kaggle.StartSubmissionUpload
+
+    def meanwhile(request):
+        kaggle.left, kaggle.today = 0, 5
+        return upload(request)
+
+    monkeypatch.setattr(kaggle, "StartSubmissionUpload", meanwhile)
+    done = submit("2", code=2)
+    assert "error: today's quota is used up: 5 sent, none left" in done.err
+    assert "reason: Submission not allowed: Your team has used its daily Submission allowance (5) today" in done.err
+    assert "after midnight UTC, in " in done.err
+    assert states(workspace, "v0002-second") == ["refused"]
+
+
 def test_bare_400_still_says_what_it_often_is(kaggle, submit):
     kaggle.faults = {"CreateSubmission": [400]}
     done = submit("2", code=2)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -61,6 +63,20 @@ def test_values_of_any_type_become_strings_and_nulls_stay(tmp_path: Path) -> Non
     assert table.row(0) == ("1", "1.5", "true", "2020-02-08", "x", '["a", "字"]', '{"k": [1]}', "")
     assert table.row(1)[:6] == (None,) * 6
     assert table.row(1)[7] is None
+
+
+def test_types_that_polars_lacks_become_text_as_well(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=i << 96 | 255) for i in range(2)]  # bytes of which one is no UTF-8
+    columns = {
+        "uuid": pa.array([name.bytes for name in ids], pa.uuid()),
+        "json": pa.array(['{"a": 1}', None], pa.json_()),
+        "large": pa.array([Decimal(10) ** 40, None], pa.decimal256(50, 0)),
+        "time": pa.array([datetime.timedelta(days=1, seconds=5), None]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet", id_column="uuid")
+    assert table.row(0) == (str(ids[0]), '{"a": 1}', "1" + "0" * 40, "P1DT5S")
+    assert table.row(1) == (str(ids[1]), None, None, None)
 
 
 def test_rows_without_an_id_are_set_aside_by_number(tmp_path: Path) -> None:
@@ -144,3 +160,31 @@ def test_a_column_name_that_occurs_twice_is_refused_as_in_a_csv_where_it_is_need
     require_columns(index, ["text"])
     with ShardReader(index.fmt, ["text"], id_column=None) as reader:
         assert reader.read(index.shards[0]).frame["text"].to_list() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([201.0, 202.0, 203.0, -4.0], ["201", "202", "203", "-4"]),
+        ([201.0, 202.0, 203.0, 203.5], ["201.0", "202.0", "203.0", "203.5"]),  # known only in the last shard
+        ([201, 202, 203, 204], ["201", "202", "203", "204"]),
+        (["201.0", "202", "203", "204"], ["201.0", "202", "203", "204"]),
+    ],
+)
+def test_whole_ids_that_pandas_made_floats_of_are_those_of_the_sample(tmp_path: Path, values, expected) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"text": [1.0, 2.0, 3.0, 4.0], "id": values}).write_parquet(path, row_group_size=2)
+    index = index_file(path, sniff_format(path), shard_rows=2)
+    texts = ["1.0", "2.0", "3.0", "4.0"]  # a text is as it stands
+    assert read_all(index, ["id", "text"], id_column="id") == (list(zip(expected, texts, strict=True)), [])
+
+
+def test_float_ids_that_are_missing_or_have_lost_digits_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": [1.0, None, float("nan")], "text": list("xyz")}).write_parquet(path)
+    index = index_file(path, sniff_format(path), shard_rows=9)
+    good, bad = read_all(index, id_column="id")
+    assert (good, [row.line for row in bad]) == ([("1", "x")], [2, 3])
+    pl.DataFrame({"id": [1.0, float(2**53)], "text": list("xy")}).write_parquet(path)
+    with pytest.raises(UserError, match=r"(?s)lost their last digits.*row 2: 9007199254740992\n.*a\.parquet"):
+        read_table(path, id_column="id")
