@@ -189,9 +189,12 @@ def test_numbers_of_rows_do_not_shift_when_rows_are_set_aside(here, model):
 
 
 def test_limit_counts_rows_of_the_file(here, model):
-    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\nd,w4\n")
-    score.run(options(model, "rows.csv", limit=3, on_bad_row="set-aside"), Notes())
+    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\nd,w4\ne\nf\n")
+    result = score.run(options(model, "rows.csv", limit=3, on_bad_row="set-aside"), Notes())
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
+    assert result.totals["set_aside"] == 1  # of three rows, not those beyond
+    lines = next(here.glob(".jobs/*/quarantine/*.jsonl")).read_text().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == [3]
 
 
 def test_the_same_request_is_complete_and_does_nothing(table, model):
