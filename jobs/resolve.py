@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.hub import checkpoints_of
 from models.recipe import load_recipe
 
 PIPE = "-"  # an input that is stdin, an output that is stdout
+_A_TEXT = r"(\S+\s+){3}\S|[\u3040-\u30ff\u4e00-\u9fff].{11}"  # four words or more: hardly a column's name
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
     text = _choose("text column", asked.text_column, _first(texts, columns), _only_text(columns))
     if text is None:
         raise UserError("which column is the text?", where=paths[0], found=", ".join(columns), next="say --text COLUMN")
+    if text.source == "default":
+        _check_header(first, formats[0], columns)
     pairs = (competition.test_pair, competition.pair_column) if competition else ()
     # A second column that the file lacks is named all the same: the check below says so.
     pair = _choose("second text column", asked.pair_column, _first(pairs, columns) or next(iter(pairs), None), None)
@@ -196,6 +200,18 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
         pair_column=pair_column,
         float_ids=any(chosen_id in float_columns(path, fmt) for path, fmt in zip(paths, formats, strict=True)),
     )
+
+
+def _check_header(path: Place, fmt: TableFormat, columns: Sequence[str]) -> None:
+    """Refuse a file of texts alone whose first line is one of them: taken for a name, it would not be scored."""
+    name = columns[0]
+    if fmt.kind == "csv" and len(columns) == 1 and re.search(_A_TEXT, name):
+        raise UserError(
+            "the first line looks like a text, where the name of the column is expected",
+            where=path,
+            found=name[:60],
+            next="write a line with the name above it, such as text; or, if it is the name, say so: --text COLUMN",
+        )
 
 
 def _common_columns(paths: Sequence[Place], formats: Sequence[TableFormat]) -> tuple[str, ...]:

@@ -299,7 +299,8 @@ def _write(result: SimilarityResult, found: Similarity, pairs: Complement | None
     from kaggle_tools.report.sections.similarity import similarity_section
 
     rows = "out-of-fold rows" if result.on == "oof" else "test rows"
-    section = similarity_section(found, pairs, result.notes, rows=rows, by=result.by)
+    problems = [note for note in result.notes if note not in found.notes]  # the section tells those itself
+    section = similarity_section(found, pairs, problems, rows=rows, by=result.by)
     meanings = Grid(
         "Measures of two models",
         (Column("measure"), Column("what it is")),

@@ -73,7 +73,7 @@ def render_pick(result: PickResult, console: Console) -> None:
 def _grounds(result: PredictResult) -> list[str]:
     found: Predicted = result.public
     lines = [
-        f"agreement  {found.agreement:.4f} of rows decided as the runs' ensemble does, "
+        f"agreement  {found.agreement:.4f} of decisions are those of the runs' ensemble, "
         f"which alone expects {found.uncorrected:.5f}"
     ]
     if found.method == "copy":

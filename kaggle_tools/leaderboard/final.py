@@ -112,13 +112,17 @@ def pick(
 
 
 def _with_doubt(splits: Splits, expected: Floats, doubt: float, seed: int) -> tuple[Floats, Floats]:
-    """Draws moved to the estimates, which may be wrong: by the same for both parts, and alike for alike submissions."""
+    """Draws moved to the estimates, which may be wrong: by the same for both parts, and alike for alike submissions.
+
+    Their means are the estimates themselves: no luck of the draws is left in what is shown as a score.
+    """
     s, k = splits.private.shape
     values, vectors = np.linalg.eigh(splits.shared)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
     wrong = doubt * (np.random.default_rng(seed).standard_normal((s, k)) @ root.T)
-    centre = 0.5 * (splits.public.mean(axis=0) + splits.private.mean(axis=0))
-    return splits.public - centre + expected + wrong, splits.private - centre + expected + wrong
+    wrong += expected - wrong.mean(axis=0)
+    public, private = splits.public - splits.public.mean(axis=0), splits.private - splits.private.mean(axis=0)
+    return public + wrong, private + wrong
 
 
 def _chances(names: Sequence[str], private: Floats, sign: float) -> tuple[Chances, ...]:

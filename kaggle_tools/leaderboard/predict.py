@@ -40,7 +40,7 @@ class Predicted:
         low: Lower end of the 95 % interval; None with fewer than `LEAST_KNOWN` known scores.
         high: Upper end.
         error: Root mean square error of predicting each known score by the others, None likewise.
-        agreement: Share of rows on which the submission decides as the belief does.
+        agreement: Share of decisions (one a row; of several labels one a row and label) that are the belief's.
         n_known: Known scores of other submissions that were used.
         method: ``projection``, ``regression``, ``belief`` (nothing was corrected), or ``copy`` (its score is known).
     """

@@ -41,7 +41,7 @@ class ClassificationReport:
         averages: ``micro`` (all decisions together), ``macro`` (classes count the same), ``weighted`` (by support) and,
             where rows may have several labels, ``samples`` (mean over rows).
         exact_match: Share of rows whose labels are exactly right; the accuracy, for one label a row.
-        hamming_loss: Share of wrong decisions among all rows and classes.
+        hamming_loss: Share of wrong decisions among all rows and classes; for one label a row, among the rows.
         n_rows: N.
         labels_a_row: Mean number of true labels.
         predicted_a_row: Mean number of predicted labels.
@@ -73,11 +73,12 @@ def classification_report(
     if several:
         rows = ((part.sum(1).astype(np.float64)) for part in (truth & predicted, predicted, truth))
         averages["samples"] = _line(*_rates(*rows), int(truth.sum()))
+    exact_match = float((truth == predicted).all(1).mean())
     return ClassificationReport(
         classes=lines,
         averages=averages,
-        exact_match=float((truth == predicted).all(1).mean()),
-        hamming_loss=float((truth != predicted).mean()),
+        exact_match=exact_match,
+        hamming_loss=float((truth != predicted).mean()) if several else 1.0 - exact_match,
         n_rows=len(truth),
         labels_a_row=float(truth.sum(1).mean()),
         predicted_a_row=float(predicted.sum(1).mean()),

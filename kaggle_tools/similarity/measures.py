@@ -82,6 +82,8 @@ def measure(table: Table) -> Similarity:
     agreement, kappa = agreement_and_kappa(decisions)
     matrices = {"agreement": agreement, "kappa": kappa, "churn": 1.0 - agreement}
     notes: list[str] = []
+    if table.task == "multi_label":
+        notes.append("several labels a row: yes or no to one label counts as a row of its own, with two classes")
     if table.with_probs.any():
         matrices |= _of_probabilities(table, notes)
     if not table.with_probs.all():

@@ -209,10 +209,21 @@ def test_numbers_of_rows_do_not_shift_when_rows_are_set_aside(here, model):
     assert result.totals["set_aside"] == 2
 
 
+def test_a_long_name_of_the_only_column_can_be_given(here, model):
+    (here / "rows.csv").write_text("What did you like?\nw1\nw2\n")
+    with pytest.raises(UserError, match="the first line looks like a text"):
+        score.run(options(model, "rows.csv"), Notes())
+    score.run(options(model, "rows.csv", text_column="What did you like?"), Notes())
+    assert len(pl.read_parquet("out.parquet")) == 2
+
+
 def test_limit_counts_rows_of_the_file(here, model):
-    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\nd,w4\n")
-    score.run(options(model, "rows.csv", limit=3, on_bad_row="set-aside"), Notes())
+    (here / "rows.csv").write_text("id,text\na,w1\nb\nc,w3\nd,w4\ne\nf\n")
+    result = score.run(options(model, "rows.csv", limit=3, on_bad_row="set-aside"), Notes())
     assert pl.read_parquet("out.parquet")["id"].to_list() == ["a", "c"]
+    assert result.totals["set_aside"] == 1  # of three rows, not those beyond
+    lines = next(here.glob(".jobs/*/quarantine/*.jsonl")).read_text().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == [3]
 
 
 def test_the_same_request_is_complete_and_does_nothing(table, model):
@@ -398,6 +409,8 @@ def test_an_input_is_never_written_over(table, model, option):
     [
         ("id,txt\na,w1\n", {"text_column": "text"}, r"rows\.csv has no column 'text'\n.*\n.*\n.*did you mean 'txt'\?"),
         ("id,a,b\n1,x,y\n", {}, "which column is the text"),
+        ("w1 w2 w3 w4\nw5\n", {}, "the first line looks like a text"),
+        ("今天的天气真好我们出去走走吧\nw5\n", {}, "the first line looks like a text"),
         ("id,text\na,w1\nb,w2\na,w3\n", {}, "1 ids occur more than once"),
         ("id,text\na,w1\n,w2\n", {}, r"rows\.csv line 3: no id in column 'id'"),
         ("", {}, "is empty"),

@@ -192,6 +192,16 @@ def test_of_equally_good_ones_the_less_alike_is_the_insurance():
     )
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "macro_f1"])
+def test_scores_that_are_shown_are_the_estimates_without_the_luck_of_the_draws(metric):
+    belief, _, probs = problem(k=3)
+    expected = np.array([0.71, 0.72, 0.74])
+    found = pick(draw_splits(belief, probs, metric, 60), list("abc"), expected, 0.02, greater=False)
+    assert {one.name: one.expected for one in found.chances} == pytest.approx(dict(zip("abc", expected, strict=True)))
+    assert (found.first, found.expected_first) == ("a", pytest.approx(0.71))
+    assert found.expected_pair < 0.71
+
+
 def test_single_submission_is_the_pick():
     belief, _, probs = problem(k=1)
     found = pick(draw_splits(belief, probs, "log_loss", 200), ["only"], np.array([0.7]), 0.01, greater=False)

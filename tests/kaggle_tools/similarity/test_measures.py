@@ -106,6 +106,7 @@ def test_multi_label_counts_each_decision():
     assert found.matrices["pearson"][0, 1] == pytest.approx(
         np.corrcoef(a.probs.ravel(), b.probs.ravel())[0, 1], abs=1e-5
     )
+    assert found.notes[0].startswith("several labels a row")
 
 
 def test_constant_columns_have_no_correlation_and_constant_decisions_no_kappa():
