@@ -334,21 +334,16 @@ def _check_soup(options: TrainingOptions, place: Place) -> None:
 
 
 def _check_training(recipe: Recipe, place: Place) -> None:
-    """Refuse what would change nothing."""
+    """Refuse what would change nothing, but for a patience that a trial of few epochs never tries."""
     options, scratch = recipe.training, recipe.encoder.scratch
-    micro, batch, patience, epochs = options.micro_batch_size, options.batch_size, options.patience, options.epochs
+    micro, batch = options.micro_batch_size, options.batch_size
     if micro is not None and micro > batch:
         raise place.error(
             f"micro_batch_size = {micro}, but a step has batch_size = {batch} rows",
             next="leave it out, or a larger batch_size",
         )
-    if patience is not None and options.keep == "last":
+    if options.patience is not None and options.keep == "last":
         raise place.error("patience waits for a better epoch, which keep = 'last' ignores")
-    if patience is not None and patience > epochs - 2:  # the second epoch is the first that may be no better
-        raise place.error(
-            f"patience = {patience}, but there are {epochs} epochs: it would stop none of them",
-            next=f"patience = {epochs - 2} at most, or more epochs" if epochs > 2 else "leave it out",
-        )
     if (
         scratch is not None
         and scratch.layers == 0

@@ -128,12 +128,6 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
         (SCRATCH + '[folds]\ngroup_column = "g"', "[folds] kind = 'stratified' does not use a group_column", None),
         (SCRATCH + '[training]\nkeep = "last"\npatience = 1', "[training] patience waits", None),
         (
-            SCRATCH + "[training]\nepochs = 3\npatience = 2",
-            "[training] patience = 2, but there are 3 epochs: it would stop none of them",
-            "patience = 1 at most, or more epochs",
-        ),
-        (SCRATCH + "[training]\nepochs = 2\npatience = 1", "[training] patience = 1, but there", "leave it out"),
-        (
             SCRATCH + "[training]\nbatch_size = 8\nmicro_batch_size = 9",
             "[training] micro_batch_size = 9, but a step has batch_size = 8 rows",
             None,
