@@ -161,7 +161,8 @@ def _class_weights(recipe: Recipe, rows: FoldRows, task: str, classes: Sequence[
 def _check_weights(loss: Loss, labels: NDArray[Any], task: str, n_classes: int, device: torch.device) -> None:
     """Refuse weights by which no row counts, whatever the network says of it."""
     of_words = labels[labels != NO_WORD] if task == "token" else labels
-    distinct = torch.from_numpy(np.unique(of_words, axis=0)).to(device)
+    kinds = labels[:1] if task == "multi_label" else np.unique(of_words, axis=0)  # there every class counts in each row
+    distinct = torch.from_numpy(kinds).to(device)
     logits = torch.arange(len(distinct) * n_classes, device=device).sin().reshape(-1, n_classes)  # any will do
     if float(loss(logits, distinct)) == 0:
         raise ModelError(
