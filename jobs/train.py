@@ -135,8 +135,8 @@ def run(options: TrainOptions) -> TrainResult:
                 soft,
                 wordings,
             )
-            _check_folds(recipe, competition, rows, {fold for fold, _ in todo})
             with _of_recipe(options.recipe):
+                _check_folds(recipe, competition, rows, {fold for fold, _ in todo})
                 train = _trainer(task, folder, competition, todo, devices, held, options)
         # From here on all is known to fit: what a refused recipe would have replaced is still there.
         rows.keep_folds()
@@ -298,8 +298,8 @@ def _folds_to_train(asked: Sequence[int], n: int) -> list[int]:
 
 
 def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, folds: set[int]) -> None:
-    """Refuse folds that cannot be trained or judged, before any is trained: without rows, of one class in a linear run,
-    with validation rows on which the metric is undefined."""
+    """Refuse folds that cannot be trained or judged, before any is trained: without rows, or rows of which none has
+    weight, of one class in a linear run, with validation rows on which the metric is undefined."""
     draw = np.random.default_rng(0)
     for fold in sorted(folds):
         inside, outside = divide(fold, rows, recipe)
@@ -307,6 +307,8 @@ def _check_folds(recipe: Recipe, competition: Competition, rows: TrainingRows, f
             raise UserError(f"fold {fold} has {len(inside)} of {len(rows)} rows", next="use more rows: raise --limit")
         if recipe.kind == "linear" and recipe.pseudo_labels.run is None:  # these may bring a class that rows lack
             _check_classes(fold, competition, rows.targets[outside])
+        if recipe.kind == "transformer" and recipe.pseudo_labels.run is None and recipe.distill.teacher is None:
+            _check_weights(fold, competition, recipe, rows.targets[outside])
         if competition.task not in ("single_label", "multi_label"):
             continue
         probs = draw.dirichlet(np.ones(len(competition.classes)), len(inside))  # any will do: labels make it undefined
@@ -328,6 +330,17 @@ def _check_classes(fold: int, competition: Competition, codes: NDArray[np.int64]
             where=competition.train,
             expected="two classes or more, for a linear model",
             next='more rows, or stratified folds (kind = "stratified" or "stratified_group" under [folds])',
+        )
+
+
+def _check_weights(fold: int, competition: Competition, recipe: Recipe, targets: NDArray[np.generic]) -> None:
+    from models.training.sources import has_weight  # imports torch
+
+    if not has_weight(recipe, targets, competition.task, competition.classes):
+        raise UserError(
+            f"by the weights under [loss] none of the {len(targets):,} rows that fold {fold} is trained on counts",
+            where=competition.train,
+            next="weights above 0 for the classes that they have, or stratified folds",
         )
 
 

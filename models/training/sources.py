@@ -15,7 +15,7 @@ from models.classifier import TextClassifier
 from models.crf import NO_WORD
 from models.errors import ModelError
 from models.label_groups import group_sizes
-from models.losses import Loss, balanced_weights, make_loss
+from models.losses import balanced_weights, make_loss
 from models.recipe import Recipe
 from models.tagging import align_words, tag_loss
 from models.text.augmentation import augment, read_synonyms
@@ -78,15 +78,13 @@ def make_source(
     """Network, tokenised rows and loss, as a recipe puts them together.
 
     Raises:
-        ModelError: A loss, contrast or tokenizer that does not suit the rows, or weights by which none counts.
+        ModelError: A loss, contrast or tokenizer that does not suit the rows.
     """
     tokenised, targets = _tokenised(recipe, tokenizer, rows, task)
     weights = _class_weights(recipe, rows, task, classes)
     if weights is not None:
         weights = weights.to(device)
     loss = make_loss(recipe.loss, task, weights, classes)
-    if weights is not None and rows.teacher_probs is None:
-        _check_weights(loss, rows.labels, task, len(classes), device)
     return GradientSource(
         network=network,
         rows=tokenised,
@@ -114,6 +112,22 @@ def check_source(recipe: Recipe, tokenizer: Any, rows: FoldRows, task: str, clas
     make_loss(recipe.loss, task, _class_weights(recipe, rows, task, classes), classes)
     make_contrast(recipe.contrast, rows.texts, rows.labels, classes, torch.device("cpu"))
     _tokenised(recipe, tokenizer, rows.part(slice(1)), task)
+
+
+def has_weight(recipe: Recipe, labels: NDArray[Any], task: str, classes: tuple[str, ...]) -> bool:
+    """Whether any of these rows counts by the class weights of the recipe, whatever a network says of it.
+
+    Raises:
+        ModelError: Weights or a loss that do not fit the task.
+    """
+    rows = FoldRows([], labels, (), np.ones(len(labels), bool), None)
+    weights = _class_weights(recipe, rows, task, classes)
+    if weights is None:
+        return True
+    of_words = labels[labels != NO_WORD] if task == "token" else labels
+    kinds = labels[:1] if task == "multi_label" else np.unique(of_words, axis=0)  # there every class counts in each row
+    logits = torch.arange(len(kinds) * len(classes)).sin().reshape(len(kinds), -1)  # any will do
+    return float(make_loss(recipe.loss, task, weights, classes)(logits, torch.from_numpy(kinds))) > 0
 
 
 def marked(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[Any]:
@@ -156,18 +170,6 @@ def _class_weights(recipe: Recipe, rows: FoldRows, task: str, classes: Sequence[
     if recipe.loss.class_weights == "balanced":
         return torch.from_numpy(_balanced(rows.labels[rows.labelled], task, classes))
     return None
-
-
-def _check_weights(loss: Loss, labels: NDArray[Any], task: str, n_classes: int, device: torch.device) -> None:
-    """Refuse weights by which no row counts, whatever the network says of it."""
-    of_words = labels[labels != NO_WORD] if task == "token" else labels
-    distinct = torch.from_numpy(np.unique(of_words, axis=0)).to(device)
-    logits = torch.arange(len(distinct) * n_classes, device=device).sin().reshape(-1, n_classes)  # any will do
-    if float(loss(logits, distinct)) == 0:
-        raise ModelError(
-            f"by the weights under [loss] none of the {len(labels):,} rows that are trained on counts",
-            next="weights above 0 for the classes that they have, or folds that have more of them",
-        )
 
 
 def _balanced(labels: NDArray[Any], task: str, classes: Sequence[str]) -> NDArray[np.float32]:
