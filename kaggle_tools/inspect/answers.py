@@ -135,7 +135,7 @@ def conclude_format(
         UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0.
     """
     if len(sample_values) == 1 and asked != "probabilities":
-        _refuse_other_spelling(*next(iter(sample_values.items())), classes)
+        refuse_other_spelling(*next(iter(sample_values.items())), classes)
     if asked is not None:
         return _one_of(asked, SUBMISSION_FORMATS, "submission format"), "asked for"  # type: ignore[return-value]
     if not sample_values:
@@ -148,6 +148,20 @@ def conclude_format(
     if len(classes) == 2 and not values <= set(classes) and numbers and 0 <= min(numbers) <= max(numbers) <= 1:
         return "probabilities", f"column '{name}' of the sample holds fractions: the probability of '{classes[1]}'"
     return "labels", f"the sample has one column, '{name}'"
+
+
+def refuse_other_spelling(name: str, labels: pl.Series, classes: Sequence[str]) -> None:
+    """Raises `UserError` where a column of the sample has the classes in another spelling, such as 1 and 1.0."""
+    values = sorted(set(labels.drop_nulls().to_list()))
+    numbers, own = _as_numbers(values), _as_numbers(classes)
+    if not numbers or own is None or set(values) & set(classes) or not set(numbers) <= set(own):
+        return
+    of_second = f"; or --format probabilities, if it is the probability of '{classes[1]}'" if len(classes) == 2 else ""
+    raise UserError(
+        f"column '{name}' of the sample has the labels of train in another spelling",
+        found=f"{', '.join(values[:5])} in the sample, {', '.join(classes[:5])} in train",
+        next=f"write them alike: the label column of train as the sample has it, integers perhaps{of_second}",
+    )
 
 
 def conclude_metric(
@@ -211,19 +225,6 @@ def _as_numbers(values: Sequence[str]) -> list[float] | None:
 def holds_fractions(values: pl.Series) -> bool:
     """Whether a column of the sample holds numbers between 0 and 1 that are neither."""
     return bool(values.cast(pl.Float64, strict=False).is_between(0, 1, closed="none").any())
-
-
-def _refuse_other_spelling(name: str, labels: pl.Series, classes: Sequence[str]) -> None:
-    values = sorted(set(labels.drop_nulls().to_list()))
-    numbers, own = _as_numbers(values), _as_numbers(classes)
-    if not numbers or own is None or set(values) & set(classes) or not set(numbers) <= set(own):
-        return
-    of_second = f"; or --format probabilities, if it is the probability of '{classes[1]}'" if len(classes) == 2 else ""
-    raise UserError(
-        f"column '{name}' of the sample has the labels of train in another spelling",
-        found=f"{', '.join(values[:5])} in the sample, {', '.join(classes[:5])} in train",
-        next=f"write them alike: the label column of train as the sample has it, integers perhaps{of_second}",
-    )
 
 
 def _are_quantities(values: Sequence[str]) -> bool:

@@ -325,6 +325,9 @@ def test_labels_that_the_sample_has_all_are_proposed_as_groups(tmp_path: Path) -
     assert "--label group --label emotion" in raised.value.details["next"]
     groups = look(tmp_path, train, rows(3), sample, label_columns=("group", "emotion")).competition.label_groups
     assert list(groups) == ["group", "emotion"]
+    train["emotion"] = ["1.0", "2.0", "3.0"] * 4
+    with pytest.raises(UserError, match="column 'emotion' of the sample has the labels of train in another spelling"):
+        look(tmp_path, train, rows(3), {**sample, "emotion": ["1"]}, label_columns=("group", "emotion"))
 
 
 def test_columns_of_zeros_and_ones_are_no_label_groups(tmp_path: Path) -> None:
