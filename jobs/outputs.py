@@ -63,6 +63,8 @@ def run_predictions(job: Job, workspace: Workspace, watch: Watch, *, task: str, 
 
         def placing() -> None:
             if not _is_model(run, request):
+                changed = f"run '{run.name}' was trained anew or removed while the job ran"
+                watch.note(f"{changed}: neither its predictions nor a submission are written")
                 raise NotWanted
             placed[run.name] = path
 
@@ -75,7 +77,7 @@ def tell_of_replaced(job: Job, workspace: Workspace, predictions: RunPredictions
     """Say so where predictions are about to be replaced that another job made of the same name with other settings."""
     runs_of: dict[str, list[str]] = {}
     for run in predictions.files:
-        other = _job_of(workspace.run(run).predictions(job.plan.request.stem))
+        other = _job_of(_folder_of(workspace, run).predictions(job.plan.request.stem))
         if other is not None and other != job.plan.id:
             runs_of.setdefault(other, []).append(run)
     for other, runs in runs_of.items():
@@ -139,7 +141,15 @@ def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, P
 
 def _is_model(run: Run, request: Request) -> bool:
     """Whether it is what the job scores with: a model from elsewhere may have its name."""
-    return request.models.get(run.name) == tuple(map(fingerprint, run.checkpoints))
+    try:
+        return request.models.get(run.name) == tuple(map(fingerprint, run.checkpoints))
+    except OSError:  # it is being removed
+        return False
+
+
+def _folder_of(workspace: Workspace, run: str) -> Run:
+    """A run that was complete when the job began; it may be trained anew since, or gone."""
+    return Run(run, workspace.runs_folder / run)
 
 
 def _job_of(path: Path) -> str | None:
@@ -185,7 +195,7 @@ def _mean(members: Sequence[Predictions] | Sequence[TagPredictions]) -> Predicti
 
 
 def _oof_score(workspace: Workspace, competition: Competition, names: Sequence[str]) -> float | None:
-    paths = [workspace.run(name).oof for name in names]
+    paths = [_folder_of(workspace, name).oof for name in names]
     if not all(path.is_file() for path in paths):
         return None
     try:

@@ -149,6 +149,7 @@ def _judge_scores(case: Case, model: LinearModel, output: Path) -> Judged:
 
 
 def _expected(model: LinearModel, rows: Sequence[Row]) -> NDArray[np.float64]:
-    logits = model.logits(model.vectorizer.transform([text for _, text in rows]))
+    texts = [text.replace("\ufdd0", " ") for _, text in rows]  # the sign of pairs is a blank in a single text
+    logits = model.logits(model.vectorizer.transform(texts))
     probs: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
     return probs

@@ -163,7 +163,7 @@ def _writer(file: JoinedFile, scratch: Path) -> Iterator[Write]:
     with suppress(NotWanted), write_atomically(file.path, scratch) as temporary:
         with _FORMATS[file.path.suffix](temporary, file.metadata) as write:
             yield partial(_write, write, file.path, temporary.parent)
-        if file.path.suffix == ".parquet":
+        if file.path.suffix == ".parquet" and temporary.exists():  # else the folder of a run was removed meanwhile
             seal_parquet(temporary)
         file.placing()
 
@@ -184,14 +184,15 @@ def _parquet(path: Path, metadata: str) -> Iterator[Write]:
         nonlocal writer
         table = frame.to_arrow().replace_schema_metadata({METADATA_KEY: metadata})
         if writer is None:
-            writer = pq.ParquetWriter(path, table.schema, **PARQUET)
+            writer = pq.ParquetWriter(handle, table.schema, **PARQUET)
         writer.write_table(table, row_group_size=max(1, len(frame)))
 
-    try:
-        yield write
-    finally:
-        if writer is not None:
-            writer.close()
+    with path.open("wb") as handle:  # from now on: the folder of a run may be removed before there is a part
+        try:
+            yield write
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 @contextmanager

@@ -129,7 +129,13 @@ def conclude_group_metric(asked: str | None) -> tuple[str, str]:
 def conclude_format(
     sample_values: dict[str, pl.Series], classes: Sequence[str], asked: str | None
 ) -> tuple[SubmissionFormat, str]:
-    """Labels in one column, or probabilities, a column a class (one column for two classes)."""
+    """Labels in one column, or probabilities, a column a class (one column for two classes).
+
+    Raises:
+        UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0.
+    """
+    if len(sample_values) == 1 and asked != "probabilities":
+        refuse_other_spelling(*next(iter(sample_values.items())), classes)
     if asked is not None:
         return _one_of(asked, SUBMISSION_FORMATS, "submission format"), "asked for"  # type: ignore[return-value]
     if not sample_values:
@@ -142,6 +148,20 @@ def conclude_format(
     if len(classes) == 2 and not values <= set(classes) and numbers and 0 <= min(numbers) <= max(numbers) <= 1:
         return "probabilities", f"column '{name}' of the sample holds fractions: the probability of '{classes[1]}'"
     return "labels", f"the sample has one column, '{name}'"
+
+
+def refuse_other_spelling(name: str, labels: pl.Series, classes: Sequence[str]) -> None:
+    """Raises `UserError` where a column of the sample has the classes in another spelling, such as 1 and 1.0."""
+    values = sorted(set(labels.drop_nulls().to_list()))
+    numbers, own = _as_numbers(values), _as_numbers(classes)
+    if not numbers or own is None or set(values) & set(classes) or not set(numbers) <= set(own):
+        return
+    of_second = f"; or --format probabilities, if it is the probability of '{classes[1]}'" if len(classes) == 2 else ""
+    raise UserError(
+        f"column '{name}' of the sample has the labels of train in another spelling",
+        found=f"{', '.join(values[:5])} in the sample, {', '.join(classes[:5])} in train",
+        next=f"write them alike: the label column of train as the sample has it, integers perhaps{of_second}",
+    )
 
 
 def conclude_metric(

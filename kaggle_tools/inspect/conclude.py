@@ -279,6 +279,8 @@ def _find_groups(files: _Files, values: dict[str, pl.Series], asked: Overrides, 
             next=f"if each column says whether a label holds: {columns.JOIN_LABELS}",
         )
     form = asked.submission_format or ("probabilities" if len(values) > len(groups) else "labels")
+    for name in [name for name in groups if name in values and form == "labels"]:
+        answers.refuse_other_spelling(name, values[name], groups[name])
     classes = flat_classes(groups)
     metric, why_metric = answers.conclude_group_metric(asked.metric)
     reasons += [

@@ -7,7 +7,9 @@ where it says nothing, a first character ``{`` means JSON Lines. The separator i
 
 Quotes: always ``"``, but in tab-separated files, half of which have no quoting and stray quotes in their text, only
 where the file really uses them. The rule looks at the records in the first MiB (decompressed): there is at least one
-quoted field, no quote is irregular (see `scanner`), and no more records are ragged than without quotes.
+quoted field, no quote is irregular (see `scanner`), and no more records are ragged than without quotes. A file of a
+disk for which that holds is looked at whole: it must hold for all of it, and where quotes make fewer records of it,
+some must be ragged without them. Two stray quotes far apart would else swallow all lines between.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ _FOREIGN_MAGIC = {
 }
 _PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)  # what a download without a login gives
 _HEAD_BYTES = 1 << 20
+_COUNT = 1 << 60  # records between two marks: they are only counted
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def sniff_format(
     separator = _checked_separator(separator, codec) if separator else _sniff_separator(path, head, codec)
     if quote_char == "auto":
         quote_char = _sniff_quote(head, separator, whole=whole)
+        if quote_char is not None and separator == "\t" and isinstance(path, Path):
+            quote_char = quote_char if _quotes_hold(path, compression, bom or BOMS.get(codec, b"")) else None
     elif quote_char is not None:
         _check_quote(quote_char, separator, codec)
     return TableFormat(
@@ -265,3 +270,22 @@ def _sniff_quote(head: bytes, separator: str, *, whole: bool) -> str | None:
     unbalanced = whole and quoted.open_quote_line is not None
     uses_quotes = quoted.n_quoted and not quoted.n_irregular and not unbalanced and n_ragged[0] <= n_ragged[1]
     return '"' if uses_quotes else None
+
+
+def _quotes_hold(path: Path, compression: Compression | None, bom: bytes) -> bool:
+    """Whether a tab-separated file, all of it, uses the quotes that its beginning seems to use."""
+    with ByteStream(path, compression) as stream:
+        block = stream.read(_HEAD_BYTES).removeprefix(bom)
+        header = RecordScanner('"', "\t").feed(block + b"\n")[:1]
+        n_fields = int(header[0, FIELDS]) if len(header) else 0
+        quoted, plain = (RecordScanner(q, "\t", every=_COUNT, expected_fields=n_fields) for q in ('"', None))
+        while block and not quoted.n_irregular:
+            quoted.feed(block)
+            plain.feed(block)
+            block = stream.read(_HEAD_BYTES)
+    if quoted.n_irregular or quoted.open_quote_line is not None:
+        return False
+    quoted.finish()
+    plain.finish()
+    as_many = quoted.n_unmarked == plain.n_unmarked
+    return quoted.n_ragged <= plain.n_ragged and (as_many or quoted.n_ragged < plain.n_ragged)

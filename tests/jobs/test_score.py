@@ -671,6 +671,26 @@ def test_no_submission_is_made_of_predictions_that_another_job_replaces_meanwhil
     assert score.run(asked, Notes()).submission == "v0001-mine"
 
 
+@pytest.mark.parametrize("gone", ["run.json", "."])
+def test_a_run_that_is_trained_anew_or_removed_meanwhile_costs_its_predictions_alone(competition, gone):
+    """`cli train --replace` removes `run.json` at its beginning; the scores of hours could not be had any more."""
+    run = competition / "runs" / "mine"
+
+    class Remover(Notes):
+        def committed(self, stats, seconds):
+            super().committed(stats, seconds)
+            shutil.rmtree(run, ignore_errors=True) if gone == "." else (run / gone).unlink(missing_ok=True)
+
+    watch = Remover()
+    result = score.run(ScoreOptions(InputOptions(("test.csv",)), precision="fp32"), watch)
+    assert [*result.predictions] == ([] if gone == "." else ["mine"])
+    assert ["removed while the job ran" in note for note in watch.notes] == [True] * (gone == ".")
+    assert pl.read_parquet(result.output)["id"].to_list() == [key for key, _ in ROWS]
+    (job,) = status.run(competition)
+    assert job.state == "complete"
+    assert run.exists() == (gone != ".")
+
+
 def test_predictions_by_row_number_are_replaced_by_those_with_ids(competition):
     asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", submission=False)
     score.run(asked, Notes())

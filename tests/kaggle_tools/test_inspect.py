@@ -230,6 +230,26 @@ def test_the_class_that_the_one_column_is_called_like_is_the_second(
     assert (found.submission_format, found.classes) == ("probabilities", classes)
 
 
+@pytest.mark.parametrize("labels", [["0.0", "1.0"], ["0.0", "1.0", "2.0"]])
+@pytest.mark.parametrize("form", [None, "labels"])
+def test_labels_that_pandas_made_floats_of_are_told_beside_the_samples(tmp_path: Path, labels, form) -> None:
+    """Beside a sample of 0 and 1 the probability of `1.0` was what is asked for."""
+    train, test = rows(12, label=labels), rows(4)
+    sample = {"id": test["id"], "label": ["0", "0", "0", "1"]}
+    with pytest.raises(UserError, match=r"(?s)labels of train in another spelling.*0, 1 in the sample, 0.0, 1.0"):
+        look(tmp_path, train, test, sample, submission_format=form)
+    if len(labels) == 2:
+        assert look(tmp_path, train, test, sample, submission_format="probabilities").competition.classes == (
+            "0.0",
+            "1.0",
+        )
+        assert (
+            look(tmp_path, train, test, {**sample, "label": [".5"] * 4}).competition.submission_format
+            == "probabilities"
+        )
+    assert look(tmp_path, train, test, {**sample, "label": ["1.0"] * 4}).competition.submission_format == "labels"
+
+
 def test_prefixed_columns_of_the_sample_belong_to_the_labels(tmp_path: Path) -> None:
     test = rows(3)
     sample = {"id": test["id"], **{f"p_{name}": ["0.3"] * 3 for name in COLOURS}}
@@ -305,6 +325,9 @@ def test_labels_that_the_sample_has_all_are_proposed_as_groups(tmp_path: Path) -
     assert "--label group --label emotion" in raised.value.details["next"]
     groups = look(tmp_path, train, rows(3), sample, label_columns=("group", "emotion")).competition.label_groups
     assert list(groups) == ["group", "emotion"]
+    train["emotion"] = ["1.0", "2.0", "3.0"] * 4
+    with pytest.raises(UserError, match="column 'emotion' of the sample has the labels of train in another spelling"):
+        look(tmp_path, train, rows(3), {**sample, "emotion": ["1"]}, label_columns=("group", "emotion"))
 
 
 def test_columns_of_zeros_and_ones_are_no_label_groups(tmp_path: Path) -> None:

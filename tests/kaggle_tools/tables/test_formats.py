@@ -50,6 +50,7 @@ def test_compression_is_told_by_magic_bytes_whatever_the_name(tmp_path: Path, co
         ('1\t"with a\ttab"\n2\tx\n', '"'),
         ('1\t"with a\nnewline"\n2\tx\n', '"'),
         ('1\t"all ""quoted"""\n2\t"x"\n', '"'),
+        ('1\t"a stray one\n2\tand another"\n', None),
     ],
 )
 def test_quoting_of_tsv_is_what_the_file_really_uses(tmp_path: Path, body: str, quote: str | None) -> None:
@@ -57,6 +58,27 @@ def test_quoting_of_tsv_is_what_the_file_really_uses(tmp_path: Path, body: str, 
     assert sniff_format(path).quote_char == quote
     assert read_table(path).height == 2
     assert sniff_format(path, quote_char='"').quote_char == '"'
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("ends", ['she said "bye"', 'she said bye"'])
+def test_stray_quotes_far_apart_in_a_tsv_swallow_no_rows(tmp_path: Path, compression, ends: str) -> None:
+    lines = [f"{i}\tsome words that make the file longer than what is looked at first" for i in range(30_000)]
+    lines[5] = '5\t"all of it in quotes"'
+    lines[28_000], lines[28_050] = '28000\t"the start of it', f"28050\t{ends}"
+    path = write(tmp_path / "a.tsv", compress("\n".join(["id\ttext", *lines]).encode(), compression))
+    table = read_table(path)
+    assert table.row(28_000) == ("28000", '"the start of it')
+    assert table["id"].to_list() == [str(i) for i in range(30_000)]
+
+
+def test_a_long_tsv_that_uses_quotes_keeps_its_lines_together(tmp_path: Path) -> None:
+    lines = [f'{i}\t"some words that make the file longer, ""quoted""\nand on two lines"' for i in range(20_000)]
+    table = read_table(write(tmp_path / "a.tsv", "\n".join(["id\ttext", *lines])))
+    assert (len(table), table["text"][19_999]) == (
+        20_000,
+        'some words that make the file longer, "quoted"\nand on two lines',
+    )
 
 
 def test_a_byte_order_mark_is_skipped_and_decides_the_encoding(tmp_path: Path) -> None:
