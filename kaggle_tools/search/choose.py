@@ -100,6 +100,14 @@ class Chosen:
         return self.tried.name
 
     @property
+    def gain(self) -> tuple[float, float, float]:
+        """Its gain over the best single model, and the ends of the 95 % interval, the choice counted."""
+        found = self.tried.honest.comparison
+        # The best single model itself is compared with itself: being chosen flatters both sides.
+        by = 0.0 if found.low == found.high else self.choice_optimism
+        return found.gain - by, found.low - by, found.high - by
+
+    @property
     def recipe(self) -> Recipe:
         """Its recipe, with `honest` as its honest score."""
         return replace(self.tried.recipe, honest=self.honest)
