@@ -25,7 +25,7 @@ from kaggle_tools.search.candidates import Candidate, Setting, study_candidate
 from kaggle_tools.search.choose import Tried, candidates_for, choose
 from kaggle_tools.search.compile_ahead import compile_ahead
 from kaggle_tools.search.counts import is_count_metric
-from kaggle_tools.search.honest import Honest, single_scores
+from kaggle_tools.search.honest import Honest, single_scores, verdict_of
 from kaggle_tools.search.recipe import explain
 from kaggle_tools.search.study import Progress
 
@@ -107,7 +107,7 @@ class BlendResult:
         reason: Why.
         honest: Its honest score, with what having been chosen flatters it by taken off.
         choice_optimism: How much that was.
-        verdict: What the interval of its gain advises.
+        verdict: What the interval of its gain advises, the choice counted.
         recipe: File.
         words: The recipe in words and numbers.
         submission: Title of the version, or None.
@@ -181,14 +181,15 @@ def run(options: BlendOptions) -> BlendResult:
         candidates=candidates,
         on_tried=options.on_tried,
     )
-    honest = chosen.tried.honest
-    recipe = replace(with_worth(chosen.recipe, honest, oof.codes), honest=chosen.honest)
+    gain, low, high = chosen.gain
+    verdict = verdict_of(low, high)
+    recipe = with_worth(chosen.recipe, chosen.tried.honest, oof.codes)
+    worth = {**recipe.provenance, "gain": gain, "low": low, "high": high, "verdict": verdict}
+    recipe = replace(recipe, honest=chosen.honest, provenance=worth)
     application = None
     if options.submission:
         about = {"candidate": chosen.name}
-        application = apply_to_test(
-            workspace, recipe, runs, normalise=options.normalise, about=about, note=honest.verdict
-        )
+        application = apply_to_test(workspace, recipe, runs, normalise=options.normalise, about=about, note=verdict)
     written = write_found(workspace, recipe, name, application)
     return BlendResult(
         metric=metric,
@@ -199,7 +200,7 @@ def run(options: BlendOptions) -> BlendResult:
         reason=chosen.reason,
         honest=chosen.honest,
         choice_optimism=chosen.choice_optimism,
-        verdict=honest.verdict,
+        verdict=verdict,
         recipe=written.recipe,
         words=explain(recipe),
         submission=written.submission,

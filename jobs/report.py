@@ -22,7 +22,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.report import Fact, Note, Page, Section, write_page
-from kaggle_tools.report.sections.blends import Blend, blends_section, candidates
+from kaggle_tools.report.sections.blends import Blend, blends_section, candidates, counted
 from kaggle_tools.report.sections.competition import competition_section
 from kaggle_tools.report.sections.leaderboard import leaderboard_section
 from kaggle_tools.report.sections.measure import Measured
@@ -211,6 +211,7 @@ def _facts(
     table = candidates(blends[0].recipe) if blends else []
     taken = next((row for row in table if row["name"] == blends[0].recipe.provenance.get("candidate")), None)
     if taken is not None:
+        taken = counted(taken, blends[0].recipe)
         interval = f"95 % {taken['low']:+.4f} to {taken['high']:+.4f}"
         facts.append(Fact("gain of blending", f"{taken['gain']:+.4f}", interval, "good" if taken["low"] > 0 else ""))
     public = [one for one in versions if one.manifest.public_score is not None]

@@ -100,6 +100,14 @@ class Chosen:
         return self.tried.name
 
     @property
+    def gain(self) -> tuple[float, float, float]:
+        """Its gain over the best single model, and the ends of the 95 % interval, the choice counted."""
+        found = self.tried.honest.comparison
+        # The best single model itself is compared with itself: being chosen flatters both sides.
+        by = 0.0 if found.low == found.high else self.choice_optimism
+        return found.gain - by, found.low - by, found.high - by
+
+    @property
     def recipe(self) -> Recipe:
         """Its recipe, with `honest` as its honest score."""
         return replace(self.tried.recipe, honest=self.honest)
@@ -219,7 +227,10 @@ def _try(
     setting, recipes = problem.setting, list[Recipe]()
     fit = _fit(candidate, setting, recipes)
     if rows is None:
-        honest = evaluate(fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed)
+        honest = evaluate(
+            fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed,
+            all_at_once=candidate.method == "rank",
+        )  # fmt: skip
     else:
         train, held_out, folds = rows
         honest = hold_out(
@@ -238,7 +249,7 @@ def _on_all_rows(taken: Tried, candidate: Candidate, problem: _Problem) -> Tried
     setting, recipes = problem.setting, list[Recipe]()
     honest = evaluate(
         _fit(candidate, setting, recipes), problem.probs, problem.codes, setting.metric, folds=problem.folds,
-        seed=setting.seed, most_rows=FITTED,
+        seed=setting.seed, most_rows=FITTED, all_at_once=candidate.method == "rank",
     )  # fmt: skip
     seconds = taken.seconds + time.perf_counter() - began
     return replace(taken, recipe=_told(recipes[0], taken.name, honest), honest=honest, seconds=seconds)

@@ -90,6 +90,7 @@ def evaluate(
     n_bootstraps: int = 10_000,
     seed: int = 0,
     most_rows: int | None = None,
+    all_at_once: bool = False,
 ) -> Honest:
     """Score a search three ways: fitted, nested cross-validated, and against the best single model.
 
@@ -104,6 +105,8 @@ def evaluate(
         n_bootstraps: Of the interval.
         seed: Of the folds and the bootstrap.
         most_rows: Fit to a sample of so many of the other folds' rows; every row is scored all the same.
+        all_at_once: Apply what was found to all rows, of which the fold's are kept: for ranks, which would lose what
+            sets folds apart among the rows of one fold, and seem to gain by that.
 
     Raises:
         UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
@@ -116,7 +119,9 @@ def evaluate(
         used, folds_from = check_folds(folds, n_rows), "given"
     found = problem.metric
     fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
-    output, baseline, best = _cross_validated(fit, problem, used, most_rows, np.random.default_rng(seed))
+    output, baseline, best = _cross_validated(
+        fit, problem, used, most_rows, np.random.default_rng(seed), all_at_once=all_at_once
+    )
     comparison = compare(found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed)
     sign = 1.0 if found.greater_is_better else -1.0
     return Honest(
@@ -226,7 +231,7 @@ def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
 
 
 def _cross_validated(
-    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator
+    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator, *, all_at_once: bool
 ) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
     """Outputs of the search and of the best single model, by fits that did not see the row; the best models."""
     score_models = _model_scorer(problem)
@@ -238,9 +243,11 @@ def _cross_validated(
         train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train = sample_rows(train, most_rows, rng)
         applied = fit(np.ascontiguousarray(problem.stack[:, train]), problem.codes[train], folds[train])
-        parts.append(np.asarray(applied(np.ascontiguousarray(problem.stack[:, held_out]))))
-        if len(parts[-1]) != len(held_out):
-            raise UserError(f"the search gave {len(parts[-1]):,} rows for {len(held_out):,}")
+        rows = np.arange(len(folds)) if all_at_once else held_out
+        found = np.asarray(applied(np.ascontiguousarray(problem.stack[:, rows])))
+        if len(found) != len(rows):
+            raise UserError(f"the search gave {len(found):,} rows for {len(rows):,}")
+        parts.append(found[held_out] if all_at_once else found)
         best.append(int(np.argmax(sign * score_models(train))))
         baseline[held_out] = problem.stack[best[-1], held_out]
         order.append(held_out)

@@ -56,6 +56,7 @@ class GateReport:
 
 
 SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}
+LEAST_ROWS = 100  # fewer cannot show that less than one row in a hundred is decided otherwise
 CALIBRATION_ROWS = 128
 
 

@@ -154,10 +154,22 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
 
 def _find_out(scorer: Scorer, due: Due, texts: pl.Series) -> None:
     from models.inference.choice import choose_backend
-    from models.inference.gate import SAMPLE_ROWS, GateBounds, calibration_texts, sample_positions, try_precision
+    from models.inference.gate import (
+        LEAST_ROWS,
+        SAMPLE_ROWS,
+        GateBounds,
+        calibration_texts,
+        sample_positions,
+        try_precision,
+    )
 
     backend = due.backend
     judged = sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])
+    if due.gated and not due.named and len(judged) < LEAST_ROWS:
+        if scorer.precision != "fp32":
+            scorer.set_precision("fp32", "openvino" if backend == "openvino" else "torch")
+        scorer.due = due  # float32 until texts come that are enough to judge by
+        return
     sample = texts.gather(judged)
     if backend == "auto":
         backend = choose_backend(scorer, due.precision, sample, len(texts)).backend

@@ -54,7 +54,8 @@ class Scorer:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``fp8``, ``int8``: the format of weights and activations.
             Softmax and the mean over folds are always float32. Linear models ignore it. What ``auto`` finds, and int8,
-            must first agree with float32 on the texts that `score` or `score_batches` sees first.
+            must first agree with float32 on the texts that `score` or `score_batches` sees first; ``auto`` is float32
+            until a hundred of them come at once.
         classes: Class names in the wanted column order; by default the order of the first checkpoint.
         token_budget: Tokens in a batch; by default the device's own figure.
         max_length: Tokens a row at most; by default each checkpoint's own.

@@ -65,6 +65,30 @@ def test_class_weights_gain_and_the_submission_is_what_the_recipe_says(workspace
     assert submission["y"].to_list() == expected.predicted.to_list()[::-1]
 
 
+def test_the_gain_of_what_was_taken_counts_the_choice_like_its_honest_score(workspace, monkeypatch):
+    plain = blend.run(BlendOptions(start=workspace, submission=False))
+    taken = next(row for row in plain.table if row.name == plain.chosen)
+    flattered = (taken.low + taken.gain) / 2  # what is left of the gain has an interval that holds zero
+    monkeypatch.setattr("kaggle_tools.search.choose.optimism_of_choice", lambda *_, **__: flattered)
+    result = blend.run(BlendOptions(start=workspace))
+    assert result.honest == pytest.approx(taken.honest - flattered)
+    worth = load(result.recipe).provenance
+    best_single = taken.honest - taken.gain
+    assert worth["gain"] == pytest.approx(result.honest - best_single)
+    assert (worth["low"], worth["high"]) == pytest.approx((taken.low - flattered, taken.high - flattered))
+    assert worth["low"] < 0 < worth["gain"]
+    assert worth["verdict"] == result.verdict
+    assert "prefer the simpler recipe" in result.verdict
+    assert find_version(workspace / "submissions", "latest").manifest.note == result.verdict
+
+
+def test_the_best_single_model_gains_nothing_over_itself_however_it_was_chosen(workspace, monkeypatch):
+    monkeypatch.setattr("kaggle_tools.search.choose.optimism_of_choice", lambda *_, **__: 0.01)
+    result = blend.run(BlendOptions(start=workspace, submission=False, method="single", metric="log_loss"))
+    assert result.chosen == "best single"
+    assert [load(result.recipe).provenance[key] for key in ("gain", "low", "high")] == [0, 0, 0]
+
+
 def test_the_fitted_score_in_the_recipe_is_the_score_of_its_replay(workspace):
     for method in ("weights", "mean", "geometric", "greedy", "stack", "vote", "single"):
         result = blend.run(BlendOptions(start=workspace, method=method, submission=False, name=method))

@@ -308,15 +308,27 @@ def test_nan_logits_stop_and_name_the_rows(models):
     assert (caught.value.rows, caught.value.details["rows"]) == ([6], "6")
 
 
+def test_few_texts_do_not_settle_the_format_for_those_that_follow(models, monkeypatch):
+    monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
+    exact = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 99)
+    scorer = Scorer(models / "other")
+    few = scorer.score(["w1 w2"] * 99)
+    assert (few.precision, few.gate) == ("fp32", None)
+    np.testing.assert_array_equal(few.probabilities, exact.probabilities)
+    assert scorer.score(["w1 w2"] * 300).gate.rows == 128
+    named = Scorer(models / "other", precision="bf16")
+    assert named.score(["w1 w2"]).precision == "bf16"
+
+
 def test_auto_precision_passes_the_gate_on_the_first_texts(models, monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
-    exact = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 9).probabilities
+    exact = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 109).probabilities
     scorer = Scorer(models / "other")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.inference.gate.GateBounds.__init__.__defaults__", (0.0, 0.0))
         with pytest.warns(UserWarning, match="bf16 strays from float32"):
-            scores = scorer.score(["w1 w2"] * 9)
-    assert (scores.precision, scores.gate.passed, scores.gate.rows) == ("fp32", False, 9)
+            scores = scorer.score(["w1 w2"] * 109)
+    assert (scores.precision, scores.gate.passed, scores.gate.rows) == ("fp32", False, 109)
     np.testing.assert_array_equal(scores.probabilities, exact)
     scores = Scorer(models / "other").score(["w1 w2"] * 300)
     assert (scores.precision, scores.gate.rows) == (("bf16", 128) if scores.gate.passed else ("fp32", 128))
@@ -342,14 +354,14 @@ def test_an_interrupted_gate_judges_the_next_texts(models, monkeypatch):
 
         patch.setattr("models.inference.gate._flips", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            scorer.score(["w1 w2"] * 9)
+            scorer.score(["w1 w2"] * 109)
     assert scorer.precision == "fp32"
-    assert scorer.score(["w1 w2"] * 9).gate is not None
+    assert scorer.score(["w1 w2"] * 109).gate is not None
 
 
 def test_a_format_that_gives_nan_is_left_for_float32(models, monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
-    expected = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 9).probabilities
+    expected = Scorer(models / "other", precision="fp32").score(["w1 w2"] * 109).probabilities
     scorer = Scorer(models / "other")
 
     real = TextClassifier.forward
@@ -360,7 +372,7 @@ def test_a_format_that_gives_nan_is_left_for_float32(models, monkeypatch):
 
     monkeypatch.setattr(TextClassifier, "forward", overflow)
     with pytest.warns(UserWarning, match="bf16 strays from float32"):
-        scores = scorer.score(["w1 w2"] * 9)
+        scores = scorer.score(["w1 w2"] * 109)
     assert (scores.precision, scores.gate.passed, scores.gate.flips) == ("fp32", False, 1.0)
     np.testing.assert_array_equal(scores.probabilities, expected)
 

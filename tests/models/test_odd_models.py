@@ -396,9 +396,9 @@ def test_a_padding_token_in_a_text_of_xlm_is_one_of_its_tokens(folder_of):
 def test_a_format_that_a_network_cannot_be_computed_in_is_left_for_float32(folder_of, monkeypatch):
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
     folder = folder_of("fnet", **SMALL, max_position_embeddings=64)  # no Fourier transform in bf16
-    scores = Scorer(folder, device="cpu", backend="torch").score(TEXTS)
+    scores = Scorer(folder, device="cpu", backend="torch").score(TEXTS * 100)
     assert (scores.precision, scores.gate.passed) == ("fp32", False)
-    np.testing.assert_allclose(scores.probabilities, stock(folder, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(scores.probabilities[: len(TEXTS)], stock(folder, TEXTS), atol=1e-5)
 
 
 def test_a_tokenizer_that_finds_words_in_python_reads_as_it_does(folder_of):

@@ -111,6 +111,6 @@ def test_texts_without_a_word_judge_no_format(tmp_path, tiny_recipe, tiny_tokeni
     train_fold(recipe, TAGS, texts, tags, texts, tags, tiny_tokenizer, folder=tmp_path / "run", task="token")
     monkeypatch.setattr("models.inference.device.has_fast_bf16", lambda device: True)
     scorer = Scorer(tmp_path / "run", device="cpu", backend="torch")
-    scores = scorer.score(["", None])
-    assert (scores.precision, scores.gate, scores.labels.to_list()) == ("fp32", None, ["", ""])
-    assert scorer.score(["", "red fox"]).gate.rows == 2
+    scores = scorer.score(["", None] * 50)
+    assert (scores.precision, scores.gate, scores.labels.to_list()) == ("fp32", None, [""] * 100)
+    assert scorer.score(["", "red fox"] * 50).gate.rows == 100

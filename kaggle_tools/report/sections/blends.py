@@ -63,6 +63,13 @@ def candidates(recipe: Recipe) -> list[Mapping[str, Any]]:
     return [row for row in table if isinstance(row, dict) and all(key in row for key in _CANDIDATE_KEYS)]
 
 
+def counted(row: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
+    """A candidate's row, of the one that was taken with the gain that is left when the choice is counted."""
+    if row["name"] != recipe.provenance.get("candidate"):
+        return row
+    return {**row, **{key: recipe.provenance[key] for key in ("gain", "low", "high") if key in recipe.provenance}}
+
+
 def _in_full(blend: Blend) -> list[Block]:
     blocks: list[Block] = [
         *_weights(blend.recipe),
@@ -140,7 +147,7 @@ def _gains(table: Sequence[Mapping[str, Any]], recipe: Recipe) -> Figure:
         strong=[taken] if taken in names else (),
     )  # fmt: skip
     best = next((row for row in rows if row["name"] == taken), rows[0])
-    real = "is real" if best["low"] > 0 else "may be luck"
+    real = "is real" if counted(best, recipe)["low"] > 0 else "may be luck"
     alt = "; ".join(f"{row['name']} {row['gain']:+.5f} [{row['low']:+.5f}, {row['high']:+.5f}]" for row in rows)
     return Figure(
         chart,

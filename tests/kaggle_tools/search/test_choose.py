@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from kaggle_tools.metrics import evaluate, find_metric
 from kaggle_tools.search import blend
@@ -95,6 +97,23 @@ def test_the_recipe_carries_the_honest_score_with_the_choice_counted():
     assert found.honest == pytest.approx(found.tried.honest.honest + found.choice_optimism)
     assert found.recipe.honest == found.honest
     assert "bent log pool" in [one.name for one in found.table]
+
+
+def test_ranks_gain_nothing_from_what_sets_folds_apart():
+    """Folds of other scales cost any model; ranked fold by fold that cost would be gone, and no blend be better."""
+    random = np.random.default_rng(4)
+    codes, folds = random.integers(2, size=2000), np.arange(2000) % 5
+    scale = np.linspace(-1.5, 1.5, 5)[folds]
+    logits = np.stack([2.0 * codes - 1 + noise * random.standard_normal(2000) + scale for noise in (1.0, 3.0)])
+    positive = 1 / (1 + np.exp(-logits))
+    probs = np.stack([1 - positive, positive], axis=2).astype(np.float32)
+    setting = Setting(("good", "bad"), ("no", "yes"), "roc_auc")
+    found = choose(probs, codes, setting, folds=folds)
+    worth = {one.name: one.honest for one in found.table}
+    mean_rank = sum(rankdata(model) for model in probs[:, :, 1])
+    assert worth["rank mean"].honest == pytest.approx(roc_auc_score(codes, mean_rank))
+    assert worth["rank mean"].comparison.high < 0
+    assert found.name != "rank mean"
 
 
 def test_pools_of_all_models_are_not_tried_where_few_were_asked_for():
