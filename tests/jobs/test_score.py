@@ -193,7 +193,13 @@ def test_a_job_of_an_older_version_whose_ids_had_another_spelling_is_another_job
     plan = load_plan(JobStore(here / ".jobs" / score.run(options(model, "rows.parquet"), Notes()).job))
     before = plan.to_json()
     del before["request"]["float_ids"]
-    assert Plan.from_json(before).request.job_id() != plan.id == plan.request.job_id()
+    older = Plan.from_json(before).request.job_id()
+    assert older != plan.id == plan.request.job_id()
+    shutil.rmtree(here / ".jobs" / plan.id)
+    JobStore(here / ".jobs" / older).write("plan.json", {**before, "id": older})
+    watch = Notes()
+    score.run(options(model, "rows.parquet", force=True), watch)
+    assert watch.notes == [f"the spelling of ids changed since job {older}: this is a new job"]
 
 
 def test_rows_without_an_id_column_are_numbered(here, model):
