@@ -69,10 +69,11 @@ def run(older_than_days: float = 30.0, *, dry_run: bool = False, start: Path | N
     stores = [JobStore(path) for path in sorted(job_folders(workspace.jobs))]
     n_leftovers, n_bytes = 0, 0
     for path in chain(_left_by_jobs(workspace, stores), _left_by_training(workspace.jobs / "runs")):
-        with suppress(FileNotFoundError):  # another one prunes
-            n_leftovers, n_bytes = n_leftovers + 1, n_bytes + path.stat().st_size
+        with suppress(OSError):  # another one prunes; somebody else's
+            size = path.stat().st_size
             if not dry_run:
                 path.unlink()
+            n_leftovers, n_bytes = n_leftovers + 1, n_bytes + size
     before = time.time() - older_than_days * DAY_S
     found = [pruned for store in stores if (pruned := _prune(store, before, dry_run))]
     n_bytes += sum(job.n_bytes for job in found)
@@ -92,10 +93,12 @@ def _left_by_jobs(workspace: Workspace, stores: Iterable[JobStore]) -> Iterator[
                 output = place(claim["path"])
                 outputs[at_work].add(output if isinstance(output, Path) else store.folder / output.name)
     mine = outputs[False] - outputs[True]
-    for folder in {path.parent for path in mine if path.parent.is_dir()}:
-        yield from (left for name, left in leftovers(folder) if folder / name in mine)
+    for folder in {path.parent for path in mine}:
+        with suppress(OSError):  # gone, or closed to us
+            yield from (left for name, left in leftovers(folder) if folder / name in mine)
     for folder in workspace.runs_folder.glob("*/predictions"):
-        yield from (left for name, left in leftovers(folder) if Path(name).stem not in tables)
+        with suppress(OSError):
+            yield from (left for name, left in leftovers(folder) if Path(name).stem not in tables)
 
 
 def _left_by_training(folder: Path) -> Iterator[Path]:
