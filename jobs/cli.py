@@ -17,7 +17,7 @@ from jobs.errors import USER_ERRORS, Interrupted, no_space
 
 __all__ = ["app", "main"]
 
-# In the order in which `cli --help` lists them.
+# Their import adds the commands. `cli --help` lists them in the order of the imports, groups of commands last.
 SIGNATURES = (runs, scoring, jobs, batch, search, submissions, leaderboard, kaggle, reporting)
 
 
