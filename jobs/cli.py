@@ -1,4 +1,5 @@
-"""The command line: every command's signature, and the one place where errors become messages and exit codes.
+"""The command line: gathers the commands (`jobs.commands`), and is the one place where errors become messages and exit
+codes.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 done but something was found (see the command), 2
 a mistake that the user can mend, 130 and 143 interrupted (run the same command again). Every option can also be set in
@@ -17,7 +18,7 @@ from jobs.errors import USER_ERRORS, Interrupted, no_space
 
 __all__ = ["app", "main"]
 
-# In the order in which `cli --help` lists them.
+# Their import adds the commands. `cli --help` lists them in the order of the imports, groups of commands last.
 SIGNATURES = (runs, scoring, jobs, batch, search, submissions, leaderboard, kaggle, reporting)
 
 

@@ -17,9 +17,6 @@ from jobs.machine import peak_memory as peak_host_memory
 from jobs.runner.local import Watch
 from models.inference.shards import ShardStats
 
-# Stages that overlap; all others follow one another.
-OVERLAPPED = ("read", "prepare", "infer", "write")
-
 
 @dataclass(frozen=True)
 class Performance:

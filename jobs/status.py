@@ -102,9 +102,9 @@ def run(start: Path | None = None) -> tuple[JobSummary, ...]:
     return _in_order([JobStore(path) for path in job_folders(folder)])
 
 
-def everything(start: Path | None = None) -> JobList:
+def everything() -> JobList:
     """All jobs and all batches of the workspace."""
-    return JobList(run(start), 0, batches(Workspace.find(start).jobs))
+    return JobList(run(), 0, batches(Workspace.find().jobs))
 
 
 def show(job_id: str, *, max_rows: int = 20) -> JobDetail:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ from kaggle_tools.files import write_atomically
 from kaggle_tools.label_groups import likeliest_of_each
 from kaggle_tools.parquet import write_parquet
 from kaggle_tools.seals import read_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_VERSION = 1
 PREFIX = "prob_"
@@ -116,15 +119,8 @@ class Predictions:
         Raises:
             UserError: No such file, not Parquet, damaged, or no ``prob_`` columns (then `cli import` is the way in).
         """
-        import pyarrow as pa
-
         path = Path(path)
-        try:
-            table = read_parquet(path)
-        except FileNotFoundError as exc:
-            raise UserError("no such predictions file", where=path) from exc
-        except (pa.ArrowInvalid, OSError) as exc:
-            raise UserError(f"cannot be read as Parquet: {exc}", where=path) from exc
+        table = read_predictions_file(path)
         raw = (table.schema.metadata or {}).get(METADATA_KEY.encode())
         if raw is None:
             raise UserError(
@@ -192,6 +188,22 @@ class Predictions:
             task=self.task,
             meta=self.meta,
         )
+
+
+def read_predictions_file(path: Path) -> pa.Table:
+    """The table in a predictions file, of classes or of tags.
+
+    Raises:
+        UserError: No such file, not Parquet, or damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        return read_parquet(path)
+    except FileNotFoundError as exc:
+        raise UserError("no such predictions file", where=path) from exc
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise UserError(f"cannot be read as Parquet: {exc}", where=path) from exc
 
 
 def likeliest(probs: NDArray[np.float32], classes: Sequence[str], task: str) -> pl.Series:

@@ -21,8 +21,7 @@ from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.parquet import write_parquet
-from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION
-from kaggle_tools.seals import read_parquet
+from kaggle_tools.predictions import METADATA_KEY, PREFIX, SCHEMA_VERSION, read_predictions_file
 
 TASK = "token"
 
@@ -103,14 +102,7 @@ class TagPredictions:
         Raises:
             UserError: No such file, not predictions of tags, or damaged.
         """
-        import pyarrow as pa
-
-        try:
-            table = read_parquet(path)
-        except FileNotFoundError as exc:
-            raise UserError("no such predictions file", where=path) from exc
-        except (pa.ArrowInvalid, OSError) as exc:
-            raise UserError(f"cannot be read as Parquet: {exc}", where=path) from exc
+        table = read_predictions_file(path)
         about = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
         if about.pop("task", None) != TASK:
             raise UserError("not predictions of tags", where=path)

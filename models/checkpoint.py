@@ -38,7 +38,7 @@ class CheckpointSpec:
         head: Name in `models.heads.HEADS`; ``stock`` is the architecture's own classification head.
         head_options: Keyword arguments of that head.
         score: The fold's validation metric, where known.
-        form: Name in `models.text.forms.FORMS`: how a row's text reaches the network.
+        form: See `models.text.forms`: how a row's text reaches the network.
         pair: Whether rows are pairs of texts; None where that is not known.
         words: Whether the head reads vectors of words beside those of tokens.
     """

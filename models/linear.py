@@ -84,9 +84,6 @@ class VectorizerOptions:
                 raise ModelError(f"'{name}' must be [shortest, longest], both at least 1, not [{low}, {high}]")
         if not (checked.words or checked.chars):
             raise ModelError("a linear model needs words or characters; both are switched off")
-        for kind, ngrams in (("words", "word_ngrams"), ("chars", "char_ngrams")):
-            if ngrams in options and not getattr(checked, kind):
-                raise ModelError(f"'{ngrams}' mean nothing where {kind} = false", next="leave one of the two out")
         if checked.min_df < 1 or checked.max_features < 1:
             raise ModelError("'min_df' and 'max_features' must be at least 1")
         return checked
@@ -140,11 +137,15 @@ def check_linear_options(options: Mapping[str, Any]) -> None:
     """Check the whole table of a recipe, before there is a text to fit anything to.
 
     Raises:
-        ModelError: An unknown option, or an unusable value.
+        ModelError: An unknown option, an unusable value, or one that would change nothing.
     """
     of_vectorizer, of_classifier = split_options(options)
-    VectorizerOptions.of(of_vectorizer)
+    checked = VectorizerOptions.of(of_vectorizer)
     ClassifierOptions.of(of_classifier)
+    # Of a recipe alone: a checkpoint says all options, those without a meaning too.
+    for kind, ngrams in (("words", "word_ngrams"), ("chars", "char_ngrams")):
+        if ngrams in options and not getattr(checked, kind):
+            raise ModelError(f"'{ngrams}' mean nothing where {kind} = false", next="leave one of the two out")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class DataOptions:
         max_length: Tokens a row at most, special tokens included.
         cleaning: Names in `models.text.cleaning.STEPS`, applied in order.
         limit: Train on so many rows, drawn at random by `seed`; None for all.
-        form: Name in `models.text.forms.FORMS`: how a row's text, its pair of texts or its entities reach the network.
+        form: See `models.text.forms`: how a row's text, its pair of texts or its entities reach the network.
         illegal_tags: For token tasks, of an ``I-`` that goes on no entity: ``repair`` makes it a ``B-`` and counts,
             ``reject`` stops and tells where.
         invalid_labels: Of a row whose label is missing or no class: ``reject`` stops and tells where, ``drop`` leaves

@@ -1,5 +1,6 @@
 """Fixtures for all tests: tiny random-weight models, the development data, commands as real processes."""
 
+import json
 import os
 import resource
 import subprocess
@@ -108,3 +109,14 @@ def _save_model(folder, seed, *, architecture="bert", classes=CLASSES, vocabular
         parameter.data *= 3.0
     model.save_pretrained(folder)
     return str(folder)
+
+
+def without_fast_tokenizer(folder):
+    """Give a saved classifier a tokenizer (CTRL's) that exists in Python alone."""
+    for path in (*folder.glob("tokenizer*"), folder / "vocab.txt"):
+        path.unlink()
+    pieces = ["<unk>", "w@@", *map(str, range(10)), *(f"{digit}@@" for digit in range(10))]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    about = {"tokenizer_class": "CTRLTokenizer", "model_max_length": 40}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))

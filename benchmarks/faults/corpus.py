@@ -160,10 +160,10 @@ def cases() -> list[Case]:
     return found
 
 
-def to_csv(rows: Sequence[Row], *, header: Row = ("id", "text"), **dialect: object) -> str:
+def to_csv(rows: Sequence[Row], **dialect: object) -> str:
     """CSV by Python's own writer; LF unless told otherwise."""
     out = io.StringIO()
-    csv.writer(out, **{"lineterminator": "\n", **dialect}).writerows([header, *rows])  # type: ignore[arg-type]
+    csv.writer(out, **{"lineterminator": "\n", **dialect}).writerows([("id", "text"), *rows])  # type: ignore[arg-type]
     return out.getvalue()
 
 

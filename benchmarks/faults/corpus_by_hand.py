@@ -28,9 +28,9 @@ def cases() -> Iterator[Case]:
     yield from _parquet()
 
 
-def _csv(group: str, texts: dict[str, str | bytes], filename: str = "hand.csv") -> Iterator[Case]:
+def _csv(group: str, texts: dict[str, str | bytes]) -> Iterator[Case]:
     for name, text in texts.items():
-        yield Case(f"{group}: {name}", filename, text.encode() if isinstance(text, str) else text)
+        yield Case(f"{group}: {name}", "hand.csv", text.encode() if isinstance(text, str) else text)
 
 
 def _headers() -> Iterator[Case]:

@@ -104,7 +104,7 @@ def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceilin
         store: Where the parts go.
         scorer: All models.
         watch: Whoever follows.
-        ceiling: FLOP/s of the device where that is known; otherwise a third of a second finds out.
+        ceiling: FLOP/s of the device where that is known; otherwise a fraction of a second finds out.
 
     Raises:
         UserError: A bad row (with ``fail``), a file that changed, a full disk.

@@ -1,4 +1,4 @@
-"""What decides the last digits of a job's scores: number format, backend, kind of device, threads. Agreed, then kept.
+"""What decides the last digits of a job's scores: format, backend, device, threads, compiled layers. Agreed, then kept.
 
 `precision.json` holds it, so that a job goes on as it began, under whichever engine.
 """

@@ -1,7 +1,7 @@
 """A job's folder, `.jobs/<id>/`: the file system is the database.
 
     plan.json                what will be done; immutable, written first
-    precision.json           the number format that the gate let through, and the backend: a resumed job uses the same
+    precision.json           how scores are computed (`jobs.runner.numerics`): a resumed job goes on in the same way
     parts/00000.parquet …    a part exists or it does not: its rename is the commit
     quarantine/00000.jsonl   rows of that part's shard that were set aside, with file, line and reason
     events.jsonl             what happened when, one JSON object a line

@@ -33,7 +33,7 @@ class DeviceDefaults:
     Attributes:
         token_budget: Tokens in a batch: enough to fill the device, little enough for its caches.
         pass_cost: What one more forward pass costs, in tokens of computing (launches, weights read once more).
-        flops: Nominal rate in FLOP/s, for the size of shards before anything was measured.
+        flops: Nominal rate in FLOP/s, for what is decided before anything was measured.
     """
 
     token_budget: int

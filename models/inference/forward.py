@@ -1,4 +1,4 @@
-"""Token ids to logits: one shard through one network, batch after batch, on the device."""
+"""Token ids to logits: one shard through the networks that share its tokens, batch after batch, on the device."""
 
 from __future__ import annotations
 

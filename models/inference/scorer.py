@@ -6,7 +6,7 @@
 
 Work is shared wherever it can be: a text that occurs twice is scored once; members with the same cleaning and tokenizer
 share one tokenisation, members with the same vectorizer one TF-IDF; all networks see each batch while it is on the
-device; folds are averaged there. `prepare` (CPU), `launch` and `collect` (device) are separate so that shards overlap.
+device; folds are added up there. `prepare` (CPU), `launch` and `collect` (device) are separate so that shards overlap.
 """
 
 from __future__ import annotations

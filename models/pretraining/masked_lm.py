@@ -23,17 +23,18 @@ class MaskedLm:
     Args:
         body: A transformers model for masked language modelling.
         pads: Whether its mask hides padding (`models.padding`); where not, the rows of each length go by themselves.
-        sparse: Logits at the masked places only; None: where the model gives the same so.
+
+    Attributes:
+        sparse: Whether logits are computed at the masked places only: where the model gives the same so.
     """
 
-    def __init__(self, body: Any, *, pads: bool = True, sparse: bool | None = None) -> None:
+    def __init__(self, body: Any, *, pads: bool = True) -> None:
         self.body = body
         self.pads = pads
         self._places: Tensor | None = None
         self._hook = body.base_model.register_forward_hook(self._pick)
-        self.sparse = False if sparse is None else sparse
-        if sparse is None:
-            self.sparse = self._is_the_same()
+        self.sparse = False
+        self.sparse = self._is_the_same()
 
     def losses(self, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """(M,) float32 cross-entropy of each masked token, in the order of rows or, without padding, of their lengths.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-Form = Literal["joined", "apart", "marked", "plain", "embedded"]
-
-FORMS: dict[str, str] = {
-    "joined": "a text, or both texts of a pair as one sequence, as the tokenizer joins them",
-    "apart": "both texts of a pair, each a sequence of its own",
-    "marked": "a text with two entities; their marks <e1> </e1> <e2> </e2> become tokens",
-    "plain": "a text with two entities; only the head knows where they are",
-    "embedded": "a text with two entities; an embedding of its own is added to the tokens of each",
-}
+Form = Literal[
+    "joined",  # a text, or both texts of a pair as one sequence, as the tokenizer joins them
+    "apart",  # both texts of a pair, each a sequence of its own
+    "marked",  # a text with two entities; their marks <e1> </e1> <e2> </e2> become tokens
+    "plain",  # a text with two entities; only the head knows where they are
+    "embedded",  # a text with two entities; an embedding of its own is added to the tokens of each
+]
 ENTITY_FORMS = ("marked", "plain", "embedded")

@@ -1,6 +1,5 @@
 """Faults under a job: networks that give NaN, a GPU that is lost, a tokenizer in Python alone."""
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from models.inference import faster_tokens, forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite
-from tests.conftest import VOCABULARY
+from tests.conftest import VOCABULARY, without_fast_tokenizer
 
 TEXTS = [f"w{i} w{i + 1}" for i in range(20)]
 
@@ -172,14 +171,7 @@ def test_a_lost_gpu_is_one_error_on_the_command_line(model, call, monkeypatch):
 
 
 def test_a_tokenizer_without_a_fast_version_is_told(tmp_path, model):
-    folder = Path(model)
-    for path in (*folder.glob("tokenizer*"), folder / "vocab.txt"):
-        path.unlink()
-    pieces = ["<unk>", "w@@", *map(str, range(10)), *(f"{digit}@@" for digit in range(10))]
-    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    about = {"tokenizer_class": "CTRLTokenizer", "model_max_length": 40}
-    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    without_fast_tokenizer(Path(model))
     watch = Notes()
     done = score.run(options(model), watch)
     assert watch.notes == ["run 'tiny' has no fast tokenizer: its texts are tokenised in Python, many times slower"]

@@ -93,9 +93,14 @@ def test_chinese_characters_are_words_of_their_own_and_pairs_of_them_too() -> No
 
 
 @pytest.mark.parametrize(("option", "left"), [("words", "chars"), ("chars", "words")])
-def test_either_kind_of_ngrams_can_be_switched_off(option: str, left: str) -> None:
-    vectorizer = fit_vectorizer(["some text", "some text"], **{option: False})
+def test_either_kind_of_ngrams_can_be_switched_off(option: str, left: str, tmp_path: Path) -> None:
+    texts, codes = corpus(40, ["food", "sea"])
+    vectorizer = fit_vectorizer(texts, **{option: False})
     assert list(vectorizer.vocabulary) == [left]
+    model = LinearModel.fit(vectorizer, vectorizer.transform(texts), codes, ("food", "sea"))
+    model.save(tmp_path / "model")
+    again = LinearModel.load(tmp_path / "model")
+    assert np.array_equal(again.logits(again.vectorizer.transform(texts)), model.logits(vectorizer.transform(texts)))
 
 
 def test_one_model_with_one_vector_serves_two_classes() -> None:

@@ -21,7 +21,7 @@ from models.recipe import ContrastOptions, DataOptions, EncoderOptions, HeadOpti
 from models.saved import load_classifier
 from models.text.pairs import join_texts, split_text
 from models.training.fold import check_fold, make_tokenizer, train_fold
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, without_fast_tokenizer
 
 TEXTS = ["w1 w2 w3", "w9", "", "w4 w5 w6 w7 w8 w9 w10", "w3 w2 w1", "w11 " * 60]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -479,13 +479,7 @@ def slow_folder(tmp_path, save_model):
     """A classifier whose tokenizer (CTRL's) exists in Python alone."""
     folder = tmp_path / "slow"
     save_model(folder, 0)
-    for path in (*folder.glob("tokenizer*"), folder / "vocab.txt"):
-        path.unlink()
-    pieces = ["<unk>", "w@@", *map(str, range(10)), *(f"{digit}@@" for digit in range(10))]
-    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    about = {"tokenizer_class": "CTRLTokenizer", "model_max_length": 40}
-    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    without_fast_tokenizer(folder)
     return folder
 
 
