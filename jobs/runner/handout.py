@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
-# One is being committed, one is on the device, one is read and tokenised.
-AHEAD = 3
+# One is being committed, one is on the device, one is launched behind it, one is read and tokenised.
+AHEAD = 4
 # A shard at whose turn so many workers died is not tried again.
 MOST_DEATHS = 3
 
