@@ -18,7 +18,7 @@ from jobs.errors import USER_ERRORS, Interrupted, no_space
 
 __all__ = ["app", "main"]
 
-# Their import adds the commands. `cli --help` lists them in the order of the imports, groups of commands last.
+# Their import adds the commands.
 SIGNATURES = (runs, scoring, jobs, batch, search, submissions, leaderboard, kaggle, reporting)
 
 

@@ -66,6 +66,14 @@ def test_examples_are_commands_that_parse():
                 assert set(asked) <= options, line
 
 
+def test_commands_are_listed_as_a_competition_takes_its_course():
+    command = get_command(app)
+    listed = command.list_commands(None)
+    assert sorted(listed) == sorted(command.commands)
+    course = ["init", "train", "score", "jobs", "blend", "submissions", "leaderboard", "submit", "report"]
+    assert [name for name in listed if name in course] == course
+
+
 def test_help_imports_nothing_heavy():
     code = f"import sys, jobs.cli; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(

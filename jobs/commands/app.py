@@ -7,11 +7,28 @@ its command when it is called, so that `--help` imports nothing heavy.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+# The modules beside this file, as `cli --help` lists their commands.
+_ORDER = ("runs", "scoring", "jobs", "batch", "search", "submissions", "leaderboard", "kaggle", "reporting")
+
+
+class InOrder(TyperGroup):
+    """Lists commands as a competition takes its course; typer would go by the order of imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands."""
+        return sorted(super().list_commands(ctx), key=self._place)
+
+    def _place(self, name: str) -> int:
+        return _ORDER.index(self.commands[name].callback.__module__.rpartition(".")[2])
+
 
 app = typer.Typer(
+    cls=InOrder,
     name="cli",
     help="Score huge tables with transformer classifiers, and climb leaderboards with what comes out.",
     no_args_is_help=True,
