@@ -230,6 +230,11 @@ def _check_adversary(recipe: Recipe, place: Place) -> None:
             f"start_epoch = {options.start_epoch}, but there are {epochs} epochs: it would never begin",
             next=f"start_epoch = {epochs} at most, or more epochs",
         )
+    if options.name in ("fgm", "pgd") and recipe.training.unfreeze == 1:
+        raise place.error(
+            f"{options.name} moves word embeddings, which unfreeze = 1.0 keeps frozen to the last step",
+            next='unfreeze below 1 under [training], or name = "awp"',
+        )
 
 
 def _check_words(recipe: Recipe, place: Place) -> None:
