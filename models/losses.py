@@ -120,7 +120,8 @@ def smooth_f1(
     if average == "micro":
         return 1 - (2 * (share * hits).sum() + epsilon) / ((share * both).sum() + epsilon)
     f1 = (2 * hits + epsilon) / (both + epsilon)
-    return 1 - (share * f1).sum() / share.sum()
+    # Balanced weights are all 0 where no row has a label.
+    return 1 - (share * f1).sum() / share.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def mse(

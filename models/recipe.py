@@ -237,6 +237,11 @@ def _check_adversary(recipe: Recipe, place: Place) -> None:
     for key in ("epsilon", "rate", "step"):
         if options.options.get(key) == 0:
             raise place.error(f"{key} = 0 moves nothing", next="a length above 0, or leave the section out")
+    if options.name in ("fgm", "pgd") and recipe.training.unfreeze == 1:
+        raise place.error(
+            f"{options.name} moves word embeddings, which unfreeze = 1.0 keeps frozen to the last step",
+            next='unfreeze below 1 under [training], or name = "awp"',
+        )
 
 
 def _check_words(recipe: Recipe, place: Place) -> None:

@@ -244,3 +244,14 @@ def test_smoothing_gives_rows_without_weight_no_loss_either():
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert logits.grad.abs().max() == 0.0
+
+
+@pytest.mark.parametrize("name", list(MULTI_LABEL))
+def test_rows_of_which_none_has_a_label_give_no_nan_when_classes_are_balanced(name):
+    targets = torch.zeros(3, 4)
+    weights = torch.from_numpy(balanced_weights(targets.numpy(), 4))
+    logits = torch.randn(3, 4, requires_grad=True)
+    value = MULTI_LABEL[name](logits, targets, weights)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert bool(torch.isfinite(value))
+    assert bool(torch.isfinite(gradient).all())

@@ -90,6 +90,11 @@ def test_defaults_fill_what_a_recipe_leaves_out(tmp_path):
             "[adversary] start_epoch = 4, but there are 3 epochs",
             "start_epoch = 3 at most, or more epochs",
         ),
+        (
+            SCRATCH + '[adversary]\nname = "fgm"\n[training]\nunfreeze = 1.0',
+            "[adversary] fgm moves word embeddings, which unfreeze = 1.0 keeps frozen to the last step",
+            'unfreeze below 1 under [training], or name = "awp"',
+        ),
         (SCRATCH + "[contrast]\nscale = 20.0", "[contrast] has no weight", None),
         (SCRATCH + "[words]\nsize = 300", "[words] names no vectors", 'name = "glove", or leave the section out'),
         (SCRATCH + '[augmentation]\nsteps = ["swop"]', "[augmentation] unknown step 'swop'", "did you mean 'swap'?"),
