@@ -227,10 +227,7 @@ def _try(
     setting, recipes = problem.setting, list[Recipe]()
     fit = _fit(candidate, setting, recipes)
     if rows is None:
-        honest = evaluate(
-            fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed,
-            all_at_once=candidate.method == "rank",
-        )  # fmt: skip
+        honest = evaluate(fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed)
     else:
         train, held_out, folds = rows
         honest = hold_out(
@@ -249,7 +246,7 @@ def _on_all_rows(taken: Tried, candidate: Candidate, problem: _Problem) -> Tried
     setting, recipes = problem.setting, list[Recipe]()
     honest = evaluate(
         _fit(candidate, setting, recipes), problem.probs, problem.codes, setting.metric, folds=problem.folds,
-        seed=setting.seed, most_rows=FITTED, all_at_once=candidate.method == "rank",
+        seed=setting.seed, most_rows=FITTED,
     )  # fmt: skip
     seconds = taken.seconds + time.perf_counter() - began
     return replace(taken, recipe=_told(recipes[0], taken.name, honest), honest=honest, seconds=seconds)

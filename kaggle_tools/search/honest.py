@@ -36,6 +36,10 @@ Apply = Callable[[Stack], NDArray[Any]]
 Fit = Callable[[Stack, Codes, Codes], Apply]
 
 
+# Metrics that read nothing of a class's probabilities but the order in which they put the rows.
+_OF_ORDER = ("roc_auc", "average_precision")
+
+
 @dataclass(frozen=True, repr=False)
 class Honest:
     """What a search is worth.
@@ -51,7 +55,8 @@ class Honest:
         n_folds: F.
         folds_from: ``given`` or ``stratified``; ``held out`` where some rows were held out once.
         verdict: One sentence.
-        output: Cross-validated probabilities or decisions, one a row; or those of the held-out rows alone.
+        output: Cross-validated probabilities or decisions, one a row; or those of the held-out rows alone. Ranks in
+            place of probabilities where the metric reads only their order.
         folds: (N,) int64 folds used, or (n,) held-out rows' places.
     """
 
@@ -90,7 +95,6 @@ def evaluate(
     n_bootstraps: int = 10_000,
     seed: int = 0,
     most_rows: int | None = None,
-    all_at_once: bool = False,
 ) -> Honest:
     """Score a search three ways: fitted, nested cross-validated, and against the best single model.
 
@@ -105,8 +109,6 @@ def evaluate(
         n_bootstraps: Of the interval.
         seed: Of the folds and the bootstrap.
         most_rows: Fit to a sample of so many of the other folds' rows; every row is scored all the same.
-        all_at_once: Apply what was found to all rows, of which the fold's are kept: for ranks, which would lose what
-            sets folds apart among the rows of one fold, and seem to gain by that.
 
     Raises:
         UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
@@ -119,9 +121,7 @@ def evaluate(
         used, folds_from = check_folds(folds, n_rows), "given"
     found = problem.metric
     fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
-    output, baseline, best = _cross_validated(
-        fit, problem, used, most_rows, np.random.default_rng(seed), all_at_once=all_at_once
-    )
+    output, baseline, best = _cross_validated(fit, problem, used, most_rows, np.random.default_rng(seed))
     comparison = compare(found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed)
     sign = 1.0 if found.greater_is_better else -1.0
     return Honest(
@@ -231,29 +231,42 @@ def stratified_folds(codes: Codes, n_folds: int, seed: int) -> Codes:
 
 
 def _cross_validated(
-    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator, *, all_at_once: bool
+    fit: Fit, problem: Arrays, folds: Codes, most_rows: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
-    """Outputs of the search and of the best single model, by fits that did not see the row; the best models."""
+    """Outputs of the search and of the best single model, by fits that did not see the row; the best models.
+
+    Metrics of the order of rows compare those of one fold with those of others, whose fits have scales of their own.
+    For them a row's output is its rank among all rows by the same fit.
+    """
     score_models = _model_scorer(problem)
     sign = 1.0 if problem.metric.greater_is_better else -1.0
+    ordered = problem.metric.name in _OF_ORDER
     parts, best = [], []
-    baseline = np.empty(problem.stack.shape[1:], np.float32)
+    baseline = np.empty(problem.stack.shape[1:], np.float64 if ordered else np.float32)
     order = []
     for fold in np.unique(folds):
         train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train = sample_rows(train, most_rows, rng)
         applied = fit(np.ascontiguousarray(problem.stack[:, train]), problem.codes[train], folds[train])
-        rows = np.arange(len(folds)) if all_at_once else held_out
-        found = np.asarray(applied(np.ascontiguousarray(problem.stack[:, rows])))
-        if len(found) != len(rows):
-            raise UserError(f"the search gave {len(found):,} rows for {len(rows):,}")
-        parts.append(found[held_out] if all_at_once else found)
+        seen = problem.stack if ordered else np.ascontiguousarray(problem.stack[:, held_out])
+        found = np.asarray(applied(seen))
+        if len(found) != seen.shape[1]:
+            raise UserError(f"the search gave {len(found):,} rows for {seen.shape[1]:,}")
+        parts.append(_ranks(found)[held_out] if ordered else found)
         best.append(int(np.argmax(sign * score_models(train))))
-        baseline[held_out] = problem.stack[best[-1], held_out]
+        single = problem.stack[best[-1]]
+        baseline[held_out] = (_ranks(single) if ordered else single)[held_out]
         order.append(held_out)
     output = np.concatenate(parts)
     output[np.concatenate(order)] = output.copy()
     return output, baseline, best
+
+
+def _ranks(output: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean ranks of each column in (0, 1)."""
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(output, axis=0) - 0.5) / len(output))
 
 
 def single_scores(stack: ArrayLike, codes: ArrayLike, metric: str) -> list[float]:

@@ -214,6 +214,38 @@ def test_a_plain_mean_has_no_optimism(name):
     assert "macro_f1" in repr(found) or name in repr(found)
 
 
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_fits_of_other_scales_cost_nothing_where_only_the_order_counts(name):
+    stack, codes = make_stack(2, 400, 2)
+    scales = iter([1.0, 0.2, 1.0, 5.0, 0.5, 2.0])  # of the fit to all rows, and of each fold's
+
+    def fit(part, _codes, _folds):
+        power = next(scales)
+
+        def apply(rows):
+            scaled = rows[0].astype(np.float64) ** power
+            return scaled / scaled.sum(axis=1, keepdims=True)
+
+        return apply
+
+    found = honest.evaluate(fit, stack, codes, name, n_bootstraps=100)
+    assert found.honest == pytest.approx(score(name, codes, stack[0]))
+    assert found.optimism == pytest.approx(0)
+
+
+def test_the_best_model_of_another_scale_in_each_fold_is_no_worse_for_that():
+    """Two models say the same but for noise, one of them far surer: pooled as they are, rows would be mixed up."""
+    random = np.random.default_rng(0)
+    codes = random.integers(2, size=2000)
+    logits = 1.5 * codes - 1.5 + random.standard_normal(2000)
+    noisy = np.stack([logits + 0.05 * random.standard_normal(2000), 6 * (logits + 0.05 * random.standard_normal(2000))])
+    positive = 1 / (1 + np.exp(-noisy))
+    stack = np.stack([1 - positive, positive], axis=2).astype(np.float32)
+    found = honest.evaluate(lambda *_: lambda rows: rows[0], stack, codes, "roc_auc", folds=np.arange(2000) % 10)
+    assert set(found.best_models) == {0, 1}
+    assert found.comparison.theirs == pytest.approx(sk.roc_auc_score(codes, positive[0]), abs=0.002)
+
+
 def test_multi_label_search_is_evaluated():
     stack, codes = make_label_stack()
     found = honest.evaluate(lambda *_: lambda new: new.mean(axis=0), stack, codes, "macro_f1", n_bootstraps=300)
