@@ -38,10 +38,11 @@ def local_folder(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
     except Exception as exc:  # the client raises a dozen unrelated types for absent, gated, offline, no network
         reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+        advice = f"name a directory, check the id, or fetch it where there is a network: `hf download {source}`"
+        if source.startswith("pretrained/"):  # where `cli pretrain` writes
+            advice = "`cli pretrain RECIPE` makes it; recipes/pretraining/ has recipes"
         raise ModelError(
-            f"'{source}' is no local directory, and the Hugging Face Hub did not give it",
-            found=reason,
-            next="name a directory, check the id, or fetch it where there is a network: `hf download " + source + "`",
+            f"'{source}' is no local directory, and the Hugging Face Hub did not give it", found=reason, next=advice
         ) from exc
 
 

@@ -167,3 +167,17 @@ def test_a_path_that_does_not_exist_is_never_asked_for_at_the_hub(source, monkey
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was tried"))
     with pytest.raises(ModelError, match="no model directory"):
         local_folder(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"), [("org/name", "hf download org/name"), ("pretrained/weibo", "cli pretrain")]
+)
+def test_what_the_hub_does_not_give_is_told_with_what_to_do(source, advice, monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelError, match="Hub did not give it") as caught:
+        local_folder(source)
+    assert caught.value.details["found"] == "no network"
+    assert advice in caught.value.details["next"]
