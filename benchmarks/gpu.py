@@ -19,11 +19,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks.score import make_models
+
+if TYPE_CHECKING:
+    from models.inference.scorer import Scorer
+    from models.inference.shards import Prepared
 
 OUT = Path(os.environ["OUT"]) if "OUT" in os.environ else None
 ROWS = {"BERT-base": 100_000, "BERT-large": 30_000, "MiniLM-L6": 400_000, "DeBERTa-v3-base": 30_000}
@@ -110,7 +115,7 @@ def token_rows(rows: int, tokens: int) -> np.ndarray:
     return (np.clip(drawn, 1, 500).astype(np.int64) + 2).clip(max=510)
 
 
-def prepared_of(scorer: object, lengths: np.ndarray) -> object:
+def prepared_of(scorer: Scorer, lengths: np.ndarray) -> Prepared:
     """Random token ids of these lengths, as `Scorer.prepare` would give them."""
     import polars as pl
 
@@ -118,11 +123,11 @@ def prepared_of(scorer: object, lengths: np.ndarray) -> object:
     from models.inference.shards import DistinctTexts, Prepared
     from models.inference.tokens import Tokens
 
-    group = scorer.groups[0]  # type: ignore[attr-defined]
+    group = scorer.groups[0]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.random.default_rng(1).integers(5, 30_000, offsets[-1]).astype(np.int32)
     tokens = Tokens(ids, offsets, 0, 0)
-    if scorer.device.type == "cuda":  # type: ignore[attr-defined]
+    if scorer.device.type == "cuda":
         tokens = pinned(tokens)
     distinct = DistinctTexts(pl.Series("text", [""]).new_from_index(0, len(lengths)), np.arange(len(lengths)))
     return Prepared(len(lengths), {group.cleaning: distinct}, [tokens], 0.0)
@@ -190,20 +195,20 @@ def ahead(scratch: str, arguments: argparse.Namespace) -> None:
     """Shards one after the other, and each launched before the one before it is collected, as in a job."""
     from models.inference.scorer import Scorer
 
-    say("\n| shards of 65,536 rows, compiled | one by one, rows/s | launched ahead | gain |\n|---|---|---|---|")
-    rows, n_shards = max(64, int(65_536 * arguments.scale)), 6
+    say("\n| shards of 32,768 rows, compiled | one by one, rows/s | launched ahead | gain |\n|---|---|---|---|")
+    rows, n_shards = max(64, int(32_768 * arguments.scale)), 4
     for shape in arguments.shapes:
         scorer = Scorer(f"{scratch}/{shape}-0", device=arguments.device, precision="auto", compile=True)
         shards = [prepared_of(scorer, token_rows(rows, arguments.tokens)) for _ in range(n_shards)]
 
-        def one_by_one(scorer: Scorer = scorer, shards: list[object] = shards) -> None:
+        def one_by_one(scorer: Scorer = scorer, shards: list[Prepared] = shards) -> None:
             for shard in shards:
-                scorer.infer(shard)  # type: ignore[arg-type]
+                scorer.infer(shard)
 
-        def launched_ahead(scorer: Scorer = scorer, shards: list[object] = shards) -> None:
+        def launched_ahead(scorer: Scorer = scorer, shards: list[Prepared] = shards) -> None:
             before = None
             for shard in shards:
-                launched = scorer.launch(shard)  # type: ignore[arg-type]
+                launched = scorer.launch(shard)
                 if before is not None:
                     scorer.collect(before)
                 before = launched

@@ -147,7 +147,8 @@ def transformer_trainer(task: Task, shared: Shared) -> TrainOne:
     from models.training.fold import train_fold
 
     texts, targets = task.rows.texts.to_list(), task.rows.targets
-    taught_rows, pseudo = None, lru_cache(1)(task.pseudo)  # the seeds of a fold come one after the other
+    pseudo = lru_cache(1)(task.pseudo)  # the seeds of a fold come one after the other
+    taught_rows = None
     if task.soft is not None and task.soft.extra is not None:
         taught_rows = cache(task.soft.extra)  # several seeds of a fold ask for the same
 

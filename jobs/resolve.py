@@ -18,7 +18,8 @@ from models.hub import checkpoints_of
 from models.recipe import load_recipe
 
 PIPE = "-"  # an input that is stdin, an output that is stdout
-_A_TEXT = r"(\S+\s+){3}\S|[\u3040-\u30ff\u4e00-\u9fff].{11}"  # four words or more: hardly a column's name
+# Hardly a column's name: four words or more, or a dozen characters where no blanks part words.
+_A_TEXT = r"(\S+\s+){3}\S|[\u3040-\u30ff\u4e00-\u9fff].{11}"
 
 
 @dataclass(frozen=True)

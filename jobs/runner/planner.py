@@ -226,8 +226,12 @@ def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callab
             if (old.size, old.sample) != (new.size, new.sample)
         ]
         changed += [run for run, prints in request.models.items() if plan.request.models.get(run) != tuple(prints)]
-        looked_at = {"id column": "id_column", "text columns": "text_columns", "classes": "classes"}
-        looked_at["the spelling of ids"] = "float_ids"
+        looked_at = {
+            "id column": "id_column",
+            "the spelling of ids": "float_ids",
+            "text columns": "text_columns",
+            "classes": "classes",
+        }
         changed += [what for what, name in looked_at.items() if getattr(plan.request, name) != getattr(request, name)]
         if changed:
             note(f"{', '.join(changed)} changed since job {plan.id}: this is a new job")
