@@ -148,9 +148,12 @@ def _grown(states: Sequence[State]) -> list[str]:
     third = max(1, len(states) // 3)
     before, after = states[-2 * third : -third], states[-third:]
     found = []
+    # Allocators give pages back some time after they were freed: what grows is the memory that jobs come down to.
     # Pools of libraries start a thread when they are busy for the first time; a leak would be one a job.
-    for name, slack in (("resident_mb", 16.0), ("handles", 0), ("threads", 2), ("strays", 0)):
-        old, new = (max(getattr(state, name) for state in part) for part in (before, after))
+    for name, of_third, slack in (
+        ("resident_mb", min, 16.0), ("handles", max, 0), ("threads", max, 2), ("strays", max, 0),
+    ):  # fmt: skip
+        old, new = (of_third(getattr(state, name) for state in part) for part in (before, after))
         if new > old + slack:
             found.append(f"{name}, from {old:,.0f} to {new:,.0f}")
     return found + ([f"{states[-1].strays} files of no job"] if states[-1].strays else [])
