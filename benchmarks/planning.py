@@ -16,9 +16,10 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from jobs.machine import peak_memory
 from jobs.resolve import InputOptions, look_at_inputs
@@ -26,6 +27,8 @@ from jobs.runner import planner
 from jobs.runner.plan import Request, tasks_of
 from jobs.workspace import Workspace
 from kaggle_tools.tables import index_file
+
+Made = TypeVar("Made")
 
 GB = 1e9
 ROWS_WANTED = 1_000_000_000
@@ -68,17 +71,21 @@ def measure(table: Path, shard_rows: int) -> None:
     size = table.stat().st_size
     base_mb = peak_memory() / 2**20
     rows: list[tuple[str, float, float, float]] = []
-    for name in ("index, first pass", "index, again"):
-        wall, cpu = time.perf_counter(), time.process_time()
-        index = index_file(table, inputs.files[0].format, shard_rows=shard_rows)
-        rows.append((name, time.perf_counter() - wall, time.process_time() - cpu, peak_memory() / 2**20))
-    tasks = tasks_of([index], None)
     request = Request(
         inputs.files, inputs.id_column, inputs.text_column, {"m": ("0",)}, ("a", "b"), "auto", None, None, None, "fail"
     )
-    wall, cpu = time.perf_counter(), time.process_time()
-    planner._check_ids(request, tasks)
-    rows.append(("ids checked", time.perf_counter() - wall, time.process_time() - cpu, peak_memory() / 2**20))
+
+    def timed(name: str, work: Callable[[], Made]) -> Made:
+        wall, cpu = time.perf_counter(), time.process_time()
+        made = work()
+        rows.append((name, time.perf_counter() - wall, time.process_time() - cpu, peak_memory() / 2**20))
+        return made
+
+    for name in ("index, first pass", "index, again"):
+        index = timed(name, lambda: index_file(table, inputs.files[0].format, shard_rows=shard_rows))
+    tasks = tasks_of([index], None)
+    timed("the whole plan, ids checked", lambda: planner._make_plan(request, "benchmark", shard_rows, print))
+    timed("ids checked by reading the shards", lambda: planner._check_ids(request, tasks))
     plan_bytes = sum(len(json.dumps(asdict(task), default=str)) for task in tasks)
 
     write = sys.stdout.write
@@ -89,9 +96,9 @@ def measure(table: Path, shard_rows: int) -> None:
         write(f"| {name} | {wall_s:.1f} | {size / GB / wall_s:.2f} | {cpu_s:.1f} | {size / GB / cpu_s:.2f} ")
         write(f"| {peak:,.0f} |\n")
     want = ROWS_WANTED * BYTES_A_ROW / GB
-    index_s, ids_s = want / (size / GB / rows[1][2]), ROWS_WANTED / (index.n_rows / rows[2][2])
-    write(f"\nextrapolated to {ROWS_WANTED:,} rows, {want:,.0f} GB, one free core: index {index_s / 60:.1f} min, ")
-    write(f"ids {ids_s / 60:.1f} min, plan {plan_bytes / index.n_rows * ROWS_WANTED / 1e6:,.0f} MB\n")
+    plan_s = want / (size / GB / rows[2][2])
+    write(f"\nextrapolated to {ROWS_WANTED:,} rows, {want:,.0f} GB, one free core: {plan_s / 60:.1f} min, ")
+    write(f"plan {plan_bytes / index.n_rows * ROWS_WANTED / 1e6:,.0f} MB\n")
 
 
 def _texts(data: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """From a request to a locked job with a plan: a new one, or the one that was interrupted.
 
-Every input is read once before anything is scored: its records are counted and cut into shards, its ids checked. What
-is wrong with the file is known in the first minute, not in the middle of the night.
+Every input is read once before anything is scored: its records are counted and cut into shards, its ids checked (some
+are read again for that). What is wrong with the file is known in the first minute, not in the middle of the night.
 """
 
 from __future__ import annotations
@@ -27,7 +27,18 @@ from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.remote import RemoteFile, place
-from kaggle_tools.tables import FileIndex, ShardReader, index_file, require_columns, require_even_rows, require_rows
+from kaggle_tools.tables import (
+    FileIndex,
+    PassingIds,
+    ShardReader,
+    all_differ,
+    index_file,
+    read_columns,
+    require_columns,
+    require_even_rows,
+    require_rows,
+)
+from kaggle_tools.tables.index import Passer
 
 # 8 bytes a row are held while ids are checked for duplicates: 1.6 GB at this many.
 MAX_ROWS_CHECKED = 200_000_000
@@ -117,13 +128,17 @@ def load_plan(store: JobStore) -> Plan | None:
 
 
 def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[str], None]) -> Plan:
-    indexes = [_index(request, number, shard_rows) for number in range(len(request.inputs))]
+    passing = _passing_ids(request)
+    indexes = [
+        _index(request, number, shard_rows, passing[number].add if passing else None)
+        for number in range(len(request.inputs))
+    ]
     tasks = tasks_of(indexes, request.limit)
     n_rows = sum(task.n_rows for task in tasks)
     if request.id_column is not None:
         if n_rows > MAX_ROWS_CHECKED:
             note(f"more than {MAX_ROWS_CHECKED:,} rows: ids are not checked for duplicates")
-        else:
+        elif not passing or not all_differ(passing):
             _check_ids(request, tasks)
     return Plan(
         id=job_id,
@@ -137,9 +152,20 @@ def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[s
     )
 
 
-def _index(request: Request, number: int, shard_rows: int) -> FileIndex:
+def _passing_ids(request: Request) -> list[PassingIds]:
+    """For each input; none where only reading shards tells: of other than CSV, and of the rows up to a limit."""
+    if request.id_column is None or request.limit is not None or any(f.format.kind != "csv" for f in request.inputs):
+        return []
+    columns = [read_columns(place(file.path), file.format) for file in request.inputs]
+    return [
+        PassingIds(file.format, names, request.id_column, MAX_ROWS_CHECKED)
+        for file, names in zip(request.inputs, columns, strict=True)
+    ]
+
+
+def _index(request: Request, number: int, shard_rows: int, also: Passer | None = None) -> FileIndex:
     file = request.inputs[number]
-    index = index_file(place(file.path), file.format, shard_rows=shard_rows)
+    index = index_file(place(file.path), file.format, shard_rows=shard_rows, also=also)
     require_columns(index, [c for c in (request.id_column, *request.text_columns) if c is not None])
     require_rows(index)
     if request.on_bad_row == "fail":

@@ -7,6 +7,7 @@ with ShardReader(fmt, ["id", "text"], id_column="id") as reader:
 """
 
 from kaggle_tools.tables.formats import TableFormat, sniff_format
+from kaggle_tools.tables.ids import PassingIds, all_differ
 from kaggle_tools.tables.index import (
     FileIndex,
     index_file,
@@ -23,10 +24,12 @@ from kaggle_tools.tables.shard import Shard
 __all__ = [
     "BadRow",
     "FileIndex",
+    "PassingIds",
     "Shard",
     "ShardReader",
     "ShardTable",
     "TableFormat",
+    "all_differ",
     "expand_inputs",
     "float_columns",
     "index_file",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ from kaggle_tools.tables.streams import ByteStream
 # Several shards are in memory at a time, so long rows end one early; checked every so many rows.
 _MAX_SHARD_BYTES = 32 << 20
 _MARK_ROWS = 256
+
+Passer = Callable[[bytes, int, NDArray[np.int64]], None]
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,18 @@ class FileIndex:
     shards: tuple[Shard, ...]
 
 
-def index_file(path: Place, fmt: TableFormat, *, shard_rows: int, _block_bytes: int = 1 << 20) -> FileIndex:
+def index_file(
+    path: Place, fmt: TableFormat, *, shard_rows: int, also: Passer | None = None, _block_bytes: int = 1 << 20
+) -> FileIndex:
     """Find the shards of `path`: `shard_rows` rows each, fewer where these are over 32 MiB, the last what is left.
 
     A Parquet shard is whole row groups, or a part of a row group of more than twice `shard_rows`.
+
+    Args:
+        path: The file.
+        fmt: Its format.
+        shard_rows: Rows of a shard.
+        also: Takes each block of text that passes, where it begins, and the marks of all records that end in it.
 
     Raises:
         UserError: No such file, an empty one, duplicate column names, a quote that is never closed, NUL bytes, a
@@ -80,7 +90,7 @@ def index_file(path: Place, fmt: TableFormat, *, shard_rows: int, _block_bytes: 
         ragged: tuple[int, tuple[int, int] | None] = (0, None)
     else:
         content = ""  # the shards' checksums say it
-        columns, shards, ragged = _text_shards(path, fmt, shard_rows, _block_bytes)
+        columns, shards, ragged = _text_shards(path, fmt, shard_rows, also, _block_bytes)
     _refuse_changed(path, before)
     facts = [(shard.n_rows, shard.end - shard.start, shard.crc32) for shard in shards]
     return FileIndex(
@@ -147,20 +157,33 @@ def missing_column(path: Place, name: str, columns: Sequence[str]) -> UserError:
 
 
 def _text_shards(
-    path: Place, fmt: TableFormat, shard_rows: int, block_bytes: int
+    path: Place, fmt: TableFormat, shard_rows: int, also: Passer | None, block_bytes: int
 ) -> tuple[tuple[str, ...], list[Shard], tuple[int, tuple[int, int] | None]]:
     """Columns, shards, and how many rows are ragged with the first of them."""
     header = read_header(path, fmt)
     # Marks come often enough to end a shard early where rows are long.
     every = _MARK_ROWS if shard_rows % _MARK_ROWS == 0 else shard_rows
-    scanner = fmt.scanner(every=every, offset=header.end, line=header.next_line, expected_fields=len(header.columns))
+    scanner = fmt.scanner(
+        every=every if also is None else 1,
+        offset=header.end,
+        line=header.next_line,
+        expected_fields=len(header.columns),
+    )
     cutter = _Cutter(path, header.end, header.next_line, shard_rows, every)
+    n_unmarked = 0
     with ByteStream(path, fmt.compression, ahead=True) as stream:
         stream.seek(header.end)
-        while block := stream.read(block_bytes):
-            cutter.add(block, scanner.feed(block))
-    cutter.add(b"", scanner.finish())
-    cutter.finish(scanner.n_unmarked)
+        while True:
+            begin = stream.position
+            block = stream.read(block_bytes)
+            marks = scanner.feed(block) if block else scanner.finish()
+            if also is not None:
+                also(block, begin, marks)
+                marks, n_unmarked = marks[every - 1 - n_unmarked :: every], (n_unmarked + len(marks)) % every
+            cutter.add(block, marks)
+            if not block:
+                break
+    cutter.finish(scanner.n_unmarked if also is None else n_unmarked)
     if scanner.nul_line:
         raise nul_error(path, scanner.nul_line)
     if scanner.open_quote_line:

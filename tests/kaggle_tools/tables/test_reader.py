@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import ShardReader, index_file, read_columns, read_sample, read_table, sniff_format
-from kaggle_tools.tables.records import _is_good
+from kaggle_tools.tables.encodings import is_utf8
 from kaggle_tools.tables.scanner import RecordScanner
 
 from .helpers import by_csv_module, compress, read_all, to_csv, write
@@ -313,4 +313,4 @@ def test_bytes_are_utf8_where_python_says_so(data: bytes) -> None:
         expected = True
     except UnicodeDecodeError:
         expected = False
-    assert _is_good(data, "utf-8") is expected
+    assert is_utf8(data) is expected
