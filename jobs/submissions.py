@@ -9,7 +9,6 @@ Listing never changes anything, and no damage hides a version: what cannot be re
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,8 +35,6 @@ from kaggle_tools.submissions import (
 from kaggle_tools.submissions.build import own_layout
 from kaggle_tools.submissions.layout import read_sample
 from kaggle_tools.submissions.validate import other_separator
-
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -272,13 +269,14 @@ def _problems_of_bytes(content: bytes, file: Path, sample: Path, competition: Co
 def _as_csv(file: Path, answers: Answers, sample: Path | None, competition: Competition | None) -> bytes:
     """As `adopt` says; what is written anew has probabilities in the columns of a submission."""
     from kaggle_tools.tables import sniff_format
+    from kaggle_tools.tables.streams import ByteStream
 
-    content = file.read_bytes()
     fmt = sniff_format(file)
     wanted = read_sample(sample, competition) if sample else None
     as_it_is = wanted is None or other_separator(file, wanted) is None
-    if fmt.kind == "csv" and fmt.compression in (None, "gzip") and as_it_is:
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
+    if fmt.kind == "csv" and as_it_is:
+        with ByteStream(file, fmt.compression) as stream:
+            return b"".join(iter(lambda: stream.read(1 << 20), b""))
     layout = None
     if competition is not None:
         layout = wanted.layout if wanted else own_layout(answers.ids.name, competition)

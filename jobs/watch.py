@@ -29,7 +29,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest, table_stem, write_atomically
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_PACKED = (".gz", ".zst")
+_PACKED = (".gz", ".zst", ".zip")
 _POLL_S = 0.05
 
 

@@ -21,7 +21,7 @@ WRITTEN_VARIABLE = "KAGGLE_JOBS_WRITTEN"
 
 _NUMBERS = itertools.count()  # of temporary files of this process: a file may be written in two places at once
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
-_ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl|ndjson|json-lines|json|parquet|gz|zst))+$", re.IGNORECASE)
+_ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl|ndjson|json-lines|json|parquet|gz|zst|zip))+$", re.IGNORECASE)
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 _TEMPORARY = re.compile(rf"\.(.+)\.{_HOST}\.(\d+)\.\d+\.tmp", re.DOTALL)
 

@@ -23,7 +23,7 @@ def score(
     ctx: typer.Context,
     input: Annotated[
         list[str],
-        option("--input", "-i", help="CSV, TSV, JSON Lines, Parquet; .gz, .zst; globs; s3://…; - is stdin."),
+        option("--input", "-i", help="CSV, TSV, JSON Lines, Parquet; .gz, .zst, .zip; globs; s3://…; - is stdin."),
     ],
     model: Annotated[
         list[str] | None,

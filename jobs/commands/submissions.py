@@ -52,7 +52,9 @@ def show_submission(version: Which, as_json: Json = False, quiet: Quiet = False)
     ),
 )
 def adopt_submission(
-    file: Annotated[Path, typer.Argument(help="CSV (kept byte for byte), TSV, JSON Lines or Parquet; .gz, .zst.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV (kept byte for byte), TSV, JSON Lines or Parquet; .gz, .zst, .zip.")
+    ],
     name: Annotated[str | None, option("--name", help="What to call it; default: the file's name.")] = None,
     note: Annotated[str, option("--note", help="Free text.")] = "",
     parent: Annotated[

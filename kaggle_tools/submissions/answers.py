@@ -203,5 +203,5 @@ def _version_of(path: Path) -> Version | None:
 
 def _names_a_file(wanted: str) -> bool:
     return "/" in wanted or Path(wanted).suffix.lower() in (
-        ".csv", ".tsv", ".txt", ".gz", ".zst", ".parquet", ".json", ".jsonl", ".npy", ".xlsx",
+        ".csv", ".tsv", ".txt", ".gz", ".zst", ".zip", ".parquet", ".json", ".jsonl", ".npy", ".xlsx",
     )  # fmt: skip

@@ -41,7 +41,7 @@ _KINDS: dict[str, Kind] = {
 _SEPARATORS = (",", "\t", ";", "|")
 _PARQUET_MAGIC = b"PAR1"
 _FOREIGN_MAGIC = {
-    b"PK\x03\x04": ("a zip archive or an Excel workbook", "unzip it, or save the sheet as CSV"),
+    b"PK\x03\x04": ("an archive in an archive", "unpack it, and name the table itself"),
     b"BZh": ("compressed with bzip2", "decompress it: bunzip2 FILE"),
     b"\xfd7zXZ\x00": ("compressed with xz", "decompress it: unxz FILE"),
     b"\x89PNG": ("a picture", "name the table itself"),
@@ -64,7 +64,7 @@ class TableFormat:
         quote_char: The quote of ``csv``, or None where quotes are text.
         encoding: Python codec name. A byte order mark at the start is skipped.
         encoding_errors: ``strict``, or ``replace``: bytes outside the encoding become U+FFFD.
-        compression: ``gzip``, ``zstd`` or None.
+        compression: ``gzip``, ``zstd``, ``zip`` (an archive of one file) or None.
     """
 
     kind: Kind = "csv"
@@ -195,7 +195,7 @@ def _refuse_foreign(path: Place, head: bytes) -> None:
 
 
 def _kind(path: Place, head: bytes) -> Kind:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst", ".zip")]
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
     if kind == "parquet":
         raise UserError(

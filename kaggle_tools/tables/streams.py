@@ -1,4 +1,4 @@
-"""Bytes of a plain, gzip or zstd file from front to back, with bounded memory; `seek` is cheap only in plain files.
+"""Bytes of a file from front to back, unpacked, with bounded memory; `seek` is cheap only in plain files.
 
 with ByteStream(path, "gzip") as stream:
     stream.seek(1_000_000)          # of the decompressed bytes
@@ -7,6 +7,7 @@ with ByteStream(path, "gzip") as stream:
 
 from __future__ import annotations
 
+import zipfile
 import zlib
 from types import TracebackType
 from typing import IO, Literal, Protocol, Self
@@ -14,9 +15,14 @@ from typing import IO, Literal, Protocol, Self
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place, open_bytes
 
-Compression = Literal["gzip", "zstd"]
+Compression = Literal["gzip", "zstd", "zip"]
 
-MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+MAGIC: dict[bytes, Compression] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # an empty one
+}
 
 # Small, because a block of zeros comes out of gzip a thousand times larger.
 _INPUT_BYTES = 64 * 1024
@@ -46,7 +52,12 @@ class ByteStream:
         Raises:
             UserError: The compressed file is truncated or damaged.
         """
-        data = self._file.read(n_bytes) if self._compression is None else self._read_inflated(n_bytes)
+        if self._compression is None:
+            data = self._file.read(n_bytes)
+        elif self._compression == "zip":
+            data = self._read_member(n_bytes)
+        else:
+            data = self._read_inflated(n_bytes)
         self.position += len(data)
         return data
 
@@ -77,6 +88,18 @@ class ByteStream:
         self.position = 0
         self._inflated = bytearray()
         self._inflater: _Inflater | None = None
+        try:
+            self._member = _only_member(self._path, self._file) if self._compression == "zip" else None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_member(self, n_bytes: int) -> bytes:
+        assert self._member is not None
+        try:
+            return self._member.read(n_bytes)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as exc:
+            raise self._damaged("damaged", str(exc) or "the archive ends too early") from exc
 
     def _read_inflated(self, n_bytes: int) -> bytes:
         while len(self._inflated) < n_bytes and (chunk := self._file.read(_INPUT_BYTES)):
@@ -113,6 +136,31 @@ class ByteStream:
             found=why,
             next="copy or download the file again",
         )
+
+
+def _only_member(path: Place, file: IO[bytes]) -> IO[bytes]:
+    """The one file of a zip archive, as Kaggle packs a table, opened."""
+    try:
+        archive = zipfile.ZipFile(file)
+        inside = [entry for entry in archive.infolist() if not entry.is_dir()]
+        names = [entry.filename for entry in inside if not entry.filename.startswith("__MACOSX/")]
+        if "[Content_Types].xml" in names:
+            raise UserError(f"{path.name} is an Excel workbook", where=path, next="save the sheet as CSV")
+        if len(names) != 1:
+            raise UserError(
+                f"{path.name} holds {len(names):,} files",
+                where=path,
+                found=", ".join(names[:5]) or "an empty archive",
+                expected="one table",
+                next="unzip it and name the table itself",
+            )
+        return archive.open(names[0])
+    except zipfile.BadZipFile as exc:
+        raise UserError(
+            f"{path.name} is a damaged zip archive", where=path, found=exc, next="copy or download the file again"
+        ) from exc
+    except (RuntimeError, NotImplementedError) as exc:  # a password; a method of compression that Python lacks
+        raise UserError(f"{path.name} cannot be unpacked here", where=path, found=exc, next="unzip it first") from exc
 
 
 class _Inflater(Protocol):

@@ -1,6 +1,5 @@
 """Files on object storage: read in ranges, written whole or not at all, problems told; against a local S3 server."""
 
-import gzip
 import io
 import random
 import sys
@@ -8,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
-import zstandard
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import file_digest, write_atomically
 from kaggle_tools.remote import RemoteFile, access, bucket, place, reader, shared_place
 from kaggle_tools.tables import ShardReader, expand_inputs, index_file, read_table, sniff_format
+from tests.kaggle_tools.tables.helpers import compress
 from tests.object_storage import KEYS, error, failing, forget_connections, serve
 
 TABLE = "id,text\n" + "".join(f'r{i},"line {i}\nof ""{i * 7919 % 97}"""\n' for i in range(400))
@@ -54,7 +53,7 @@ def test_any_seek_and_read_gives_what_a_file_gives(ahead, monkeypatch):
             assert file.tell() == oracle.tell()
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "csv.zip", "jsonl", "parquet"])
 def test_a_table_is_the_same_as_on_disk(tmp_path, kind):
     local = tmp_path / f"t.{kind}"
     frame = pl.read_csv(io.StringIO(TABLE))
@@ -63,8 +62,7 @@ def test_a_table_is_the_same_as_on_disk(tmp_path, kind):
     elif kind == "jsonl":
         frame.write_ndjson(local)
     else:
-        pack = {"csv": bytes, "csv.gz": gzip.compress, "csv.zst": zstandard.compress}[kind]
-        local.write_bytes(pack(TABLE.encode()))
+        local.write_bytes(compress(TABLE.encode(), {"csv.gz": "gzip", "csv.zst": "zstd", "csv.zip": "zip"}.get(kind)))
     remote = put(f"t.{kind}", local.read_bytes())
     assert sniff_format(remote) == sniff_format(local)
     found, expected = (index_file(path, sniff_format(path), shard_rows=50) for path in (remote, local))

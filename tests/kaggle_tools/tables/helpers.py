@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import zstandard
@@ -31,14 +32,23 @@ def by_csv_module(text: str, *, separator: str = ",", quoting: int = csv.QUOTE_M
 
 
 def compress(data: bytes, compression: str | None) -> bytes:
-    """`data` as a gzip or zstd file of two members, or as it is."""
+    """`data` as a gzip or zstd file of two members, as the file of a zip archive, or as it is."""
     half = len(data) // 2
     if compression == "gzip":
         return gzip.compress(data[:half], 1) + gzip.compress(data[half:], 1)
     if compression == "zstd":
         compressor = zstandard.ZstdCompressor(level=1)
         return compressor.compress(data[:half]) + compressor.compress(data[half:])
-    return data
+    return zipped({"table": data}) if compression == "zip" else data
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip archive of these."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def write(path: Path, content: bytes | str) -> Path:

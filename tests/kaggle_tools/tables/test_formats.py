@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from kaggle_tools.errors import UserError
 from kaggle_tools.tables import TableFormat, read_table, sniff_format
 
-from .helpers import compress, write
+from .helpers import compress, write, zipped
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,15 @@ def test_wide_text_is_refused_with_the_command_that_converts_it(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"PK\x03\x04", "zip archive or an Excel workbook"),
+        ("a.csv", b"PK\x03\x04", "damaged zip archive"),
+        (
+            "a.zip",
+            zipped({"train.csv": b"id\n1\n", "test.csv": b"id\n2\n"}),
+            "holds 2 files(.|\\n)*train.csv, test.csv",
+        ),
+        ("a.zip", zipped({}), "holds 0 files"),
+        ("a.xlsx", zipped({"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}), "an Excel workbook"),
+        ("a.zip", zipped({"a.zip": zipped({"a.csv": b"id\n1\n"})}), "an archive in an archive"),
         ("a.csv", b"BZh9", "bzip2"),
         ("a.jsonl", b'[{"id": 1}]', "one JSON value, not JSON Lines"),
         ("a.json", b'{\n  "id": 1\n}', "one JSON value, not JSON Lines"),
@@ -143,3 +152,15 @@ def test_lines_that_end_in_cr_alone_are_told_with_the_way_out(tmp_path: Path) ->
     with pytest.raises(UserError, match="end in CR alone") as caught:
         read_table(write(tmp_path / "old.csv", "id,text\rr1,a\rr2,b\r"))
     assert "tr '\\r' '\\n'" in caught.value.details["next"]
+
+
+def test_a_table_is_read_out_of_the_archive_that_kaggle_packs_it_in(tmp_path: Path) -> None:
+    content = 'id;text\n1;"one; two"\n'.encode("gb18030")
+    path = write(tmp_path / "test.csv.zip", zipped({"test.csv": content, "__MACOSX/._test.csv": b"\0\1"}))
+    fmt = sniff_format(path, encoding="gb18030")
+    assert (fmt.kind, fmt.separator, fmt.compression) == ("csv", ";", "zip")
+    assert read_table(path, fmt=fmt).rows() == [("1", "one; two")]
+    damaged = bytearray(zipped({"test.csv": b"id,text\n" + random.Random(0).randbytes(5000).hex().encode()}))
+    damaged[200:300] = bytes(100)
+    with pytest.raises(UserError, match="damaged"):
+        read_table(write(tmp_path / "damaged.zip", bytes(damaged)))

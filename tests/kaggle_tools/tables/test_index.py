@@ -47,7 +47,7 @@ def test_the_index_does_not_depend_on_the_block_size(
 
 
 def test_the_digest_names_the_content_not_the_container(tmp_path: Path) -> None:
-    paths = {c: write(tmp_path / f"a.{c}", compress(TEXT.encode(), c)) for c in (None, "gzip", "zstd")}
+    paths = {c: write(tmp_path / f"a.{c}", compress(TEXT.encode(), c)) for c in (None, "gzip", "zstd", "zip")}
     indexes = {c: index_file(path, sniff_format(path), shard_rows=3) for c, path in paths.items()}
     assert len({index.digest for index in indexes.values()}) == 1
     bare = [dataclasses.replace(shard, path=Path()) for shard in indexes[None].shards]

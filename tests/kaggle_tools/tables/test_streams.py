@@ -14,7 +14,7 @@ from .helpers import compress, write
 DATA = bytes(i * i % 251 for i in range(300_000))
 
 
-@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd", "zip"])
 @given(places=st.lists(st.tuples(st.integers(0, 310_000), st.integers(0, 200_000)), max_size=6))
 def test_any_sequence_of_seeks_reads_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, compression: str | None, places: list[tuple[int, int]]
