@@ -15,9 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from jobs.machine import usable_cores
 from jobs.runner.clock import now
@@ -30,8 +28,8 @@ from kaggle_tools.remote import RemoteFile, place
 from kaggle_tools.tables import (
     FileIndex,
     PassingIds,
+    Repeats,
     ShardReader,
-    all_differ,
     index_file,
     read_columns,
     require_columns,
@@ -40,8 +38,6 @@ from kaggle_tools.tables import (
 )
 from kaggle_tools.tables.index import Passer
 
-# 8 bytes a row are held while ids are checked for duplicates: 1.6 GB at this many.
-MAX_ROWS_CHECKED = 200_000_000
 _READERS = 4  # shards whose ids are read at a time, at most: each takes as much memory as its bytes
 _LIBRARIES = ("torch", "transformers", "tokenizers", "polars", "scikit-learn")
 
@@ -96,7 +92,7 @@ def open_job(
             store.write("plan.json", plan.to_json())
         if plan is None:
             _tell_what_changed(request, folder, store.id, note)
-            plan = _make_plan(request, store.id, shard_rows(), note)
+            plan = _make_plan(request, store, shard_rows())
             store.write("plan.json", plan.to_json())
             if store.shared is not None:
                 plan = load_plan(store) or plan  # another machine may have been first
@@ -127,38 +123,36 @@ def load_plan(store: JobStore) -> Plan | None:
         ) from exc
 
 
-def _make_plan(request: Request, job_id: str, shard_rows: int, note: Callable[[str], None]) -> Plan:
-    passing = _passing_ids(request)
-    indexes = [
-        _index(request, number, shard_rows, passing[number].add if passing else None)
-        for number in range(len(request.inputs))
-    ]
-    tasks = tasks_of(indexes, request.limit)
-    n_rows = sum(task.n_rows for task in tasks)
-    if request.id_column is not None:
-        if n_rows > MAX_ROWS_CHECKED:
-            note(f"more than {MAX_ROWS_CHECKED:,} rows: ids are not checked for duplicates")
-        elif not passing or not all_differ(passing):
-            _check_ids(request, tasks)
+def _make_plan(request: Request, store: JobStore, shard_rows: int) -> Plan:
+    with Repeats(store.folder) as seen:
+        passing = _passing_ids(request, seen)
+        indexes = [
+            _index(request, number, shard_rows, passing[number].add if passing else None)
+            for number in range(len(request.inputs))
+        ]
+        tasks = tasks_of(indexes, request.limit)
+        different = bool(passing) and all(ids.are_all for ids in passing) and not len(seen.found())
+    if request.id_column is not None and not different:
+        _check_ids(request, tasks, store.folder)
     return Plan(
-        id=job_id,
+        id=store.id,
         created=now(),
         request=request,
         columns=indexes[0].columns,
         shard_rows=shard_rows,
-        n_rows=n_rows,
+        n_rows=sum(task.n_rows for task in tasks),
         tasks=tuple(tasks),
         versions={name: version(name) for name in _LIBRARIES},
     )
 
 
-def _passing_ids(request: Request) -> list[PassingIds]:
+def _passing_ids(request: Request, seen: Repeats) -> list[PassingIds]:
     """For each input; none where only reading shards tells: of other than CSV, and of the rows up to a limit."""
     if request.id_column is None or request.limit is not None or any(f.format.kind != "csv" for f in request.inputs):
         return []
     columns = [read_columns(place(file.path), file.format) for file in request.inputs]
     return [
-        PassingIds(file.format, names, request.id_column, MAX_ROWS_CHECKED)
+        PassingIds(file.format, names, request.id_column, seen.add)
         for file, names in zip(request.inputs, columns, strict=True)
     ]
 
@@ -179,15 +173,16 @@ def _touched(plan: Plan, request: Request) -> bool:
     return before != [file.mtime_ns for file in request.inputs]
 
 
-def _check_ids(request: Request, tasks: list[ShardTask]) -> None:
+def _check_ids(request: Request, tasks: list[ShardTask], folder: Path) -> None:
     """Read the id column of every shard: bad rows and broken bytes come up here too.
 
     Raises:
         UserError: Ids that occur more than once (how many, and the first few), or what `ShardReader.read` raises.
     """
-    hashes = _hashes(_id_shards(request, tasks), sum(task.n_rows for task in tasks))
-    hashes.sort()
-    twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    with Repeats(folder) as seen:
+        for ids in _id_shards(request, tasks):
+            seen.add(ids.hash().to_numpy())
+        twice = seen.found()
     if not twice.size:
         return
     suspects = pl.Series("hash", twice, dtype=pl.UInt64).implode()
@@ -200,15 +195,6 @@ def _check_ids(request: Request, tasks: list[ShardTask]) -> None:
             first=", ".join(repeated.head(5).to_list()),
             next="remove the repeated rows, name another column with --id, or number the rows with --no-id",
         )
-
-
-def _hashes(shards: Iterator[pl.Series], n_rows: int) -> NDArray[np.uint64]:
-    """(n,) hashes of all ids, of which there are at most `n_rows`; no copy is made of them on the way."""
-    hashes, n = np.empty(n_rows, dtype=np.uint64), 0
-    for ids in shards:
-        hashes[n : n + len(ids)] = ids.hash().to_numpy()
-        n += len(ids)
-    return hashes[:n]
 
 
 def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:

@@ -7,7 +7,7 @@ with ShardReader(fmt, ["id", "text"], id_column="id") as reader:
 """
 
 from kaggle_tools.tables.formats import TableFormat, sniff_format
-from kaggle_tools.tables.ids import PassingIds, all_differ
+from kaggle_tools.tables.ids import PassingIds
 from kaggle_tools.tables.index import (
     FileIndex,
     index_file,
@@ -19,17 +19,18 @@ from kaggle_tools.tables.index import (
 from kaggle_tools.tables.paths import expand_inputs
 from kaggle_tools.tables.reader import ShardReader, ShardTable, float_columns, read_columns, read_sample, read_table
 from kaggle_tools.tables.records import BadRow
+from kaggle_tools.tables.repeats import Repeats
 from kaggle_tools.tables.shard import Shard
 
 __all__ = [
     "BadRow",
     "FileIndex",
     "PassingIds",
+    "Repeats",
     "Shard",
     "ShardReader",
     "ShardTable",
     "TableFormat",
-    "all_differ",
     "expand_inputs",
     "float_columns",
     "index_file",

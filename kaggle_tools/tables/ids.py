@@ -1,8 +1,8 @@
-"""Whether ids differ, seen from the bytes that pass by while a file is indexed: no second pass over the file.
+"""Hashes of ids from the bytes that pass by while a file is indexed: no second pass over the file.
 
-    ids = PassingIds(fmt, columns, "id", at_most=200_000_000)
+    ids = PassingIds(fmt, columns, "id", take=repeats.add)
     index_file(path, fmt, shard_rows=4096, also=ids.add)
-    all_differ([ids])       # False: some may be equal, only reading the shards tells
+    ids.are_all             # False: only reading the shards tells
 
 Equal ids have equal hashes, so where all hashes differ all ids do. Whatever is odd (an empty id, one with a blank or a
 quote at an end, a ragged row, bytes that do not decode, any encoding but UTF-8) is left to who reads the shards and can
@@ -11,7 +11,7 @@ say what it is and where.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,24 +31,27 @@ class PassingIds:
         fmt: The file's format.
         columns: Its columns.
         id_column: The one that should differ from row to row.
-        at_most: Of a file with more rows no hashes are kept.
+        take: Is given the hashes, (n,) uint64, of some rows at a time.
+
+    Attributes:
+        are_all: Whether all rows that passed have a hash.
     """
 
-    def __init__(self, fmt: TableFormat, columns: Sequence[str], id_column: str, at_most: int) -> None:
+    def __init__(
+        self, fmt: TableFormat, columns: Sequence[str], id_column: str, take: Callable[[NDArray[np.uint64]], None]
+    ) -> None:
         plain = fmt.kind == "csv" and fmt.encoding == "utf-8" and fmt.encoding_errors == "strict"
         self._n_columns = len(columns)
         self._slot = columns.index(id_column) if plain and columns.count(id_column) == 1 else -1
         self._quote = ord(fmt.quote_char) if fmt.quote_char else -1
         self._separator = ord(fmt.separator)
-        self._at_most = at_most
-        self._found: list[NDArray[np.uint64]] = []  # FNV-1a of the ids' bytes
-        self._n_rows = 0
+        self._give = take
         self._begun = b""  # a record whose end is still to come
-        self._given_up = self._slot < 0
+        self.are_all = self._slot >= 0
 
     def add(self, block: bytes, offset: int, marks: NDArray[np.int64]) -> None:
         """Take the next block, which begins at byte `offset`, and the (M, 5) marks of all records that end in it."""
-        if self._given_up:
+        if not self.are_all:
             return
         if not len(marks):
             self._begun += block
@@ -58,7 +61,7 @@ class PassingIds:
             self._take(self._begun + block[:first], marks[:1], offset - len(self._begun))
             self._take(view[first:last], marks[1:], offset + first)
             self._begun = block[last:]
-        if len(self._begun) > _MAX_RECORD_BYTES or self._n_rows > self._at_most:
+        if len(self._begun) > _MAX_RECORD_BYTES:
             self._give_up()
 
     def _take(self, records: bytes | memoryview, marks: NDArray[np.int64], begin: int) -> None:
@@ -70,26 +73,11 @@ class PassingIds:
             data, marks, begin, self._slot, self._quote, self._separator, found
         ):  # fmt: skip
             self._give_up()
-            return
-        self._found.append(found)
-        self._n_rows += len(found)
+        else:
+            self._give(found)
 
     def _give_up(self) -> None:
-        self._given_up, self._found, self._begun = True, [], b""
-
-
-def all_differ(files: Sequence[PassingIds]) -> bool:
-    """Whether no id occurs twice in these files, of which all blocks have passed; they forget their hashes."""
-    if any(file._given_up for file in files):
-        return False
-    hashes, n = np.empty(sum(file._n_rows for file in files), dtype=np.uint64), 0
-    for file in files:
-        while file._found:
-            some = file._found.pop()
-            hashes[n : n + len(some)] = some
-            n += len(some)
-    hashes.sort()
-    return bool((hashes[1:] != hashes[:-1]).all())
+        self.are_all, self._begun = False, b""
 
 
 @compiled
@@ -102,7 +90,8 @@ def _hash(
     separator: int,
     found: NDArray[np.uint64],
 ) -> bool:
-    """Field `slot` of each record as FNV-1a (Fowler, Noll, Vo); False at the first that is no plain one.
+    """Field `slot` of each record as FNV-1a (Fowler, Noll, Vo), stirred, so that all its bits depend on all bytes;
+    False at the first that is no plain one.
 
     Fields before it may be anything: they are walked over as `fields.py` does it.
     """
@@ -137,5 +126,5 @@ def _hash(
         # An id loses the blanks at its ends, of which Unicode has many.
         if last == first or not 32 < data[first] < 127 or not 32 < data[last - 1] < 127:
             return False
-        found[record] = value
+        found[record] = (value ^ (value >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
     return True

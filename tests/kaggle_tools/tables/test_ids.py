@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaggle_tools.tables import PassingIds, TableFormat, all_differ, index_file, sniff_format
+from kaggle_tools.errors import UserError
+from kaggle_tools.tables import PassingIds, Repeats, TableFormat, index_file, sniff_format
 from kaggle_tools.tables.ids import _MAX_RECORD_BYTES
 
 from .helpers import read_all, to_csv, write
@@ -14,11 +16,16 @@ from .helpers import read_all, to_csv, write
 COLUMNS = ("text", "id", "more")
 
 
-def passed(path: Path, fmt: TableFormat, *, at_most: int = 1000, block_bytes: int = 1 << 20) -> PassingIds:
-    ids = PassingIds(fmt, COLUMNS, "id", at_most)
-    plain = index_file(path, fmt, shard_rows=3)
-    assert index_file(path, fmt, shard_rows=3, also=ids.add, _block_bytes=block_bytes) == plain
-    return ids
+def all_differ(*paths: Path, fmt: TableFormat | None = None, block_bytes: int = 1 << 20) -> bool:
+    with Repeats(paths[0].parent) as seen:
+        for path in paths:
+            form = fmt or sniff_format(path)
+            ids = PassingIds(form, COLUMNS, "id", seen.add)
+            plain = index_file(path, form, shard_rows=3)
+            assert index_file(path, form, shard_rows=3, also=ids.add, _block_bytes=block_bytes) == plain
+            if not ids.are_all:
+                return False
+        return not len(seen.found())
 
 
 @given(
@@ -55,7 +62,7 @@ def test_ids_are_called_different_only_where_reading_finds_them_so(
     fmt = TableFormat()
     index = index_file(path, fmt, shard_rows=3)
     good, bad = read_all(index, ["id"], id_column="id")
-    if all_differ([passed(path, fmt, block_bytes=block_bytes)]):
+    if all_differ(path, fmt=fmt, block_bytes=block_bytes):
         assert not bad
         assert len(set(good)) == len(good) == index.n_rows
 
@@ -63,20 +70,39 @@ def test_ids_are_called_different_only_where_reading_finds_them_so(
 def test_plain_ids_are_told_apart_in_one_pass(tmp_path: Path) -> None:
     rows = [COLUMNS, *((f'text "{i}"\n', f"{i:05x}", "") for i in range(999)), ('"', "last, quoted", "x")]
     path = write(tmp_path / "a.csv", to_csv(rows))
-    fmt = sniff_format(path)
-    for block_bytes in (7, 1000, 1 << 20):
-        assert all_differ([passed(path, fmt, block_bytes=block_bytes)])
-    assert not all_differ([passed(path, fmt), passed(path, fmt)])  # the same ids in two files
-    assert not all_differ([passed(path, fmt, at_most=900)])
-    again = write(tmp_path / "b.csv", to_csv([*rows, ("", "0000a", "")]))
-    assert not all_differ([passed(again, fmt)])
+    assert all(all_differ(path, block_bytes=block_bytes) for block_bytes in (7, 1000, 1 << 20))
+    assert not all_differ(path, path)
+    assert not all_differ(write(tmp_path / "b.csv", to_csv([*rows, ("", "0000a", "")])))
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory() -> None:
-    fmt = TableFormat()
-    ids, scanner = PassingIds(fmt, COLUMNS, "id", 1000), fmt.scanner()
+    fmt, taken = TableFormat(), []
+    ids, scanner = PassingIds(fmt, COLUMNS, "id", taken.append), fmt.scanner()
     block = b'"' + b"x" * ((4 << 20) - 1)
     for number in range(10):
         ids.add(block, number * len(block), scanner.feed(block if not number else block[1:]))
         assert len(ids._begun) <= _MAX_RECORD_BYTES
-    assert not all_differ([ids])
+    assert not ids.are_all
+
+
+@pytest.mark.parametrize("held", [0, 10, 1000, 1 << 20])
+def test_repeated_hashes_are_found_in_memory_and_on_disk(tmp_path: Path, held: int) -> None:
+    draw = np.random.default_rng(0)
+    hashes = draw.integers(0, 1 << 64, 3000, dtype=np.uint64, endpoint=False)
+    hashes[2000:2010] = hashes[:10]
+    hashes[2500] = hashes[0]
+    hashes[2600:2602] = [0, (1 << 64) - 1]
+    hashes[2700:2702] = hashes[2600:2602]
+    with Repeats(tmp_path, held=held) as seen:
+        for some in np.split(hashes, [0, 1, 999, 2005]):
+            seen.add(some)
+        found = seen.found()
+    values, counts = np.unique(hashes, return_counts=True)
+    assert found.tolist() == values[counts > 1].tolist()
+    assert len(found) == 12
+    assert not list(tmp_path.iterdir())
+
+
+def test_hashes_that_find_no_room_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write"), Repeats(tmp_path / "gone", held=0) as seen:
+        seen.add(np.arange(3, dtype=np.uint64))

@@ -1,0 +1,100 @@
+"""Which of any number of 64-bit hashes occur more than once, in bounded memory.
+
+    with Repeats(folder) as seen:
+        seen.add(hashes)        # again and again
+        seen.found()            # those that came twice or more
+
+Up to 32 million are held and sorted. More go to the folder, 8 bytes each, into 256 files by their first eight bits;
+equal ones meet in one file, of which each is small enough to be sorted on its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kaggle_tools.files import cannot_write
+
+_HELD = 32 << 20  # hashes: 256 MiB
+_FILES = 256
+
+
+class Repeats:
+    """A context manager: what lies in the folder is removed at the end.
+
+    Args:
+        folder: Where files may be made; they are called ``.ids-*.tmp``.
+        held: How many hashes are kept in memory.
+    """
+
+    def __init__(self, folder: Path, *, held: int = _HELD) -> None:
+        self._paths = [folder / f".ids-{number:02x}.tmp" for number in range(_FILES)]
+        self._folder = folder
+        self._most_held = held
+        self._held: list[NDArray[np.uint64]] = []
+        self._n_held = 0
+        self._on_disk = False
+
+    def add(self, hashes: NDArray[np.uint64]) -> None:
+        """Take some more.
+
+        Raises:
+            UserError: They have to go to the disk, and there is no room.
+        """
+        self._held.append(hashes)
+        self._n_held += len(hashes)
+        if self._n_held > self._most_held:
+            self._spill()
+
+    def found(self) -> NDArray[np.uint64]:
+        """Each of those that came more than once, once; ascending. Nothing is added afterwards."""
+        if not self._on_disk:
+            return _repeated(self._pop())
+        self._spill()
+        return np.concatenate([_repeated(np.fromfile(path, dtype=np.uint64)) for path in self._paths if path.exists()])
+
+    def clear(self) -> None:
+        """Forget all, here and on disk."""
+        self._held, self._n_held = [], 0
+        if self._on_disk:
+            for path in self._paths:
+                path.unlink(missing_ok=True)
+        self._on_disk = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.clear()
+
+    def _pop(self) -> NDArray[np.uint64]:
+        """All that are held, in one piece, which takes their place bit by bit."""
+        whole, n = np.empty(self._n_held, dtype=np.uint64), 0
+        while self._held:
+            some = self._held.pop()
+            whole[n : n + len(some)] = some
+            n += len(some)
+        self._n_held = 0
+        return whole
+
+    def _spill(self) -> None:
+        hashes = self._pop()
+        hashes.sort()
+        firsts = np.arange(1, _FILES, dtype=np.uint64) << np.uint64(56)
+        self._on_disk = True
+        try:
+            for path, some in zip(self._paths, np.split(hashes, np.searchsorted(hashes, firsts)), strict=True):
+                if len(some):
+                    with path.open("ab") as file:
+                        some.tofile(file)
+        except OSError as exc:
+            raise cannot_write(self._paths[0], self._folder, exc) from exc
+
+
+def _repeated(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    hashes.sort()
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
