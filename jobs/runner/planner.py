@@ -7,7 +7,9 @@ are read again for that). What is wrong with the file is known in the first minu
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.machine import usable_cores
 from jobs.runner.clock import now
@@ -38,8 +42,13 @@ from kaggle_tools.tables import (
 )
 from kaggle_tools.tables.index import Passer
 
+_FILES = 8  # that are indexed at a time, at most
 _READERS = 4  # shards whose ids are read at a time, at most: each takes as much memory as its bytes
 _LIBRARIES = ("torch", "transformers", "tokenizers", "polars", "scikit-learn")
+
+
+class _Stopped(Exception):
+    pass
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def open_job(
         stack.enter_context(store.lock())
         plan = load_plan(store)
         if plan is not None and _touched(plan, request):
-            indexes = [_index(request, number, plan.shard_rows) for number in range(len(request.inputs))]
+            indexes = _indexes(request, plan.shard_rows)
             if tuple(tasks_of(indexes, request.limit)) != plan.tasks:
                 store = _store(folder, request.job_id(salt=digest(*(index.digest for index in indexes))), parts)
                 stack.enter_context(store.lock())
@@ -126,10 +135,7 @@ def load_plan(store: JobStore) -> Plan | None:
 def _make_plan(request: Request, store: JobStore, shard_rows: int) -> Plan:
     with Repeats(store.folder) as seen:
         passing = _passing_ids(request, seen)
-        indexes = [
-            _index(request, number, shard_rows, passing[number].add if passing else None)
-            for number in range(len(request.inputs))
-        ]
+        indexes = _indexes(request, shard_rows, passing)
         tasks = tasks_of(indexes, request.limit)
         different = bool(passing) and all(ids.are_all for ids in passing) and not len(seen.found())
     if request.id_column is not None and not different:
@@ -157,7 +163,33 @@ def _passing_ids(request: Request, seen: Repeats) -> list[PassingIds]:
     ]
 
 
-def _index(request: Request, number: int, shard_rows: int, also: Passer | None = None) -> FileIndex:
+def _indexes(request: Request, shard_rows: int, passing: Sequence[PassingIds] = ()) -> list[FileIndex]:
+    """Of all inputs, several at a time; of the first one that has an error it is told, and the others are left."""
+    numbers, stopped = range(len(request.inputs)), threading.Event()
+
+    def index(number: int) -> FileIndex:
+        def also(block: bytes, offset: int, marks: NDArray[np.int64]) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            if passing:
+                passing[number].add(block, offset, marks)
+
+        return _index(request, number, shard_rows, also)
+
+    at_once = min(_FILES, int(usable_cores()), len(numbers))
+    if at_once <= 1:
+        return list(map(index, numbers))
+    with ThreadPoolExecutor(at_once) as pool:
+        coming = [pool.submit(index, number) for number in numbers]
+        try:
+            return [found.result() for found in coming]
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _index(request: Request, number: int, shard_rows: int, also: Passer) -> FileIndex:
     file = request.inputs[number]
     index = index_file(place(file.path), file.format, shard_rows=shard_rows, also=also)
     require_columns(index, [c for c in (request.id_column, *request.text_columns) if c is not None])

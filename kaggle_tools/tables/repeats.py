@@ -10,6 +10,7 @@ equal ones meet in one file, of which each is small enough to be sorted on its o
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,17 +39,19 @@ class Repeats:
         self._held: list[NDArray[np.uint64]] = []
         self._n_held = 0
         self._on_disk = False
+        self._lock = threading.Lock()
 
     def add(self, hashes: NDArray[np.uint64]) -> None:
-        """Take some more.
+        """Take some more, from any thread.
 
         Raises:
             UserError: They have to go to the disk, and there is no room.
         """
-        self._held.append(hashes)
-        self._n_held += len(hashes)
-        if self._n_held > self._most_held:
-            self._spill()
+        with self._lock:
+            self._held.append(hashes)
+            self._n_held += len(hashes)
+            if self._n_held > self._most_held:
+                self._spill()
 
     def found(self) -> NDArray[np.uint64]:
         """Each of those that came more than once, once; ascending. Nothing is added afterwards."""

@@ -1,0 +1,69 @@
+"""Several inputs are indexed at a time: the same plan as one after the other, and the error of the first."""
+
+import time
+
+import numpy as np
+import pytest
+
+from jobs.resolve import InputOptions, look_at_inputs
+from jobs.runner import planner
+from jobs.runner.plan import Request
+from jobs.runner.store import JobStore
+from jobs.workspace import Workspace
+from kaggle_tools.errors import UserError
+
+
+def plan(folder, cores, monkeypatch, limit=None):
+    monkeypatch.setattr(planner, "usable_cores", lambda: cores)
+    monkeypatch.chdir(folder)
+    inputs = look_at_inputs(Workspace.find(folder), InputOptions(("part-*.csv",)))
+    models, classes = {"m": ("0",)}, ("a", "b")
+    request = Request(
+        inputs.files, inputs.id_column, inputs.text_column, models, classes, "auto", None, None, limit, "fail"
+    )
+    store = JobStore(folder / "job")
+    store.folder.mkdir(exist_ok=True)
+    return planner._make_plan(request, store, 10)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    for part in range(6):
+        rows = "".join(f"r{part}-{row},text {row}\n" for row in range(35 + part))
+        (tmp_path / f"part-{part}.csv").write_text("id,text\n" + rows)
+    return tmp_path
+
+
+def test_the_plan_does_not_depend_on_how_many_files_are_indexed_at_a_time(parts, monkeypatch):
+    for limit in (None, 90):
+        alone, together = (plan(parts, cores, monkeypatch, limit) for cores in (1, 4))
+        assert together.tasks == alone.tasks
+        assert together.n_rows == (limit or 225)
+    assert not list((parts / "job").iterdir())
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_the_first_file_with_an_error_is_named_and_others_are_not_read_to_their_end(parts, cores, monkeypatch):
+    with (parts / "part-2.csv").open("a") as file:
+        file.write("r,ragged,row\n")
+    (parts / "part-4.csv").write_text("id,text\nr1,x,y\n")
+    began = planner._index
+
+    def slow(request, number, shard_rows, also):
+        if number == 5 and cores > 1:  # would go on for ever, if it was not told to stop
+            while True:
+                also(b"", 0, np.empty((0, 5), dtype=np.int64))
+                time.sleep(0.001)
+        return began(request, number, shard_rows, also)
+
+    monkeypatch.setattr(planner, "_index", slow)
+    with pytest.raises(UserError, match=r"part-2\.csv: 1 of 38 rows are ragged"):
+        plan(parts, cores, monkeypatch)
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_an_id_that_two_files_have_is_found(parts, cores, monkeypatch):
+    with (parts / "part-5.csv").open("a") as file:
+        file.write("r0-3,again\n")
+    with pytest.raises(UserError, match=r"1 ids occur more than once(.|\n)*first: +r0-3"):
+        plan(parts, cores, monkeypatch)
