@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def open_job(
         stack.enter_context(store.lock())
         plan = load_plan(store)
         if plan is not None and _touched(plan, request):
-            indexes = _indexes(request, plan.shard_rows)
+            indexes, _ = _indexes(request, plan.shard_rows)
             if tuple(tasks_of(indexes, request.limit)) != plan.tasks:
                 store = _store(folder, request.job_id(salt=digest(*(index.digest for index in indexes))), parts)
                 stack.enter_context(store.lock())
@@ -133,11 +133,12 @@ def load_plan(store: JobStore) -> Plan | None:
 
 
 def _make_plan(request: Request, store: JobStore, shard_rows: int) -> Plan:
+    # What other files than CSV hold, and the rows up to a limit, only reading shards tells.
+    in_passing = request.limit is None and all(file.format.kind == "csv" for file in request.inputs)
     with Repeats(store.folder) as seen:
-        passing = _passing_ids(request, seen)
-        indexes = _indexes(request, shard_rows, passing)
+        indexes, are_all = _indexes(request, shard_rows, seen if in_passing else None)
         tasks = tasks_of(indexes, request.limit)
-        different = bool(passing) and all(ids.are_all for ids in passing) and not len(seen.found())
+        different = are_all and not len(seen.found())
     if request.id_column is not None and not different:
         _check_ids(request, tasks, store.folder)
     return Plan(
@@ -152,41 +153,40 @@ def _make_plan(request: Request, store: JobStore, shard_rows: int) -> Plan:
     )
 
 
-def _passing_ids(request: Request, seen: Repeats) -> list[PassingIds]:
-    """For each input; none where only reading shards tells: of other than CSV, and of the rows up to a limit."""
-    if request.id_column is None or request.limit is not None or any(f.format.kind != "csv" for f in request.inputs):
-        return []
-    columns = [read_columns(place(file.path), file.format) for file in request.inputs]
-    return [
-        PassingIds(file.format, names, request.id_column, seen.add)
-        for file, names in zip(request.inputs, columns, strict=True)
-    ]
+def _indexes(request: Request, shard_rows: int, seen: Repeats | None = None) -> tuple[list[FileIndex], bool]:
+    """Of all inputs, several at a time, and whether hashes of all ids went to `seen`.
 
-
-def _indexes(request: Request, shard_rows: int, passing: Sequence[PassingIds] = ()) -> list[FileIndex]:
-    """Of all inputs, several at a time; of the first one that has an error it is told, and the others are left."""
+    Of the first input that has an error it is told, and those behind it are left.
+    """
     numbers, stopped = range(len(request.inputs)), threading.Event()
 
-    def index(number: int) -> FileIndex:
+    def index(number: int) -> tuple[FileIndex, bool]:
+        file, ids = request.inputs[number], None
+        if seen is not None and request.id_column is not None:
+            columns = read_columns(place(file.path), file.format)
+            ids = PassingIds(file.format, columns, request.id_column, seen.add)
+
         def also(block: bytes, offset: int, marks: NDArray[np.int64]) -> None:
             if stopped.is_set():
                 raise _Stopped
-            if passing:
-                passing[number].add(block, offset, marks)
+            if ids is not None:
+                ids.add(block, offset, marks)
 
-        return _index(request, number, shard_rows, also)
+        return _index(request, number, shard_rows, also), ids is not None and ids.are_all
 
     at_once = min(_FILES, int(usable_cores()), len(numbers))
     if at_once <= 1:
-        return list(map(index, numbers))
-    with ThreadPoolExecutor(at_once) as pool:
-        coming = [pool.submit(index, number) for number in numbers]
-        try:
-            return [found.result() for found in coming]
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        found = list(map(index, numbers))
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            coming = [pool.submit(index, number) for number in numbers]
+            try:
+                found = [each.result() for each in coming]
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return [file for file, _ in found], all(are_all for _, are_all in found)
 
 
 def _index(request: Request, number: int, shard_rows: int, also: Passer) -> FileIndex:
