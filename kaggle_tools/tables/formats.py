@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place, refuse_address
 from kaggle_tools.tables.encodings import BOMS, WIDE_BOMS, hides, normalise_encoding
@@ -265,7 +267,8 @@ def _sniff_quote(head: bytes, separator: str, *, whole: bool) -> str | None:
     quoted, plain = RecordScanner('"', separator), RecordScanner(None, separator)
     n_ragged = [0, 0]
     for i, scanner in enumerate((quoted, plain)):
-        fields = scanner.feed(records)[:, FIELDS]
+        marks = scanner.feed(records)
+        fields = (np.concatenate([marks, scanner.finish()]) if whole else marks)[:, FIELDS]
         n_ragged[i] = int((fields != fields[:1]).sum())
     unbalanced = whole and quoted.open_quote_line is not None
     uses_quotes = quoted.n_quoted and not quoted.n_irregular and not unbalanced and n_ragged[0] <= n_ragged[1]
@@ -283,9 +286,9 @@ def _quotes_hold(path: Path, compression: Compression | None, bom: bytes) -> boo
             quoted.feed(block)
             plain.feed(block)
             block = stream.read(_HEAD_BYTES)
-    if quoted.n_irregular or quoted.open_quote_line is not None:
-        return False
     quoted.finish()
     plain.finish()
+    if quoted.n_irregular or quoted.open_quote_line is not None:
+        return False
     as_many = quoted.n_unmarked == plain.n_unmarked
     return quoted.n_ragged <= plain.n_ragged and (as_many or quoted.n_ragged < plain.n_ragged)

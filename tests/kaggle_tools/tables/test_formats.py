@@ -52,6 +52,8 @@ def test_compression_is_told_by_magic_bytes_whatever_the_name(tmp_path: Path, co
         ('1\t"with a\nnewline"\n2\tx\n', '"'),
         ('1\t"all ""quoted"""\n2\t"x"\n', '"'),
         ('1\t"a stray one\n2\tand another"\n', None),
+        ('1\tnot quoted\n2\t"quoted, in a line that nothing ends"', '"'),
+        ('1\t"quoted"\n2\t"Hello," she said', None),
     ],
 )
 def test_quoting_of_tsv_is_what_the_file_really_uses(tmp_path: Path, body: str, quote: str | None) -> None:
