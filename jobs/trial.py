@@ -133,8 +133,8 @@ class _Bench:
                 file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row
             ) as reader:
                 for task in (task for task in tasks if task.file == number):
-                    table, cost = self._timed("read", partial(reader.read, task.shard))
-                    frame = table.frame.head(int((table.positions < task.n_rows).sum()))
+                    table, cost = self._timed("read", partial(reader.read, task.shard, task.n_rows))
+                    frame = table.frame
                     # What is compressed has to be read through up to the shard.
                     through = task.shard.first_row - end if file.format.compression else 0
                     end = task.shard.first_row + task.shard.n_rows

@@ -184,16 +184,13 @@ class _Reader:
                 )
             )
             self._file = task.file
-        table = self._reader.read(task.shard)
-        positions = table.positions[table.positions < task.n_rows]
-        frame = table.frame.head(len(positions))
-        bad_rows = table.bad_rows[: task.n_rows - len(positions)]  # good and bad ones are all the shard's rows
+        table = self._reader.read(task.shard, task.n_rows)
         if request.id_column is None:
-            ids = pl.Series("row", self._first_rows[task.index] + positions).cast(pl.String)
+            ids = pl.Series("row", self._first_rows[task.index] + table.positions).cast(pl.String)
         else:
-            ids = frame[request.id_column]
-        texts, n_null = read_texts(frame, request.text_columns)
-        shard = _Shard(task, ids, texts, bad_rows, n_null, table.n_replaced)
+            ids = table.frame[request.id_column]
+        texts, n_null = read_texts(table.frame, request.text_columns)
+        shard = _Shard(task, ids, texts, table.bad_rows, n_null, table.n_replaced)
         shard.seconds["read"] = time.perf_counter() - began
         return shard
 

@@ -252,10 +252,9 @@ def _read_ids(readers: SimpleQueue[ShardReader], column: str, task: ShardTask) -
     """A shard's ids, by a reader that nobody else has meanwhile."""
     reader = readers.get()
     try:
-        table = reader.read(task.shard)
+        return reader.read(task.shard, task.n_rows).frame[column]
     finally:
         readers.put(reader)
-    return table.frame[column].head(int((table.positions < task.n_rows).sum()))
 
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:

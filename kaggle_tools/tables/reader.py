@@ -30,7 +30,7 @@ from kaggle_tools.tables.encodings import MEND_BYTES, without_option
 from kaggle_tools.tables.formats import TableFormat, require_file, sniff_format
 from kaggle_tools.tables.header import read_header
 from kaggle_tools.tables.index import index_file, missing_column, require_columns
-from kaggle_tools.tables.records import MEND_LINE, BadRow, Rows, parse_csv, parse_jsonl
+from kaggle_tools.tables.records import MEND_LINE, BadRow, Rows, first_records, parse_csv, parse_jsonl
 from kaggle_tools.tables.shard import Shard
 from kaggle_tools.tables.streams import ByteStream
 
@@ -54,7 +54,7 @@ class ShardTable:
     Attributes:
         frame: The good rows in file order; the columns asked for, all String.
         positions: (len(frame),) int64, the place of each good row among all rows of the shard, from 0.
-        bad_rows: The others, in file order. Together they are `Shard.n_rows`.
+        bad_rows: The others, in file order. Together they are the rows that were asked for.
         n_replaced: Characters U+FFFD that stand for undecodable bytes (only with ``encoding_errors="replace"``).
     """
 
@@ -95,8 +95,8 @@ class ShardReader:
         self._ahead = ahead or fmt.compression is not None  # there the way to a shard leads through those before it
         self._source: _Source | None = None
 
-    def read(self, shard: Shard) -> ShardTable:
-        """The rows of `shard`.
+    def read(self, shard: Shard, n_rows: int | None = None) -> ShardTable:
+        """The rows of `shard`, or the first `n_rows` of them, as if it had no more.
 
         Raises:
             UserError: The file lacks a column or changed since it was indexed; with ``on_bad_row="fail"``, a bad row.
@@ -108,7 +108,7 @@ class ShardReader:
                 self._source = _ParquetSource(shard.path, self._columns, self._id_column)
             else:
                 self._source = _TextSource(shard.path, self._fmt, self._columns, ahead=self._ahead)
-        rows = self._source.read(shard)
+        rows = self._source.read(shard, shard.n_rows if n_rows is None else n_rows)
         if self._id_column is not None:
             rows = _with_ids(rows, self._id_column, shard.path)
         if rows.bad and self._on_bad_row == "fail":
@@ -209,7 +209,7 @@ class _Source(Protocol):
     @property
     def path(self) -> Place: ...
 
-    def read(self, shard: Shard) -> Rows: ...
+    def read(self, shard: Shard, n_rows: int) -> Rows: ...
 
     def close(self) -> None: ...
 
@@ -224,11 +224,13 @@ class _TextSource:
         _require(path, wanted, self._columns)
         self._stream = ByteStream(path, fmt.compression, ahead=ahead)
 
-    def read(self, shard: Shard) -> Rows:
+    def read(self, shard: Shard, n_rows: int) -> Rows:
         self._stream.seek(shard.start)
         data = self._stream.read(shard.end - shard.start)
         if zlib.crc32(data) != shard.crc32:
             raise _changed(shard)
+        if n_rows < shard.n_rows:
+            data = first_records(data, self._fmt, n_rows)
         if self._fmt.kind == "jsonl":
             return parse_jsonl(data, shard, self._fmt, self._wanted)
         return parse_csv(data, shard, self._fmt, self._columns, self._wanted)
@@ -246,15 +248,15 @@ class _ParquetSource:
         self._rows = ParquetRows(path, wanted, id_column)
         _require(path, wanted, self._rows.names)
 
-    def read(self, shard: Shard) -> Rows:
+    def read(self, shard: Shard, n_rows: int) -> Rows:
         if self._rows.crc32 != shard.crc32:
             raise _changed(shard)
         try:
-            frame = self._rows.read(shard.first_row, shard.n_rows)
+            frame = self._rows.read(shard.first_row, n_rows)
         finally:  # other bytes in its place may give other rows as well as an error
             if _state(self.path) not in (self._state, None):
                 raise _changed(shard)
-        positions = np.arange(shard.n_rows, dtype=np.int64)
+        positions = np.arange(n_rows, dtype=np.int64)
         return Rows(
             frame,
             positions,

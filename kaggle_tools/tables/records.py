@@ -124,6 +124,11 @@ def parse_jsonl(data: bytes, shard: Shard, fmt: TableFormat, wanted: Sequence[st
     )
 
 
+def first_records(data: bytes, fmt: TableFormat, count: int) -> bytes:
+    """The bytes of the first `count` records, of which there are more."""
+    return data[: int(_records(fmt.scanner(), data)[count - 1, END])]
+
+
 def to_text(value: object) -> str | None:
     """A value as a string: strings as they are, None stays None, anything else as JSON."""
     if value is None or isinstance(value, str):

@@ -232,6 +232,21 @@ def test_limit_counts_rows_of_the_file(here, model):
     assert [json.loads(line)["line"] for line in lines] == [3]
 
 
+@pytest.mark.parametrize(
+    ("name", "header", "row"), [("rows.csv", b"id,text\n", b"%d,%s\n"), ("rows.jsonl", b"", b'{"id":%d,"text":"%s"}\n')]
+)
+def test_broken_bytes_beyond_the_limit_are_nothing_to_this_job(here, model, name, header, row):
+    def write(*texts):
+        (here / name).write_bytes(header + b"".join(row % (i, text) for i, text in enumerate(texts)))
+
+    write(b"w1 \xff", b"w2", b"\xff\xff w3")
+    result = score.run(options(model, name, limit=2, encoding_errors="replace"), Notes())
+    assert (result.totals["rows"], result.totals["replaced"]) == (2, 1)
+    write(b"w1", b"w2", b"\xff\xff w3")
+    score.run(options(model, name, limit=2, output=Path("strict.parquet")), Notes())
+    assert pl.read_parquet("strict.parquet")["id"].to_list() == ["0", "1"]
+
+
 def test_the_same_request_is_complete_and_does_nothing(table, model):
     first = score.run(options(model, table), Notes())
     before = Path("out.parquet").stat().st_mtime_ns
