@@ -26,7 +26,7 @@ from jobs.dry_run import Forecast, forecast
 from jobs.outputs import are_of_job, run_predictions, tell_of_replaced, write_submission
 from jobs.overwriting import OutputClaim, check_targets
 from jobs.performance import Performance, Tally
-from jobs.pipes import forget_stdin, is_pipe, keep_stdin
+from jobs.pipes import is_pipe, keep_stdin
 from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
 from jobs.runner.assemble import check_id_column, output_file
 from jobs.runner.claim import Claim
@@ -129,12 +129,12 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     called = time.perf_counter() if options.called is None else options.called
     tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    with tally.stage("load"):
-        asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        setup = _set_up(options, asked, workspace, watch)
-        _tell_of_changed_checkpoints(workspace, setup.request, watch)
-        _tell_of_changed_columns(workspace, setup.request, watch)
     with ExitStack() as stack:
+        with tally.stage("load"):
+            asked = stack.enter_context(keep_stdin(options.input, workspace.jobs / "stdin"))
+            setup = _set_up(options, asked, workspace, watch)
+            _tell_of_changed_checkpoints(workspace, setup.request, watch)
+            _tell_of_changed_columns(workspace, setup.request, watch)
         with tally.stage("plan"):
             rows = _shard_rows(options, setup)
             job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note, options.parts))
@@ -156,7 +156,6 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             job.store.write("result.json", result)
         if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
             watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
-    forget_stdin(asked, workspace.jobs / "stdin")
     return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
 
@@ -225,10 +224,10 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     called = time.perf_counter() if options.called is None else options.called
     tally = Tally(watch, {"start": time.perf_counter() - called})
     workspace = Workspace.find()
-    with tally.stage("load"):
-        asked = keep_stdin(options.input, workspace.jobs / "stdin")
-        setup = _set_up(options, asked, workspace, watch)
     with ExitStack() as stack:
+        with tally.stage("load"):
+            asked = stack.enter_context(keep_stdin(options.input, workspace.jobs / "stdin"))
+            setup = _set_up(options, asked, workspace, watch)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, _shard_rows(options, setup), watch.note))
@@ -238,9 +237,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
             agree(work, wanted, Here(setup.engine.own_device), tally).apply(work)
         suffix = ".parquet" if options.output is None else ".csv" if is_pipe(options.output) else options.output.suffix
         runs = [run.name for run in workspace.runs() if run.name in setup.request.models and options.limit is None]
-        predicted = forecast(job, setup.scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
-    forget_stdin(asked, workspace.jobs / "stdin")
-    return predicted
+        return forecast(job, setup.scorer, tally.seconds, Output(suffix, options.each, tuple(runs)))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import gzip
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from jobs.pipes import forget_stdin, keep_stdin
+from jobs.pipes import keep_stdin
 from jobs.resolve import InputOptions
 from kaggle_tools.errors import UserError
 from tests.conftest import process_environment
@@ -63,21 +64,39 @@ def test_a_bad_row_is_found_in_the_kept_file(tmp_path, model):
 
 def test_kept_bytes_are_whole_and_can_be_forgotten(tmp_path):
     asked = InputOptions(("-",))
-    kept = keep_stdin(asked, tmp_path, io.BytesIO(TABLE * 100_000))
-    (path,) = tmp_path.iterdir()
-    assert kept.patterns == (str(path),)
-    assert path.read_bytes() == TABLE * 100_000
-    assert keep_stdin(asked, tmp_path, io.BytesIO(TABLE * 100_000)) == kept
-    forget_stdin(kept, tmp_path)
+    with keep_stdin(asked, tmp_path, io.BytesIO(TABLE * 100_000)) as kept:
+        (path,) = tmp_path.iterdir()
+        assert kept.patterns == (str(path),)
+        assert path.read_bytes() == TABLE * 100_000
+        with keep_stdin(asked, tmp_path, io.BytesIO(TABLE * 100_000)) as again:
+            assert again == kept
+        assert path.exists()  # one of them still reads it
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bytes_stay_for_a_job_that_was_interrupted(tmp_path):
+    stdin = tmp_path / "stdin"
+    with pytest.raises(KeyboardInterrupt), keep_stdin(InputOptions(("-",)), stdin, io.BytesIO(TABLE)) as kept:
+        raise KeyboardInterrupt
+    (path,) = map(Path, kept.patterns)
+    job = tmp_path / f"{path.name}-0123456789"
+    job.mkdir()
+    (job / "plan.json").touch()
+    with keep_stdin(InputOptions(("-",)), stdin, io.BytesIO(TABLE)):  # another job of the same table, which ends
+        pass
+    assert path.read_bytes() == TABLE
+    (job / "result.json").touch()
+    with keep_stdin(kept, stdin):
+        pass
+    assert list(stdin.iterdir()) == []
+
+
 def test_files_are_left_alone(tmp_path):
-    asked = InputOptions(("a.csv", "b.csv"))
-    assert keep_stdin(asked, tmp_path) is asked
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "a.csv").touch()
-    forget_stdin(InputOptions((str(tmp_path / "deeper" / "a.csv"),)), tmp_path)
+    for asked in (InputOptions(("a.csv", "b.csv")), InputOptions((str(tmp_path / "deeper" / "a.csv"),))):
+        with keep_stdin(asked, tmp_path) as kept:
+            assert kept is asked
     assert (tmp_path / "deeper" / "a.csv").exists()
 
 
@@ -86,6 +105,6 @@ def test_files_are_left_alone(tmp_path):
     [(("-", "a.csv"), TABLE, "stdin and files together"), (("-",), b"", "nothing came from stdin")],
 )
 def test_what_cannot_be_read_is_said(tmp_path, patterns, content, message):
-    with pytest.raises(UserError, match=message):
-        keep_stdin(InputOptions(patterns), tmp_path, io.BytesIO(content))
+    with pytest.raises(UserError, match=message), keep_stdin(InputOptions(patterns), tmp_path, io.BytesIO(content)):
+        pass
     assert list(tmp_path.iterdir()) == []
