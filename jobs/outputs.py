@@ -15,7 +15,7 @@ from jobs.runner.assemble import predictions_file
 from jobs.runner.joining import JoinedFile, NotWanted
 from jobs.runner.local import Watch
 from jobs.runner.plan import Request
-from jobs.runner.planner import Job, load_plan
+from jobs.runner.planner import Job, ids_of, load_plan
 from jobs.runner.store import JobStore
 from jobs.workspace import Run, Workspace
 from kaggle_tools import metrics
@@ -26,8 +26,15 @@ from kaggle_tools.files import table_stem
 from kaggle_tools.predictions import METADATA_KEY, Predictions
 from kaggle_tools.remote import place
 from kaggle_tools.seals import check_parquet
-from kaggle_tools.submissions import ManifestDraft, build_submission, count_classes, list_versions, write_version
-from kaggle_tools.submissions.layout import separator_of
+from kaggle_tools.submissions import (
+    ManifestDraft,
+    build_submission,
+    count_classes,
+    list_versions,
+    require_same_ids,
+    write_version,
+)
+from kaggle_tools.submissions.layout import read_sample, separator_of, trimmed
 from kaggle_tools.tag_predictions import TagPredictions, count_entities
 from models.hub import fingerprint
 from models.inference.scores import mean_probabilities
@@ -91,6 +98,29 @@ def tell_of_replaced(job: Job, workspace: Workspace, predictions: RunPredictions
 def are_of_job(paths: Iterable[Path], job_id: str) -> bool:
     """Whether all of these predictions are there, undamaged, and written by this job: another may have come since."""
     return all(_job_of(path) == job_id for path in paths)
+
+
+def check_sample(job: Job, workspace: Workspace, *, task: str) -> None:
+    """Make sure, before anything is scored, that a submission can be made of it where `write_submission` will.
+
+    Raises:
+        UserError: The test file has other ids than the sample submission; a sample that cannot be read.
+    """
+    competition, request = workspace.competition, job.plan.request
+    path = competition.path(competition.sample_submission) if competition else None
+    runs = {run.name for run in workspace.runs() if _is_model(run, request)}
+    if competition is None or path is None or request.limit is not None or task == "regression":
+        return
+    inputs = [place(file.path) for file in request.inputs]
+    if inputs != [competition.path(competition.test)] or runs != set(request.models):
+        return
+    sample = read_sample(path, competition)
+    require_same_ids(
+        trimmed(ids_of(job.plan)),
+        sample.table[sample.layout.id_column],
+        path,
+        next="give the rows of both the same ids, or score without making a submission: --no-submission",
+    )
 
 
 def write_submission(job: Job, workspace: Workspace, predictions: Mapping[str, Path], name: str | None) -> str | None:

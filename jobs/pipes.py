@@ -49,9 +49,9 @@ def keep_stdin(asked: InputOptions, folder: Path, stream: BinaryIO | None = None
     """
     with ExitStack() as stack:
         if PIPE in asked.patterns:
-            kept, handle = _keep(_source(asked, stream), folder)
+            kept, reading = _keep(_source(asked, stream), folder)
             asked = dataclasses.replace(asked, patterns=(str(kept),))
-            held = {kept: stack.enter_context(handle)}
+            held = {kept: stack.enter_context(reading)}
         else:
             paths = [path for path in map(Path, asked.patterns) if path.parent == folder]
             held = {path: stack.enter_context(handle) for path in paths if (handle := _hold(path)) is not None}

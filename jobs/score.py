@@ -23,7 +23,7 @@ from typing import Any, Literal
 from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
-from jobs.outputs import are_of_job, run_predictions, tell_of_replaced, write_submission
+from jobs.outputs import are_of_job, check_sample, run_predictions, tell_of_replaced, write_submission
 from jobs.overwriting import OutputClaim, check_targets
 from jobs.performance import Performance, Tally
 from jobs.pipes import is_pipe, keep_stdin
@@ -145,6 +145,8 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
         if was_complete:
             tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
+            if options.submission and not job.store.done():
+                check_sample(job, workspace, task=setup.scorer.task)
             if options.argv:
                 # Runs that come later are none of this job's: it is resumed with those that it has.
                 own = [] if options.models else [word for name in setup.request.models for word in ("--model", name)]
@@ -231,6 +233,8 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, _shard_rows(options, setup), watch.note))
+            if options.submission:
+                check_sample(job, workspace, task=setup.scorer.task)
         with tally.stage("gate"):  # tried in this process, whoever will work
             wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)
             work = Work(job, setup.models, setup.scorer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -229,7 +229,14 @@ def _check_ids(request: Request, tasks: list[ShardTask], folder: Path) -> None:
         )
 
 
-def _id_shards(request: Request, tasks: list[ShardTask]) -> Iterator[pl.Series]:
+def ids_of(plan: Plan) -> pl.Series:
+    """(N,) String: the ids of a plan's good rows, read anew; where rows are numbered, the numbers of all."""
+    if plan.request.id_column is None:
+        return pl.Series("row", np.arange(plan.n_rows)).cast(pl.String)
+    return pl.concat(_id_shards(plan.request, plan.tasks))
+
+
+def _id_shards(request: Request, tasks: Sequence[ShardTask]) -> Iterator[pl.Series]:
     assert request.id_column is not None
     for number, file in enumerate(request.inputs):
         own = [task for task in tasks if task.file == number]

@@ -1,7 +1,7 @@
 """Submissions: built in the shape of the sample, checked against it, kept as versions that are never overwritten."""
 
 from kaggle_tools.submissions.answers import Answers, count_answers, read_answer_file, read_answers
-from kaggle_tools.submissions.build import build_submission, count_classes
+from kaggle_tools.submissions.build import build_submission, count_classes, require_same_ids
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
 from kaggle_tools.submissions.scores import record_scores
 from kaggle_tools.submissions.validate import Problem, Validation, validate
@@ -35,6 +35,7 @@ __all__ = [
     "read_answer_file",
     "read_answers",
     "record_scores",
+    "require_same_ids",
     "validate",
     "write_version",
     "write_version_bytes",

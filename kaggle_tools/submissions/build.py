@@ -76,9 +76,26 @@ def own_layout(id_column: str, competition: Competition) -> Layout:
 def _in_order_of(
     predictions: Predictions | TagPredictions, ids: pl.Series, sample: Path
 ) -> Predictions | TagPredictions:
-    ours, theirs = trimmed(predictions.ids), trimmed(ids)
+    ours = trimmed(predictions.ids)
     if ours.n_unique() != len(ours):
         raise UserError("ids of the predictions differ only by the blanks around them", where=f"column '{ours.name}'")
+    require_same_ids(ours, ids, sample, next="score the competition's whole test file: `cli score --input <test file>`")
+    return dataclasses.replace(predictions, ids=ours).align(trimmed(ids))
+
+
+def require_same_ids(ours: pl.Series, sample_ids: pl.Series, sample: Path, *, next: str) -> None:
+    """Make sure that predictions are of the sample submission's rows.
+
+    Args:
+        ours: Ids of the predictions, without blanks around them.
+        sample_ids: As they stand in the sample.
+        sample: The file.
+        next: What to do where they differ.
+
+    Raises:
+        UserError: They do.
+    """
+    theirs = trimmed(sample_ids)
     missing = theirs.filter(~theirs.is_in(ours.implode()))
     extra = ours.filter(~ours.is_in(theirs.implode()))
     if len(missing) or len(extra):
@@ -88,9 +105,8 @@ def _in_order_of(
             missing=", ".join(missing.head(5)) or "none",
             unexpected=", ".join(extra.head(5)) or "none",
             sample=sample,
-            next="score the competition's whole test file: `cli score --input <test file>`",
+            next=next,
         )
-    return dataclasses.replace(predictions, ids=ours).align(theirs)
 
 
 def _fill(predictions: Predictions | TagPredictions, layout: Layout, ids: pl.Series) -> pl.DataFrame:

@@ -631,15 +631,25 @@ def test_a_version_that_is_there_keeps_its_name_and_that_is_said(competition):
     assert watch.notes == ["v0001-first is of this job: one job makes one version, which keeps its name"]
 
 
-def test_a_submission_that_lacks_rows_set_aside_says_which(competition):
+@pytest.mark.parametrize(
+    ("replaced", "by", "missing"),
+    [("a7,", "a7", "a7"), ("a1,", "1.0,", "a1")],
+    ids=["a row set aside", "another spelling"],
+)
+def test_ids_other_than_the_samples_are_told_before_the_work(competition, replaced, by, missing):
     text = (competition / "test.csv").read_text()
-    (competition / "test.csv").write_text(text.replace("a7,", "a7"))
+    (competition / "test.csv").write_text(text.replace(replaced, by))
     asked = ScoreOptions(InputOptions(("test.csv",)), precision="fp32", on_bad_row="set-aside")
-    with pytest.raises(UserError, match="1 missing") as caught:
-        score.run(asked, Notes())
-    assert caught.value.details["missing"] == "a7"
-    assert len(pl.read_parquet(next((competition / "predictions").glob("*.parquet")))) == 6
-    assert not list((competition / "submissions").glob("v*"))
+    for _ in range(2):  # the plan is there the second time
+        watch = Notes()
+        with pytest.raises(UserError, match="1 missing") as caught:
+            score.run(asked, watch)
+        assert caught.value.details["missing"] == missing
+        assert (watch.commits, list(competition.glob("predictions/*"))) == (0, [])
+    with pytest.raises(UserError, match="1 missing"):
+        score.predict(asked, watch)
+    score.run(replace(asked, submission=False), watch)
+    assert watch.commits == 1
 
 
 def test_predictions_of_a_namesake_from_elsewhere_do_not_land_in_our_run(competition, tmp_path, save_model):
