@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from jobs.errors import Interrupted
+from jobs.errors import USER_ERRORS, Interrupted
 from jobs.runner.handout import Handout
 from jobs.runner.local import Part, Stop, Watch, stop_on_signals
 from jobs.runner.plan import Plan
@@ -102,6 +102,8 @@ class _Shift:
         self._watch = watch
         self._ready: set[int] = set()
         self._hired: set[int] = set()
+        self._begun: set[int] = set()  # places where a worker was ready once
+        self._closed: set[int] = set()  # and where none can begin any more
         self._uncommitted: dict[int, float] = {}  # rows that went through the networks of each place
         self._lost_at_start = 0
         self._next_note = time.monotonic() + _LONG_WITHOUT_S
@@ -114,6 +116,7 @@ class _Shift:
         match report:
             case Ready():
                 self._ready.add(place)
+                self._begun.add(place)
             case Advanced(rows):
                 self._uncommitted[place] = self._uncommitted.get(place, 0.0) + rows
                 self._watch.advanced(rows)
@@ -123,7 +126,7 @@ class _Shift:
                 n_workers = max(1, len(self._ready))
                 self._watch.committed(stats, {stage: spent / n_workers for stage, spent in seconds.items()})
             case Failed(None, error):
-                raise error
+                self._cannot_begin(place, error)
             case Failed(int() as index, error):
                 self._leave(place)
                 self._crew.dismiss(place)
@@ -143,7 +146,7 @@ class _Shift:
                     given = True
         if self.handout.wanting:
             for place in range(self._crew.size):
-                if place not in self._hired and len(self._hired) < self.handout.left:
+                if place not in self._hired | self._closed and len(self._hired) < self.handout.left:
                     self._hire(place)
         else:
             for place in sorted(self._hired):
@@ -157,6 +160,17 @@ class _Shift:
     def _hire(self, place: int) -> None:
         self._hired.add(place)
         self._crew.hire(place)
+
+    def _cannot_begin(self, place: int, error: Exception) -> None:
+        """End the job, unless a worker could begin there before: a run was trained anew since, and others still have
+        the models that the job began with."""
+        if place not in self._begun or not self._ready:
+            raise error
+        self._leave(place)
+        self._crew.dismiss(place)
+        self._closed.add(place)
+        told = error.summary if isinstance(error, USER_ERRORS) else str(error)
+        self._watch.note(f"nobody takes the place of a worker that was lost, the others go on: {told}")
 
     def _leave(self, place: int) -> None:
         self._hired.discard(place)
