@@ -36,8 +36,9 @@ Apply = Callable[[Stack], NDArray[Any]]
 Fit = Callable[[Stack, Codes, Codes], Apply]
 
 
-# Metrics that read nothing of a class's probabilities but the order in which they put the rows.
-_OF_ORDER = ("roc_auc", "average_precision")
+# Metrics that read nothing of a class's probabilities but the order in which they put the rows, or, of a correlation,
+# how far apart they are in proportion.
+_OF_ORDER, _OF_PROPORTION = ("roc_auc", "average_precision", "spearman"), ("pearson",)
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +57,7 @@ class Honest:
         folds_from: ``given`` or ``stratified``; ``held out`` where some rows were held out once.
         verdict: One sentence.
         output: Cross-validated probabilities or decisions, one a row; or those of the held-out rows alone. Ranks in
-            place of probabilities where the metric reads only their order.
+            place of probabilities where the metric reads only their order, distances from their mean for Pearson's r.
         folds: (N,) int64 folds used, or (n,) held-out rows' places.
     """
 
@@ -236,30 +237,37 @@ def _cross_validated(
     """Outputs of the search and of the best single model, by fits that did not see the row; the best models.
 
     Metrics of the order of rows compare those of one fold with those of others, whose fits have scales of their own.
-    For them a row's output is its rank among all rows by the same fit.
+    For them a row's output is its rank among all rows by the same fit, and for correlations on one scale with them.
     """
     score_models = _model_scorer(problem)
     sign = 1.0 if problem.metric.greater_is_better else -1.0
-    ordered = problem.metric.name in _OF_ORDER
+    placed = _placing(problem.metric.name)
     parts, best = [], []
-    baseline = np.empty(problem.stack.shape[1:], np.float64 if ordered else np.float32)
+    baseline = np.empty(problem.stack.shape[1:], np.float64 if placed else np.float32)
     order = []
     for fold in np.unique(folds):
         train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train = sample_rows(train, most_rows, rng)
         applied = fit(np.ascontiguousarray(problem.stack[:, train]), problem.codes[train], folds[train])
-        seen = problem.stack if ordered else np.ascontiguousarray(problem.stack[:, held_out])
+        seen = problem.stack if placed else np.ascontiguousarray(problem.stack[:, held_out])
         found = np.asarray(applied(seen))
         if len(found) != seen.shape[1]:
             raise UserError(f"the search gave {len(found):,} rows for {seen.shape[1]:,}")
-        parts.append(_ranks(found)[held_out] if ordered else found)
+        parts.append(placed(found)[held_out] if placed else found)
         best.append(int(np.argmax(sign * score_models(train))))
         single = problem.stack[best[-1]]
-        baseline[held_out] = (_ranks(single) if ordered else single)[held_out]
+        baseline[held_out] = (placed(single) if placed else single)[held_out]
         order.append(held_out)
     output = np.concatenate(parts)
     output[np.concatenate(order)] = output.copy()
     return output, baseline, best
+
+
+def _placing(metric: str) -> Callable[[NDArray[Any]], NDArray[np.float64]] | None:
+    """What makes outputs of fits with scales of their own comparable; None where the metric reads the scale, too."""
+    if metric in _OF_ORDER:
+        return _ranks
+    return _standardised if metric in _OF_PROPORTION else None
 
 
 def _ranks(output: NDArray[Any]) -> NDArray[np.float64]:
@@ -267,6 +275,14 @@ def _ranks(output: NDArray[Any]) -> NDArray[np.float64]:
     from scipy.stats import rankdata
 
     return np.asarray((rankdata(output, axis=0) - 0.5) / len(output))
+
+
+def _standardised(output: NDArray[Any]) -> NDArray[np.float64]:
+    """Each column with mean one half and one spread, within (0, 1); one half where it does not vary."""
+    centred = output - output.mean(axis=0, dtype=np.float64)
+    # No value lies further from the mean than the square root of the sum of squares.
+    farthest = 2.0 * np.sqrt(np.square(centred).sum(axis=0))
+    return np.asarray(0.5 + np.divide(centred, farthest, out=np.zeros_like(centred), where=np.ptp(output, axis=0) > 0))
 
 
 def single_scores(stack: ArrayLike, codes: ArrayLike, metric: str) -> list[float]:

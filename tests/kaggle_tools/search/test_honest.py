@@ -214,7 +214,7 @@ def test_a_plain_mean_has_no_optimism(name):
     assert "macro_f1" in repr(found) or name in repr(found)
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision", "spearman"])
 def test_fits_of_other_scales_cost_nothing_where_only_the_order_counts(name):
     stack, codes = make_stack(2, 400, 2)
     scales = iter([1.0, 0.2, 1.0, 5.0, 0.5, 2.0])  # of the fit to all rows, and of each fold's
@@ -231,6 +231,22 @@ def test_fits_of_other_scales_cost_nothing_where_only_the_order_counts(name):
     found = honest.evaluate(fit, stack, codes, name, n_bootstraps=100)
     assert found.honest == pytest.approx(score(name, codes, stack[0]))
     assert found.optimism == pytest.approx(0)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_fits_of_other_scales_cost_a_linear_correlation_nothing(several):
+    stack, codes = make_label_stack() if several else make_stack(2, 400, 2)
+    spreads = iter([1.0, 0.2, 0.9, 0.5, 0.1, 0.7])  # of the fit to all rows, and of each fold's
+    constant = np.where(np.arange(stack.shape[2]) == 0, 0.25, 0.75)
+
+    def fit(*_):
+        share = next(spreads)
+        return lambda rows: share * rows[0].astype(np.float64) + (1 - share) * constant
+
+    found = honest.evaluate(fit, stack, codes, "pearson", n_bootstraps=100)
+    assert found.honest == pytest.approx(score("pearson", codes, stack[0]))
+    flat = honest.evaluate(lambda *_: lambda rows: np.full(rows[0].shape, 0.5), stack, codes, "pearson")
+    assert flat.honest == 0
 
 
 def test_the_best_model_of_another_scale_in_each_fold_is_no_worse_for_that():
