@@ -27,7 +27,6 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import confusion, evaluate, find_metric
 from kaggle_tools.search import vote
-from kaggle_tools.search.compare import Comparison
 from kaggle_tools.search.honest import Apply
 from kaggle_tools.search.honest import evaluate as evaluate_honestly
 from kaggle_tools.search.members import Members
@@ -82,9 +81,9 @@ class VoteResult:
         honest_path: Honest score of the best single run, then after each round that was tried.
         stopped: Why there are no more rounds.
         fitted: Score on the rows that it was fitted to.
-        honest: Score on rows that it was not fitted to.
+        honest: Score on rows that it was not fitted to, less what the choice of the number of rounds flatters it by.
         optimism: How much better `fitted` looks than `honest`.
-        gain: Honest gain over the best single run.
+        gain: Honest gain over the best single run, the choice counted.
         low: Lower end of its 95 % interval.
         high: Upper end.
         verdict: What the interval advises.
@@ -124,7 +123,7 @@ class _Found:
     rounds: tuple[VoteRound, ...]
     honest_path: tuple[float, ...]
     stopped: str
-    comparison: Comparison
+    gain: tuple[float, float, float]
     verdict: str
 
 
@@ -165,6 +164,7 @@ def run(options: VoteOptions) -> VoteResult:
     fitted, honest = found.recipe.fitted, found.recipe.honest
     assert fitted is not None
     assert honest is not None
+    gain, low, high = found.gain
     return VoteResult(
         metric=metric,
         rule=options.rule,
@@ -176,9 +176,9 @@ def run(options: VoteOptions) -> VoteResult:
         fitted=fitted,
         honest=honest,
         optimism=fitted - honest,
-        gain=found.comparison.gain,
-        low=found.comparison.low,
-        high=found.comparison.high,
+        gain=gain,
+        low=low,
+        high=high,
         verdict=found.verdict,
         recipe=written.recipe,
         words=explain(found.recipe),
@@ -215,10 +215,11 @@ def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:
         seed=options.seed,
     )
     recipe = found.recipe(oof.classes)
-    gain, fitted = found.comparison, found.score
-    worth = {"gain": gain.gain, "low": gain.low, "high": gain.high, "optimism": fitted - gain.ours}
+    gain, low, high = found.gain
+    assert recipe.honest is not None
+    worth = {"gain": gain, "low": low, "high": high, "optimism": found.score - recipe.honest}
     recipe = replace(recipe, provenance={**recipe.provenance, **worth})
-    return _Found(recipe, found.rounds, found.honest, found.stopped, gain, found.verdict)
+    return _Found(recipe, found.rounds, found.honest, found.stopped, found.gain, found.verdict)
 
 
 def _plain(options: VoteOptions, oof: Members, metric: str) -> _Found:
@@ -235,7 +236,8 @@ def _plain(options: VoteOptions, oof: Members, metric: str) -> _Found:
     round_ = _describe(recipes[0], oof, honest.fitted)
     path = (honest.comparison.theirs, honest.honest)
     recipe = with_worth(recipes[0], honest, oof.codes)
-    return _Found(recipe, (round_,), path, "one plain majority was asked for", honest.comparison, honest.verdict)
+    gain = honest.comparison.gain, honest.comparison.low, honest.comparison.high
+    return _Found(recipe, (round_,), path, "one plain majority was asked for", gain, honest.verdict)
 
 
 def _describe(recipe: Recipe, oof: Members, score: float) -> VoteRound:

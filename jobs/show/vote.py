@@ -28,6 +28,7 @@ def render_vote(result: VoteResult, console: Console) -> None:
     console.print(f"ties: {result.rule}", markup=False)
     console.print(f"honest score from the best single run through the rounds: {path}", markup=False)
     console.print(f"stopped: {result.stopped}", markup=False)
-    print_worth(console, result, "on rows that it did not see", "the best single run")
+    counted = "" if result.honest in result.honest_path else ", the choice of the number of rounds counted"
+    print_worth(console, result, f"on rows that it did not see{counted}", "the best single run")
     print_files(console, result)
     console.print(duration(result.seconds), markup=False)

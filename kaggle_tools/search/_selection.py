@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric, find_metric
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
+from kaggle_tools.search.compare import Comparison
 
 Floats = NDArray[np.float64]
 
@@ -27,12 +28,15 @@ _SLOW_WORK = 3_000_000  # of one that must be computed anew
 # (N,) row weights to (K,) scores of the candidates.
 Scores = Callable[[Floats], Floats]
 
+# (B, K) scores of the candidates in B bootstraps, greater is better, to the place that is taken in each.
+Choice = Callable[[Floats], Sequence[int]]
+
 
 def optimism_of_choice(
     metric: str,
     codes: NDArray[np.int64],
     outputs: Sequence[NDArray[Any]],
-    n_parameters: Sequence[int],
+    choice: Choice,
     taken: int,
     *,
     seed: int = 0,
@@ -43,7 +47,7 @@ def optimism_of_choice(
         metric: Name.
         codes: (N,) true classes, or (N, C) of 0 and 1.
         outputs: Each candidate's cross-validated probabilities or decisions (`honest.Honest.output`).
-        n_parameters: Of each candidate.
+        choice: How one is taken.
         taken: The place of the one that was taken.
         seed: Of the bootstraps.
 
@@ -72,8 +76,22 @@ def optimism_of_choice(
     if len(inside) < 2:
         return 0.0
     seen, unseen = np.array(inside), np.array(outside)  # (B, K)
-    chosen = [simplest_of_the_best(row, _errors(seen, row), n_parameters) for row in seen]
-    return max(0.0, float(np.mean(unseen[:, taken] - unseen[np.arange(len(unseen)), chosen])))
+    return max(0.0, float(np.mean(unseen[:, taken] - unseen[np.arange(len(unseen)), list(choice(seen))])))
+
+
+def gain_of_chosen(comparison: Comparison, optimism: float, n_candidates: int) -> tuple[float, float, float]:
+    """What one of several candidates gains over something simpler and the 95 % interval, its choice counted.
+
+    Being the luckiest of K adds at most √(2 ln K) standard errors to a gain, on average. It may have added nothing, so
+    the upper end stays.
+    """
+    by = min(optimism, comparison.standard_error * float(np.sqrt(2 * np.log(n_candidates))))
+    return comparison.gain - by, comparison.low - by, comparison.high
+
+
+def simplest(n_parameters: Sequence[int]) -> Choice:
+    """The choice of `simplest_of_the_best`, with errors by the bootstraps themselves."""
+    return lambda seen: [simplest_of_the_best(row, _errors(seen, row), n_parameters) for row in seen]
 
 
 def simplest_of_the_best(scores: Floats, errors: Floats, n_parameters: Sequence[int]) -> int:

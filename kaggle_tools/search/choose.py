@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import find_metric
-from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
+from kaggle_tools.search._selection import gain_of_chosen, optimism_of_choice, simplest, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
 from kaggle_tools.search.compare import compare
 from kaggle_tools.search.honest import (
@@ -102,10 +102,7 @@ class Chosen:
     @property
     def gain(self) -> tuple[float, float, float]:
         """Its gain over the best single model, and the ends of the 95 % interval, the choice counted."""
-        found = self.tried.honest.comparison
-        # The best single model itself is compared with itself: being chosen flatters both sides.
-        by = 0.0 if found.low == found.high else self.choice_optimism
-        return found.gain - by, found.low - by, found.high - by
+        return gain_of_chosen(self.tried.honest.comparison, self.choice_optimism, len(self.table))
 
     @property
     def recipe(self) -> Recipe:
@@ -173,7 +170,7 @@ def choose(
     place = simplest_of_the_best(-_column(table, "behind"), _column(table, "standard_error"), n_parameters)
     taken = table[place]
     outputs = [one.honest.output for one in table]
-    optimism = optimism_of_choice(setting.metric, scored, outputs, n_parameters, place, seed=setting.seed)
+    optimism = optimism_of_choice(setting.metric, scored, outputs, simplest(n_parameters), place, seed=setting.seed)
     near = [one for one in table if one.behind <= one.standard_error]
     reason = _reason(taken, best, near)
     if rows is not None:

@@ -6,7 +6,8 @@
 
 After "multi-round voting": three or four models of low similarity and high score vote, the outcome becomes a candidate
 of its own and votes again, until the outcome resembles every model. Here every triple and quadruple is counted exactly,
-the best few outcomes of a round are kept, and how many rounds there are is decided on rows that no round has seen.
+the best few outcomes of a round are kept, and how many rounds there are is decided on rows that no round has seen. That
+decision flatters the score on these rows in its turn: by how much, a bootstrap tells (`_selection`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import confusion
+from kaggle_tools.search._selection import gain_of_chosen, optimism_of_choice
 from kaggle_tools.search._vote_kernels import elect, most_probable
 from kaggle_tools.search._vote_search import Ground, Growth, Plan, add_round, begin, mean_of_pairs, survey
 from kaggle_tools.search.compare import Comparison, compare
-from kaggle_tools.search.honest import stratified_folds, verdict
+from kaggle_tools.search.honest import stratified_folds, verdict_of
 from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds, check_stack
 from kaggle_tools.search.recipe.data import Recipe
 from kaggle_tools.search.recipe.rounds import RULES, Round
@@ -71,8 +73,8 @@ class VoteSearch:
         score: Of the outcome on the rows it was fitted to.
         honest: (R + 1,) cross-validated scores of the best single model and after each round that was tried.
         comparison: The outcome against the best single model, cross-validated.
+        choice_optimism: How much better it looks there for the choice of the number of rounds.
         stopped: Why there are no more rounds.
-        verdict: What the comparison advises.
     """
 
     metric: str
@@ -83,8 +85,18 @@ class VoteSearch:
     score: float
     honest: tuple[float, ...]
     comparison: Comparison = field(compare=False)
+    choice_optimism: float
     stopped: str
-    verdict: str
+
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """Over the best single model, and the ends of the 95 % interval, the choice of the number of rounds counted."""
+        return gain_of_chosen(self.comparison, self.choice_optimism, len(self.honest) - 1)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval advises."""
+        return verdict_of(*self.gain[1:])
 
     def __repr__(self) -> str:
         lines = [f"vote of {len(self.models)} models, {self.metric}, ties: {self.rule}"]
@@ -109,7 +121,7 @@ class VoteSearch:
             metric=self.metric,
             parameters={"rounds": rounds, "rule": self.rule},
             fitted=self.score,
-            honest=self.comparison.ours,
+            honest=self.comparison.ours - self.choice_optimism,
             provenance={"stopped": self.stopped, "verdict": self.verdict},
         )
 
@@ -193,13 +205,11 @@ def search(
     hidden = [np.zeros(n_rows, np.bool_), *(used == fold for fold in np.unique(used))]
     grounds = [survey(labels, problem.codes, rows, n_classes) for rows in hidden]
     path = _grow(problem, np.ascontiguousarray(problem.stack[chosen]), labels, grounds, plan, max_rounds)
-    unseen = path.unseen[path.n_rounds]
-    comparison = compare(
-        problem.metric.name, problem.codes, unseen, path.unseen[0], n_bootstraps=n_bootstraps, seed=seed
-    )
+    name, rounds, taken = problem.metric.name, path.unseen[1:], path.n_rounds - 1
+    comparison = compare(name, problem.codes, rounds[taken], path.unseen[0], n_bootstraps=n_bootstraps, seed=seed)
     model_names = tuple(all_names[m] for m in chosen)
     return VoteSearch(
-        metric=problem.metric.name,
+        metric=name,
         rule=rule,
         models=model_names,
         model_scores=tuple(path.whole.scores[: len(chosen)].tolist()),
@@ -207,9 +217,15 @@ def search(
         score=float(path.whole.scores[path.whole.best]),
         honest=path.honest,
         comparison=comparison,
+        choice_optimism=optimism_of_choice(name, problem.codes, rounds, _last_gains, taken, seed=seed),
         stopped=path.stopped,
-        verdict=verdict(comparison),
     )
+
+
+def _last_gains(scores: Floats) -> list[int]:
+    """For each of (B, R) scores of R rounds the last round before one that gains nothing."""
+    stops = np.column_stack([np.diff(scores, axis=1) <= 0, np.ones(len(scores), np.bool_)])
+    return [int(place) for place in stops.argmax(axis=1)]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from sklearn.metrics import roc_auc_score
 
 from kaggle_tools.metrics import evaluate, find_metric
 from kaggle_tools.search import blend
-from kaggle_tools.search._selection import optimism_of_choice, simplest_of_the_best
+from kaggle_tools.search._selection import optimism_of_choice, simplest, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Setting, study_candidate
-from kaggle_tools.search.choose import candidates_for, choose
+from kaggle_tools.search.choose import Chosen, candidates_for, choose
+from kaggle_tools.search.honest import verdict_of
 from kaggle_tools.search.recipe.replay import apply_stack
 
 from .data import make_label_stack, make_stack
@@ -60,33 +61,33 @@ def test_the_luckiest_of_many_equals_is_worth_what_the_others_are(metric):
     sign = 1 if find_metric(metric).greater_is_better else -1
     scores = np.array([sign * evaluate(metric, codes, output) for output in outputs])
     best = int(np.argmax(scores))
-    optimism = optimism_of_choice(metric, codes, outputs, [1] * 20, best)
+    optimism = optimism_of_choice(metric, codes, outputs, simplest([1] * 20), best)
     assert 0.3 < optimism / (scores.max() - scores.mean()) < 1.2
 
 
 def test_a_clear_winner_is_not_flattered_and_one_candidate_is_no_choice():
     codes = np.arange(300) % 3
     sure = np.eye(3)[codes] * 0.9 + 0.1 / 3
-    assert optimism_of_choice("macro_f1", codes, [sure, np.roll(sure, 1, axis=0)], [1, 1], 0) == 0
-    assert optimism_of_choice("macro_f1", codes, [sure], [1], 0) == 0
+    assert optimism_of_choice("macro_f1", codes, [sure, np.roll(sure, 1, axis=0)], simplest([1, 1]), 0) == 0
+    assert optimism_of_choice("macro_f1", codes, [sure], simplest([1]), 0) == 0
 
 
 @pytest.mark.parametrize("metric", ["weighted_f1", "macro_f1", "log_loss"])
 def test_bootstraps_of_few_rows_that_leave_none_out_are_passed_over(metric):
     codes = np.array([0, 1, 0, 1])
     right, wrong = np.eye(2)[codes] * 0.8 + 0.1, np.eye(2)[1 - codes] * 0.8 + 0.1
-    assert optimism_of_choice(metric, codes, [right, wrong], [1, 1], 0) == 0  # the right one wins every time
-    assert optimism_of_choice(metric, codes, [right, wrong], [1, 1], 1) == 0
+    assert optimism_of_choice(metric, codes, [right, wrong], simplest([1, 1]), 0) == 0  # the right one wins every time
+    assert optimism_of_choice(metric, codes, [right, wrong], simplest([1, 1]), 1) == 0
 
 
 def test_decisions_and_label_sets_are_chosen_among_too():
     random = np.random.default_rng(0)
     truth = (random.random((200, 4)) < 0.4).astype(np.int64)
     outputs = [np.clip(truth + random.normal(size=truth.shape), 0, 1) for _ in range(4)]
-    assert 0 <= optimism_of_choice("samples_f1", truth, outputs, [1] * 4, 0) < 0.1
+    assert 0 <= optimism_of_choice("samples_f1", truth, outputs, simplest([1] * 4), 0) < 0.1
     codes = random.integers(3, size=200)
     votes = [np.where(random.random(200) < 0.7, codes, 0) for _ in range(3)]
-    assert 0 <= optimism_of_choice("accuracy", codes, votes, [1] * 3, 0) < 0.1
+    assert 0 <= optimism_of_choice("accuracy", codes, votes, simplest([1] * 3), 0) < 0.1
 
 
 def test_the_recipe_carries_the_honest_score_with_the_choice_counted():
@@ -97,6 +98,17 @@ def test_the_recipe_carries_the_honest_score_with_the_choice_counted():
     assert found.honest == pytest.approx(found.tried.honest.honest + found.choice_optimism)
     assert found.recipe.honest == found.honest
     assert "bent log pool" in [one.name for one in found.table]
+
+
+def test_a_blend_of_twins_is_not_called_worse_than_either_for_having_been_chosen():
+    """Their mean is each of them but for rounding: other candidates, which overfit, are no reason to distrust it."""
+    one, codes = make_stack(1, 300, 3)
+    setting = Setting(("a", "b"), ("x", "y", "z"), "log_loss")
+    few = {name: CANDIDATES[name] for name in ("mean", "stack", "bent log pool", "likeliest log pool")}
+    found = choose(np.repeat(one, 2, axis=0), codes, setting, candidates=few)
+    taken = Chosen(found.table, next(x for x in found.table if x.name == "mean"), "", 0.01, 0.5)
+    assert taken.gain == pytest.approx((0, 0, 0), abs=1e-6)
+    assert verdict_of(*taken.gain[1:]).endswith("prefer the simpler recipe")
 
 
 def test_ranks_gain_nothing_from_what_sets_folds_apart():

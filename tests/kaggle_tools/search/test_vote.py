@@ -130,6 +130,22 @@ def test_honest_scores_come_from_votes_that_did_not_see_the_fold():
     assert np.mean(gone) > 0.02
 
 
+def test_the_number_of_rounds_is_no_free_choice():
+    """Taken where the honest scores stop growing, it flatters the score it is taken by: so much is taken off."""
+    counted = []
+    for seed in range(3):
+        stack, codes = make_stack(6, 300, 3, noise=2.0, seed=seed)
+        found = vote.search(stack, codes, n_bootstraps=200, seed=seed)
+        shown, honest = found.honest[found.rounds[-1].number], found.recipe(("x", "y", "z")).honest
+        assert honest == pytest.approx(shown - found.choice_optimism)
+        assert found.comparison.gain - found.choice_optimism <= found.gain[0] <= found.comparison.gain
+        counted.append(shown - honest)
+    assert min(counted) >= 0
+    assert np.mean(counted) > 0.001
+    one = vote.search(stack, codes, max_rounds=1, n_bootstraps=200)
+    assert one.choice_optimism == 0  # nothing was chosen
+
+
 def test_search_is_the_same_each_time():
     stack, codes = make_stack(6, 500, 3)
     assert vote.search(stack, codes, n_bootstraps=200) == vote.search(stack, codes, n_bootstraps=200)
