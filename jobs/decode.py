@@ -67,7 +67,7 @@ class DecodeResult:
         n_rows: Out-of-fold rows.
         groups: Group names in order.
         alone: (G,) accuracy of each group decided alone.
-        joint: (G,) accuracy of each group decided jointly.
+        joint: (G,) the same jointly, each row by what was learnt without its fold; of a given decoder as it decides.
         score_alone: The metric of groups decided alone.
         score: The metric of joint decoding, on the rows that it was fitted to.
         honest: The same, tables and strength learnt without the row's fold.
@@ -128,7 +128,8 @@ def run(options: DecodeOptions) -> DecodeResult:
     oof = _in_order(Predictions.load(found.oof), competition, given)
     codes, probs = _known(oof)
     decoder = given or _fit(options, competition, oof, codes, probs)
-    decided = decoder.decode(probs)
+    # A given decoder may have been made from these very rows, and its file does not hold what was decided without them.
+    decided = decoder.decode(probs) if decoder.held_out is None else decoder.held_out
     alone = np.stack([part.argmax(axis=1) for part in probs], axis=1)
     table = None
     notes = (*relabelled(competition, [found]), *flattered([found]))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -62,6 +62,7 @@ class JointDecoder:
         gain_interval: 95 % interval of `honest` less `score_alone`, by the paired bootstrap; None where an older
             version fitted it.
         classes: C names, ``<group>:<class>``, in the order of the tables; empty where arrays alone were given.
+        held_out: (N, G) decisions that `honest` is of; None for a decoder from a file, which does not hold them.
     """
 
     sizes: tuple[int, ...]
@@ -74,6 +75,7 @@ class JointDecoder:
     seconds: float
     gain_interval: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
+    held_out: Codes | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.sizes))
@@ -167,6 +169,7 @@ def fit(
         honest=problem.score(chosen),
         seconds=time.perf_counter() - began,
         gain_interval=interval_of_mean(gains, seed=seed),
+        held_out=chosen,
     )
 
 

@@ -14,11 +14,13 @@ from kaggle_tools.files import write_atomically
 from kaggle_tools.search.joint import METRICS, JointDecoder
 
 VERSION = 1
+_KEPT = tuple(field.name for field in dataclasses.fields(JointDecoder) if field.name != "held_out")
 
 
 def save(decoder: JointDecoder, path: Path) -> None:
     """Write as JSON; the file appears whole or not at all."""
-    content = {"version": VERSION, "kind": "joint_decoder", **dataclasses.asdict(decoder)}
+    kept = dataclasses.asdict(dataclasses.replace(decoder, held_out=None))
+    content = {"version": VERSION, "kind": "joint_decoder", **{name: kept[name] for name in _KEPT}}
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -44,14 +46,13 @@ def load(path: Path) -> JointDecoder:
         raise UserError("no such joint decoder", where=path) from exc
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as exc:
         raise UserError(f"not a joint decoder, or damaged: {exc}", where=path) from exc
-    known = [field.name for field in dataclasses.fields(JointDecoder)]
     if not isinstance(content, dict) or content.pop("kind", None) != "joint_decoder":
         raise UserError("not a joint decoder", where=path)
     if content.pop("version", None) != VERSION:
         raise UserError("a joint decoder of another version", where=path, expected=VERSION, next="fit it again")
     content = {"gain_interval": None, "classes": []} | content  # files of older versions lack them
-    if sorted(content) != sorted(known):
-        raise UserError("a joint decoder that is damaged", where=path, expected="keys " + ", ".join(known))
+    if sorted(content) != sorted(_KEPT):
+        raise UserError("a joint decoder that is damaged", where=path, expected="keys " + ", ".join(_KEPT))
     try:
         return _checked(content)
     except (TypeError, ValueError) as exc:
@@ -64,7 +65,9 @@ def _checked(content: dict[str, Any]) -> JointDecoder:
     shapes = [(a, b) for place, a in enumerate(sizes) for b in sizes[place + 1 :]]
     if [table.shape for table in tables] != shapes:
         raise ValueError(f"tables of shapes {[table.shape for table in tables]} for {sizes} classes")
-    numbers = {name: float(content[name]) for name in ("strength", "score_alone", "score", "honest", "seconds")}
+    numbers: dict[str, Any] = {
+        name: float(content[name]) for name in ("strength", "score_alone", "score", "honest", "seconds")
+    }
     low_high = content["gain_interval"]
     interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
     finite = [*numbers.values(), *(interval or ())]

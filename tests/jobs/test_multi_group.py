@@ -156,6 +156,8 @@ def test_scoring_evaluating_and_submitting(place, cli):
     assert answer["low"] <= answer["gain"] <= answer["high"]
     assert answer["gain"] == pytest.approx(answer["honest"] - answer["score_alone"])
     assert answer["verdict"] in told
+    each = decode(DecodeOptions("mean", metric="group_accuracy", submission=False, start=place))
+    assert np.mean(each.joint) == pytest.approx(each.honest)
 
 
 def test_decode_tells_where_the_other_metric_falls():
@@ -218,6 +220,7 @@ def test_a_decoder_decides_by_names_where_the_classes_were_reordered_since(place
     shutil.copytree(place, root)
     cli("score", "--input", "test.csv", "--device", "cpu", cwd=root, check=0)
     first = decode(DecodeOptions("mean", start=root))
+    replayed = decode(DecodeOptions("mean", decoder=first.decoder, submission=False, start=root))
     toml = root / "competition.toml"
     turned = toml.read_text().replace('["anger", "fear", "joy"]', '["joy", "anger", "fear"]')
     assert turned != toml.read_text()
@@ -226,6 +229,6 @@ def test_a_decoder_decides_by_names_where_the_classes_were_reordered_since(place
     again = decode(DecodeOptions("mean", decoder=first.decoder, name="again", start=root))
     files = [root / "submissions" / found.submission / "submission.csv" for found in (first, again)]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert again.joint == first.joint
+    assert again.joint == replayed.joint
     anew = decode(DecodeOptions("mean", name="anew", start=root))
     assert anew.score == pytest.approx(first.score)

@@ -130,6 +130,7 @@ def test_the_interval_of_the_gain_is_that_of_a_plain_paired_bootstrap(metric):
     codes, probs = linked((3, 5), 600, noise=1.5)
     folds = np.arange(600) % 3
     found = joint.fit(codes, probs, metric, folds=folds)
+    assert evaluate_groups(metric, codes, list(found.held_out.T)) == pytest.approx(found.honest)
     low, high = found.gain_interval
     assert low < found.honest - found.score_alone < high
     chosen = np.empty_like(codes)
