@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -103,12 +104,19 @@ class TagPredictions:
             UserError: No such file, not predictions of tags, or damaged.
         """
         table = read_predictions_file(path)
-        about = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
-        if about.pop("task", None) != TASK:
-            raise UserError("not predictions of tags", where=path)
+        try:
+            about = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
+            if about.pop("task", None) != TASK:
+                raise UserError("not predictions of tags", where=path)
+            return cls._of(pl.DataFrame(table), about)
+        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as exc:
+            raise UserError(f"predictions that cannot be understood: {exc!r:.200}", where=path) from exc
+
+    @classmethod
+    def _of(cls, frame: pl.DataFrame, about: dict[str, Any]) -> TagPredictions:
+        """From a table as on disk and its metadata without the task."""
         about.pop("version")
         classes = tuple(about.pop("classes"))
-        frame = pl.DataFrame(table)
         offsets, probs = read_prob_columns(frame, [PREFIX + name for name in classes])
         codes = None
         if "tag" in frame.columns:

@@ -2,9 +2,11 @@
 
 import gzip
 import itertools
+import json
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from kaggle_tools.conll import BLANK, read_conll, to_table
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import count_entities
 from kaggle_tools.metrics.report import entity_report
-from kaggle_tools.predictions import Predictions
+from kaggle_tools.predictions import METADATA_KEY, Predictions
 from kaggle_tools.tag_predictions import TagPredictions, join
 from kaggle_tools.tag_rows import encode_tags, kinds_of_entities, read_tags
 
@@ -114,6 +116,15 @@ def make_tags(n=6, seed=0):
     ids = pl.Series("row", [f"r{i}" for i in range(n)])
     codes = probs.argmax(1).astype(np.int64)
     return TagPredictions(ids, TAGS, offsets, probs, codes, labels, (np.arange(n) % 2).astype(np.int16), {"run": "x"})
+
+
+@pytest.mark.parametrize("about", [{"task": "token"}, {"task": "token", "version": 1, "classes": ["B-X"]}, "token"])
+def test_files_with_other_metadata_are_no_predictions_of_tags(about, tmp_path):
+    table = make_tags().frame().to_arrow().replace_schema_metadata({METADATA_KEY: json.dumps(about)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="cannot be understood") as caught:
+        TagPredictions.load(tmp_path / "t.parquet")
+    assert str(caught.value.details["where"]) == str(tmp_path / "t.parquet")
 
 
 def test_tag_predictions_come_back_from_disk_in_any_order(tmp_path):
