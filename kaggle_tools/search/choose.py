@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,8 +252,10 @@ def _fit(candidate: Candidate, setting: Setting, recipes: list[Recipe]) -> Fit:
     """What `honest` asks for; the recipes go to the list, that of all rows first."""
 
     def fit(part: Stack, codes: Codes, folds: Codes) -> Apply:
-        recipes.append(candidate.fit(setting, part, codes, folds))
-        return partial(apply_stack, recipes[-1])
+        recipe = candidate.fit(setting, part, codes, folds)
+        recipes.append(recipe)
+        used = [setting.names.index(name) for name in recipe.models]  # a study leaves models out
+        return lambda probs: apply_stack(recipe, probs[used])
 
     return fit
 

@@ -151,6 +151,15 @@ def test_a_study_begins_at_solutions_that_are_fitted_once_for_each_fold(monkeypa
     assert len(fitted) == len(set(fitted)) == 2 * 6  # two families; all rows, and without each of five folds
 
 
+def test_a_study_may_leave_a_model_out():
+    probs, codes = make_label_stack(3, 150)
+    probs[2] = np.random.default_rng(0).random(probs[2].shape)  # it knows nothing
+    setting = Setting(("a", "b", "noise"), tuple("wxyz")[: probs.shape[2]], "hamming_loss", "multi_label")
+    found = choose(probs, codes, setting, candidates={"study": study_candidate(60)})
+    assert found.recipe.models == ("a", "b")
+    assert evaluate("hamming_loss", codes, apply_stack(found.recipe, probs[:2])) == found.recipe.fitted
+
+
 def test_what_is_remembered_of_rows_is_not_given_for_others():
     probs, codes = make_stack(3, 200, 3)
     setting = Setting(("a", "b", "c"), ("x", "y", "z"), "log_loss")
