@@ -185,11 +185,9 @@ def _likely(setting: Setting, probs: Stack, codes: Codes, knee: float | None) ->
 def logistic_stack(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
     """A regularised logistic regression on all log-probabilities.
 
-    Its strength is chosen by holding folds out. Where nested cross-validation leaves one fold of two, that one is cut.
+    Its strength is chosen by holding folds out.
     """
-    if len(np.unique(folds)) < 2:
-        folds = np.random.default_rng(setting.seed).permutation(len(folds)) % _CUTS
-    found = stack.fit(codes, probs, folds, allow_absent=True)
+    found = stack.fit(codes, probs, _two_or_more(folds, setting.seed), allow_absent=True)
     return setting.recipe("logistic_stack", {"coefficients": found.coefficients, "intercepts": found.intercepts})
 
 
@@ -202,12 +200,20 @@ def greedy_selection(setting: Setting, probs: Stack, codes: Codes, _folds: Codes
 
 def multi_round_vote(setting: Setting, probs: Stack, codes: Codes, folds: Codes) -> Recipe:
     """Majorities of dissimilar models, vote upon vote."""
+    parts = _two_or_more(folds, setting.seed)
     found = vote.search(
-        probs, codes, setting.metric, names=setting.names, folds=folds, seed=setting.seed, n_bootstraps=200
+        probs, codes, setting.metric, names=setting.names, folds=parts, seed=setting.seed, n_bootstraps=200
     )
     rounds = found.recipe(setting.classes)
     # All models stay in the recipe's list, so that it takes the stack that the other candidates take.
     return setting.recipe("vote", rounds.parameters)
+
+
+def _two_or_more(folds: Codes, seed: int) -> Codes:
+    """The folds; where nested cross-validation leaves one of two, that one is cut."""
+    if len(np.unique(folds)) > 1:
+        return folds
+    return np.asarray(np.random.default_rng(seed).permutation(len(folds)) % _CUTS)
 
 
 def study_candidate(
@@ -271,6 +277,8 @@ def adjusted(base: Fit) -> Fit:
         if setting.task == "multi_label":
             cuts = thresholds.fit(codes, blended, setting.metric, allow_absent=True).thresholds
             return setting.recipe(plain.kind, {**plain.parameters, "thresholds": cuts})
+        if (blended == blended[0]).all():  # as in a fold of one class: nothing is learnt of weights
+            return plain
         found = rescale.fit(codes, blended, setting.metric, seed=setting.seed, bags=setting.bags, allow_absent=True)
         return setting.recipe(plain.kind, {**plain.parameters, "class_weights": found.weights})
 

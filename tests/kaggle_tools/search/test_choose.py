@@ -41,13 +41,24 @@ def test_the_numbers_of_a_stack_are_those_that_it_fits(make, task):
     assert CANDIDATES["stack"].n_parameters(setting) == fitted
 
 
-def test_a_blend_of_two_folds_has_a_stack_too():
+@pytest.mark.parametrize(("name", "metric"), [("stack", "log_loss"), ("vote", "macro_f1")])
+def test_a_blend_of_two_folds_has_what_holds_out_rows_too(name, metric):
     """Nested cross-validation leaves one fold to it, of which it must hold out some rows."""
-    stack, codes = make_stack(2, 300)
-    setting = Setting(("x", "y"), tuple("abcd")[: stack.shape[2]], "log_loss", "single_label")
-    recipe = CANDIDATES["stack"].fit(setting, stack, codes, np.zeros(300, np.int64))
-    uniform = np.log(stack.shape[2])
-    assert evaluate("log_loss", codes, apply_stack(recipe, stack)) < uniform
+    stack, codes = make_stack(3, 300)
+    setting = Setting(("x", "y", "z"), tuple("abcd")[: stack.shape[2]], metric, "single_label")
+    recipe = CANDIDATES[name].fit(setting, stack, codes, np.zeros(300, np.int64))
+    blind = np.full(stack.shape[1:], 1 / stack.shape[2])
+    scores = [evaluate(metric, codes, one) for one in (apply_stack(recipe, stack), blind)]
+    assert find_metric(metric).better(*scores)
+
+
+def test_a_blend_that_says_the_same_of_every_row_gets_no_class_weights():
+    """As of two models that contradict each other, or in a fold that is of one class: others go on being tried."""
+    codes = np.arange(40) % 2
+    sure = np.eye(2, dtype=np.float32)[codes]
+    setting = Setting(("x", "y"), ("a", "b"), "macro_f1")
+    recipe = CANDIDATES["mean + class weights"].fit(setting, np.stack([sure, 1 - sure]), codes, codes)
+    assert recipe == CANDIDATES["mean"].fit(setting, np.stack([sure, 1 - sure]), codes, codes)
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "log_loss", "roc_auc"])
