@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,13 @@ def join(pieces: Sequence[TagPredictions], meta: Mapping[str, str]) -> TagPredic
 
 def count_entities(found: TagPredictions) -> dict[str, int]:
     """Entities predicted of each type, types in the order of the tags."""
-    counts = Counter(kind for row in found.tags for kind, _, _ in entities(row))
-    return {tag[2:]: counts[tag[2:]] for tag in found.classes if tag.startswith("B-")}
+    return count_kinds(found.tags, found.classes)
+
+
+def count_kinds(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> dict[str, int]:
+    """Entities of each type in rows of tags, types in the order of `classes`."""
+    counts = Counter(kind for row in rows for kind, _, _ in entities(row))
+    return {tag[2:]: counts[tag[2:]] for tag in classes if tag.startswith("B-")}
 
 
 def as_lists(flat: pl.Series, offsets: NDArray[np.int64]) -> pl.Series:

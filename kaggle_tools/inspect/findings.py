@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.inspect.files import File
+from kaggle_tools.joined_labels import joined_by
 from kaggle_tools.label_groups import join_columns
 
 
@@ -26,6 +27,8 @@ def find(competition: Competition, train: File | None, test: File | None, sample
             found.append(f"{n_seen:,} {_what(competition.pair_column)} of test are in train too")
     if test and sample and competition.test_id in test.columns and competition.submission_id in sample.columns:
         found += _of_ids(test.ids(competition.test_id), sample.ids(competition.submission_id))
+    if sample is not None and competition.task == "multi_label" and competition.submission_format == "labels":
+        found += _of_joined_labels(sample.frame[competition.submission_columns[0]], competition.classes)
     return tuple(found)
 
 
@@ -104,6 +107,14 @@ def _of_pairs(role: str, first: pl.Series, second: pl.Series) -> Iterator[str]:
     alike = int((first == second).sum())
     if alike:
         yield f"{alike:,} pairs of {role} are one text twice"
+
+
+def _of_joined_labels(cells: pl.Series, classes: Sequence[str]) -> Iterator[str]:
+    separator = joined_by(cells, classes)
+    if cells.str.contains(separator, literal=True).any():
+        yield f"the sample joins several labels by '{separator}', and so do submissions"
+    else:
+        yield f"the sample shows no row of several labels: submissions join them by '{separator}'"
 
 
 def _of_ids(test: pl.Series, sample: pl.Series) -> Iterator[str]:

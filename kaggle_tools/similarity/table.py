@@ -67,7 +67,7 @@ def join(members: Mapping[str, Answers | Predictions], truth: Predictions | None
     answers = {name: _as_answers(name, one) for name, one in members.items()}
     base, first = next(iter(answers.items()))
     names, classes = tuple(answers), _classes(answers)
-    width = (len(classes),) if first.task == "multi_label" else ()
+    width = () if first.task == "single_label" else (len(classes),)
     kind = np.bool_ if width else np.int8 if len(classes) <= 127 else np.int16
     decisions = np.empty((len(names), len(first), *width), kind)
     probs = np.full((len(names), len(first), len(classes)), np.nan, np.float32)

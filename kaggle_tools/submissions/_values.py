@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from kaggle_tools.class_columns import match_class_columns
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.joined_labels import joined_by
+from kaggle_tools.label_groups import join_columns
+from kaggle_tools.predictions import SEPARATOR
 from kaggle_tools.whole_numbers import as_integers
 
 SUM_TOLERANCE = 1e-3
@@ -23,11 +26,14 @@ Parts = tuple[tuple[str, ...], str, pl.Series | None, Floats | None]
 
 
 def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -> Parts:
-    """Class columns count first; else a single column of labels, or of the second class's probability."""
+    """Class columns count first; else a single column of labels, or of the second class's probability; of label groups
+    a column each."""
     classes, task = competition.classes, competition.task
     try:
         matched = match_class_columns(values.columns, classes)
     except UserError as exc:
+        if competition.label_groups:
+            return classes, task, _of_groups(path, values, competition), None
         if values.width > 1 and competition.label_column not in values.columns:
             raise no_submission(path, values, exc.summary, expected=", ".join(classes)) from exc
     else:
@@ -39,18 +45,38 @@ def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -
     are_numbers = probability and set(classes) == {"0", "1"}
     if len(classes) == 2 and (are_numbers or not _all_among(single, classes)):
         return classes, task, None, _two_columns(_fractions(path, single.to_frame()))
-    labels = _labels(path, single, empty=task == "multi_label")
-    wrong = (~labels.is_in(list(classes))) if task == "single_label" else None
-    if wrong is not None and wrong.any():
+    labels = _labels(path, single, empty=task != "single_label")
+    if task == "single_label":
+        _refuse_others(path, labels, classes)
+    if task == "multi_label":
+        labels = labels.str.replace_all(joined_by(labels, classes), SEPARATOR, literal=True)
+    return classes, task, labels, None
+
+
+def _of_groups(path: Path, values: pl.DataFrame, competition: Competition) -> pl.Series:
+    """(N,) String ``<group>:<class>`` of all groups, joined by ``|``."""
+    try:
+        columns = match_class_columns(values.columns, competition.label_columns)
+    except UserError as exc:
+        raise no_submission(path, values, exc.summary, expected=", ".join(competition.label_columns)) from exc
+    groups = {group: _labels(path, values[column], empty=False) for group, column in columns.items()}
+    for group, labels in groups.items():
+        _refuse_others(path, labels, competition.label_groups[group])
+    return join_columns(pl.DataFrame(groups), tuple(groups))
+
+
+def _refuse_others(path: Path, labels: pl.Series, classes: Sequence[str]) -> None:
+    wrong = ~labels.is_in(list(classes))
+    if wrong.any():
         row = wrong.arg_max() or 0
         raise UserError(
             f"{path.name} holds labels that are no classes of the competition",
             where=path,
-            found=f"{wrong.sum():,} of {len(labels):,} rows; row {row + 1:,}: '{labels[row]}' in column '{column}'",
+            found=f"{wrong.sum():,} of {len(labels):,} rows; row {row + 1:,}: '{labels[row]}' "
+            f"in column '{labels.name}'",
             expected=", ".join(classes),
             next="check the file with `cli validate FILE`",
         )
-    return classes, task, labels, None
 
 
 def of_values(path: Path, values: pl.DataFrame) -> Parts:

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
+from kaggle_tools.label_groups import GROUP_SEPARATOR, likeliest_of_each
 from kaggle_tools.metrics import encode_label_sets
-from kaggle_tools.predictions import THRESHOLD, Predictions, encode_labels
+from kaggle_tools.predictions import SEPARATOR, THRESHOLD, Predictions, encode_labels
 from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions._values import Floats, no_submission, of_competition, of_values
 from kaggle_tools.submissions.layout import Layout, trimmed
 from kaggle_tools.submissions.versions import Version, find_version
 from kaggle_tools.tables import read_table, sniff_format
+from kaggle_tools.tag_predictions import count_kinds
 from kaggle_tools.whole_numbers import ids_as_text
 
 _PARQUET = b"PAR1"
@@ -41,8 +43,9 @@ class Answers:
         path: The file.
         ids: (N,) String without blanks around them, named like the id column. Not checked for duplicates.
         classes: C class names; without a competition those that the file has.
-        task: ``single_label`` or ``multi_label``.
-        labels: (N,) String as they stand in the file; None where it holds probabilities.
+        task: Of the competition; ``single_label`` or ``multi_label`` without one.
+        labels: (N,) String as they stand in the file, but that several labels, and those of groups
+            (``<group>:<class>``), are joined by ``|``; None where it holds probabilities.
         probs: (N, C) float32 or float64 as they stand in the file; None where it holds labels.
         version: The version that it belongs to, if any.
     """
@@ -62,8 +65,7 @@ class Answers:
     def table(self, layout: Layout | None = None) -> pl.DataFrame:
         """Ids and values as a submission has them; probabilities in the columns of `layout`, or called like classes."""
         if self.probs is None:
-            assert self.labels is not None
-            return pl.DataFrame([self.ids, self.labels])
+            return self._label_table(layout)
         if layout is None or layout.format == "labels":
             return pl.DataFrame([self.ids, *(pl.Series(name, self.probs[:, i]) for i, name in enumerate(self.classes))])
         filled = {layout.id_column: self.ids}
@@ -72,19 +74,36 @@ class Answers:
         }
         return pl.DataFrame({column: filled[column] for column in layout.columns})
 
+    def _label_table(self, layout: Layout | None) -> pl.DataFrame:
+        assert self.labels is not None
+        if layout is not None and layout.groups:
+            flat = self.labels.str.split(SEPARATOR).list
+            filled = {layout.id_column: self.ids}
+            for i, (group, column) in enumerate(layout.groups.items()):
+                filled[column] = flat.get(i).str.strip_prefix(group + GROUP_SEPARATOR)
+            return pl.DataFrame({column: filled[column] for column in layout.columns})
+        labels = self.labels
+        if layout is not None and self.task == "multi_label":
+            labels = labels.str.replace_all(SEPARATOR, layout.joined_by, literal=True)
+        return pl.DataFrame([self.ids, labels])
+
     def decisions(self, classes: Sequence[str] | None = None) -> NDArray[np.int64] | NDArray[np.bool_]:
-        """(N,) int64 place of each row's class among `classes`; (N, C) bool for ``multi_label``.
+        """(N,) int64 place of each row's class among `classes`; (N, C) bool for ``multi_label`` and ``multi_group``.
 
         Args:
             classes: Names in order, each of `self.classes` among them; None: `self.classes`.
 
         Raises:
-            UserError: A label that is not among them.
+            UserError: A label that is not among them; rows of tags.
         """
         names = tuple(classes or self.classes)
+        if self.task == "token":
+            raise UserError(f"{self.title} holds tags of words, no classes of rows")
+        if self.task == "multi_group" and self.probs is not None:
+            return encode_label_sets(likeliest_of_each(np.asarray(self.probs, np.float32), self.classes), names)
         if self.probs is None:
             assert self.labels is not None
-            if self.task == "multi_label":
+            if self.task != "single_label":
                 return encode_label_sets(self.labels, names)
             try:
                 places = self.labels.cast(pl.Enum(names)).to_physical()
@@ -105,7 +124,11 @@ class Answers:
 
 
 def count_answers(answers: Answers) -> dict[str, int]:
-    """Rows with each class as their decision, classes in order; a row with several labels counts for each."""
+    """Rows with each class as their decision, classes in order; a row with several labels counts for each. Of tags:
+    entities of each type."""
+    if answers.task == "token":
+        assert answers.labels is not None
+        return count_kinds(answers.labels.str.split(" "), answers.classes)
     decided = answers.decisions()
     counts = decided.sum(axis=0) if decided.ndim == 2 else np.bincount(decided, minlength=len(answers.classes))
     return dict(zip(answers.classes, counts.tolist(), strict=True))

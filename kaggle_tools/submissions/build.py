@@ -23,9 +23,9 @@ def build_submission(
 
     With a sample, columns, their order, the rows' order and the ids' spelling are the sample's; ids are compared
     without the blanks around them. Without one, rows are in the order of the predictions. Labels are the class with the
-    highest probability (the first of equals); several labels a row are those of at least one half, joined by ``|``;
-    label groups have a column of labels each; tags are joined by blanks. Two classes and a single probability column
-    mean the second class.
+    highest probability (the first of equals); several labels a row are those of at least one half, joined as in the
+    sample (by ``|`` where it does not tell); label groups have a column of labels each; tags are joined by blanks. Two
+    classes and a single probability column mean the second class.
 
     Returns:
         The id column and labels as String, probabilities as Float32.
@@ -116,7 +116,10 @@ def _fill(predictions: Predictions | TagPredictions, layout: Layout, ids: pl.Ser
     if layout.groups:
         filled |= _group_labels(predictions, layout.groups)
     elif layout.format == "labels":
-        filled[layout.values[0]] = predictions.predicted
+        labels = predictions.predicted
+        if predictions.task == "multi_label":
+            labels = labels.str.replace_all(SEPARATOR, layout.joined_by, literal=True)
+        filled[layout.values[0]] = labels
     return pl.DataFrame({column: filled[column] for column in layout.columns})
 
 

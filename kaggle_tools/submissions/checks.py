@@ -9,7 +9,7 @@ import polars as pl
 
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import did_you_mean
-from kaggle_tools.predictions import SEPARATOR
+from kaggle_tools.joined_labels import joined_by
 from kaggle_tools.submissions.layout import Layout, Sample, trimmed
 
 SUM_TOLERANCE = 1e-3
@@ -143,7 +143,10 @@ def check_values(sheet: Sheet) -> list[Problem]:
     if sheet.layout.format == "probabilities" or not several:  # A row may well have none of several labels.
         problems += [problem for column in present for problem in _check_filled(sheet, column)]
     if sheet.layout.format == "labels":
-        return problems + [problem for column in present for problem in _check_labels(sheet, column)]
+        problems += [problem for column in present for problem in _check_labels(sheet, column)]
+        if sheet.competition is not None and sheet.competition.task == "token":
+            problems += [problem for column in present for problem in _check_tag_counts(sheet, column)]
+        return problems
     problems += [problem for column in present for problem in _check_fractions(sheet, column)]
     if problems or len(present) != len(sheet.layout.values) or not _sums_to_one(sheet):
         return problems
@@ -167,7 +170,8 @@ def _check_labels(sheet: Sheet, column: str) -> Iterator[Problem]:
     allowed = _allowed(sheet, column)
     if allowed is None:
         return
-    separator = {"multi_label": SEPARATOR, "token": " "}.get(sheet.competition.task) if sheet.competition else None
+    separators = {"multi_label": sheet.layout.joined_by, "token": " "}
+    separator = separators.get(sheet.competition.task) if sheet.competition else None
     if separator is None:
         bad = ~labels.is_in(allowed.implode())
     else:
@@ -179,12 +183,37 @@ def _check_labels(sheet: Sheet, column: str) -> Iterator[Problem]:
             f"{bad.sum():,} rows have a label that is not allowed in column '{column}'",
             first=f"{sheet.place(bad)}: '{value}'",
             expected=", ".join(allowed.head(30)),
-            next=_advice(labels.filter(bad), allowed),
+            next=_advice(labels.filter(bad), allowed, separator),
         )
 
 
-def _advice(wrong: pl.Series, allowed: pl.Series) -> str:
-    """What became of whole numbers in a table with a gap, and of classes in another case, is known."""
+def _check_tag_counts(sheet: Sheet, column: str) -> Iterator[Problem]:
+    """As many tags in each row as the sample has, unless it has the same number everywhere: those stand for any."""
+    wanted = _n_tags(sheet.sample.table[column])
+    if wanted.n_unique() < 2:
+        return
+    sample = pl.DataFrame({"id": trimmed(sheet.sample.table[sheet.layout.id_column]), "n": wanted})
+    expected = pl.DataFrame({"id": sheet.ids}).join(sample, on="id", how="left", maintain_order="left")["n"]
+    own = _n_tags(sheet.table[column])
+    bad = (own != expected).fill_null(False)
+    if bad.any():
+        row = bad.arg_max() or 0
+        yield Problem(
+            f"{bad.sum():,} rows have more or fewer tags than the sample in column '{column}'",
+            first=f"{sheet.place(bad)}: {own[row]:,} for {expected[row]:,}",
+            expected="a tag for each word",
+        )
+
+
+def _n_tags(cells: pl.Series) -> pl.Series:
+    return cells.fill_null("").str.count_matches(r"\S+")
+
+
+def _advice(wrong: pl.Series, allowed: pl.Series, separator: str | None) -> str:
+    """What became of whole numbers in a table with a gap, of classes in another case or joined otherwise, is known."""
+    own = joined_by(wrong, allowed.to_list())
+    if separator is not None and own != separator and wrong.str.contains(own, literal=True).any():
+        return f"labels are joined by '{own}', where the competition has '{separator}'"
     if wrong.str.strip_suffix(".0").is_in(allowed.implode()).all():
         return "whole numbers were written as fractions: cast the column to int before saving"
     if wrong.str.strip_chars().str.to_lowercase().is_in(allowed.str.to_lowercase().implode()).all():

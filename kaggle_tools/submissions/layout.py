@@ -11,6 +11,8 @@ import polars as pl
 from kaggle_tools.class_columns import is_of_first, match_class_columns
 from kaggle_tools.competition import Competition, SubmissionFormat
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.joined_labels import joined_by
+from kaggle_tools.predictions import SEPARATOR
 from kaggle_tools.tables import read_table, sniff_format
 
 
@@ -25,6 +27,7 @@ class Layout:
         classes: Class → its probability column; empty for ``labels``. With two classes and one probability column only
             the second class, the positive one, is here.
         groups: Label group → its column of labels, for ``multi_group``.
+        joined_by: What joins several labels in a cell, for ``multi_label``.
     """
 
     columns: tuple[str, ...]
@@ -32,6 +35,7 @@ class Layout:
     format: SubmissionFormat
     classes: dict[str, str]
     groups: dict[str, str] = field(default_factory=dict)
+    joined_by: str = SEPARATOR
 
     @property
     def values(self) -> list[str]:
@@ -147,7 +151,9 @@ def _layout(
                 found=", ".join(columns),
                 next='set submission_format = "probabilities" in competition.toml',
             )
-        return Layout(columns, id_column, "labels", {})
+        several = competition.task == "multi_label"
+        joined = joined_by(table[values[0]], competition.classes) if several else SEPARATOR
+        return Layout(columns, id_column, "labels", {}, joined_by=joined)
     if len(values) == 1 and len(competition.classes) == 2:
         return Layout(columns, id_column, "probabilities", {second_class(values[0], competition): values[0]})
     try:

@@ -188,6 +188,9 @@ def test_joined_labels_make_a_multi_label_task(tmp_path: Path) -> None:
     test = rows(3)
     found = look(tmp_path, rows(12, tags=["a|b", "a", "c"]), test, {"id": test["id"], "tags": ["a"] * 3})
     assert found.competition.metric == "micro_f1"
+    assert found.findings[-1] == "the sample shows no row of several labels: submissions join them by '|'"
+    found = look(tmp_path, rows(12, tags=["a|b", "a", "c"]), test, {"id": test["id"], "tags": ["a c", "b", "a"]})
+    assert found.findings[-1] == "the sample joins several labels by ' ', and so do submissions"
 
 
 @pytest.mark.parametrize(

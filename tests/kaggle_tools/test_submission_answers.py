@@ -11,7 +11,8 @@ import pytest
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.submissions import ManifestDraft, read_answers, write_version
+from kaggle_tools.submissions import ManifestDraft, count_answers, read_answers, write_version
+from kaggle_tools.submissions.layout import Layout
 
 LABELS = Competition(Path(), "x", "single_label", "macro_f1", "text", ("-1", "0", "1"), submission_format="labels")
 PROBABILITIES = dataclasses.replace(LABELS, classes=("a", "b", "c"), submission_format="probabilities")
@@ -74,9 +75,54 @@ def test_pandas_index_is_not_a_value(tmp_path):
     assert read(tmp_path, ",id,y\n0,r1,0\n1,r2,1\n", LABELS).decisions().tolist() == [1, 2]
 
 
+def test_several_labels_are_told_however_they_are_joined(tmp_path):
+    several = dataclasses.replace(LABELS, task="multi_label", classes=("a", "b c", "d"))
+    for cells in (("a|b c", "d", ""), ("a,b c", "d", ""), ("a; b c", "d", "")):
+        found = read(tmp_path, f"id,y\nr1,'{cells[0]}'\nr2,{cells[1]}\nr3,\n".replace("'", '"'), several)
+        assert found.decisions().tolist() == [[True, True, False], [False, False, True], [False] * 3]
+        assert count_answers(found) == {"a": 1, "b c": 1, "d": 1}
+    layout = Layout(("id", "y"), "id", "labels", {}, joined_by=",")
+    assert found.table(layout)["y"].to_list() == ["a,b c", "d", ""]
+
+
+GROUPS = dataclasses.replace(
+    LABELS,
+    task="multi_group",
+    classes=("tone:bad", "tone:good", "kind:a", "kind:b", "kind:c"),
+    label_column=None,
+    label_groups={"tone": ("bad", "good"), "kind": ("a", "b", "c")},
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,kind,tone\nr1,c,bad\nr2,a,good\n",
+        "id,tone:bad,tone:good,kind:a,kind:b,kind:c\nr1,.9,.1,.3,.3,.4\nr2,.2,.8,.98,.01,.01\n",
+    ],
+)
+def test_label_groups_are_decided_one_by_one(tmp_path, content):
+    found = read(tmp_path, content, GROUPS)
+    assert found.decisions().astype(int).tolist() == [[1, 0, 0, 0, 1], [0, 1, 1, 0, 0]]
+    assert count_answers(found) == {"tone:bad": 1, "tone:good": 1, "kind:a": 1, "kind:b": 0, "kind:c": 1}
+    layout = Layout(("id", "kind", "tone"), "id", "labels", {}, {"tone": "tone", "kind": "kind"})
+    if found.labels is not None:
+        assert found.table(layout).rows() == [("r1", "c", "bad"), ("r2", "a", "good")]
+
+
+def test_tags_are_counted_by_their_entities(tmp_path):
+    tags = dataclasses.replace(LABELS, task="token", metric="entity_f1", classes=("B-x", "B-y", "I-x", "O"))
+    found = read(tmp_path, "id,y\nr1,B-x I-x O B-x\nr2,O\nr3,\n", tags)
+    assert count_answers(found) == {"x": 2, "y": 0}
+    with pytest.raises(UserError, match="no classes of rows"):
+        found.decisions()
+
+
 @pytest.mark.parametrize(
     ("content", "competition", "message"),
     [
+        ("id,tone,other\nr1,bad,a\n", GROUPS, "class column missing: kind"),
+        ("id,tone,kind\nr1,bad,good\n", GROUPS, "1 of 1 rows; row 1: 'good' in column 'kind'"),
         ("id,y\n", LABELS, "no rows"),
         ("y\n1\n", LABELS, "only one column"),
         ("id,y\nr1,5\n", LABELS, "no classes of the competition"),

@@ -116,6 +116,18 @@ def test_several_labels_are_those_of_at_least_one_half() -> None:
     assert count_classes(predictions) == {"EAP": 1, "HPL": 0, "MWS": 1}
 
 
+@pytest.mark.parametrize("separator", ["|", " ", ",", ";"])
+def test_several_labels_are_joined_as_in_the_sample(tmp_path: Path, separator: str) -> None:
+    several = dataclasses.replace(LABELS, task="multi_label", metric="micro_f1")
+    sample = write(tmp_path / "sample.csv", ["id", "y"], ["r0", f"EAP{separator}MWS"], ["r1", "HPL"])
+    probs = np.array([[0.9, 0.5, 0.1], [0.1, 0.2, 0.3]], np.float32)
+    predictions = Predictions(pl.Series("id", ["r0", "r1"]), CLASSES, probs, task="multi_label")
+    table = build_submission(predictions, sample, several)
+    assert table.rows() == [("r0", f"EAP{separator}HPL"), ("r1", "")]
+    table.write_csv(tmp_path / "submission.csv")
+    assert validate(tmp_path / "submission.csv", sample, several).ok
+
+
 def test_float32_probabilities_survive_the_file(tmp_path: Path) -> None:
     predictions = make([f"r{i}" for i in range(500)])
     build_submission(predictions, None, PROBABILITIES).write_csv(tmp_path / "s.csv")

@@ -206,6 +206,25 @@ def test_several_labels_are_checked_one_by_one(tmp_path: Path) -> None:
     assert [problem.first for problem in found.problems] == ["line 4, id 'r3': '1|7'"]
 
 
+@pytest.mark.parametrize(("separator", "other"), [(" ", "|"), (",", " "), ("|", ";")])
+def test_several_labels_are_joined_as_in_the_sample(tmp_path: Path, separator: str, other: str) -> None:
+    several = dataclasses.replace(LABELS, task="multi_label", metric="micro_f1", classes=("a", "b"))
+    sample = f'id,y\nr1,"a{separator}b"\nr2,\n'
+    assert check(tmp_path, f'id,y\nr1,b\nr2,"b{separator}a"\n', sample, several).ok
+    found = check(tmp_path, f'id,y\nr1,b\nr2,"b{other}a"\n', sample, several)
+    assert [problem.what for problem in found.problems] == ["1 rows have a label that is not allowed in column 'y'"]
+    assert found.problems[0].next == f"labels are joined by '{other}', where the competition has '{separator}'"
+
+
+def test_each_row_of_tags_has_as_many_as_the_sample_has(tmp_path: Path) -> None:
+    tags = dataclasses.replace(LABELS, task="token", metric="entity_f1", classes=("B-x", "I-x", "O"))
+    sample = "id,y\nr1,O O O\nr2,O O\nr3,\n"
+    assert check(tmp_path, "id,y\nr1,B-x I-x O\nr2,O B-x\nr3,\n", sample, tags).ok
+    (found,) = check(tmp_path, "id,y\nr1,B-x I-x O\nr2,O\nr3,\n", sample, tags).problems
+    assert (found.what[:30], found.first) == ("1 rows have more or fewer tags", "line 3, id 'r2': 1 for 2")
+    assert check(tmp_path, "id,y\nr1,B-x I-x O\nr2,O\n", "id,y\nr1,O\nr2,O\n", tags).ok  # stands for any number
+
+
 def test_without_a_competition_the_sample_says_what_is_allowed(tmp_path: Path) -> None:
     bad = "id,y\nr1,5\nr2,0\nr3,1\nr4,0\n"
     assert not check(tmp_path, bad, competition=None).ok
