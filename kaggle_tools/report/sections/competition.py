@@ -17,6 +17,12 @@ from kaggle_tools.report.charts import bars, histogram
 from kaggle_tools.report.sections.words import plural, spaced, warnings
 
 _BINS = 40
+_TASKS = {
+    "single_label": "one class a row",
+    "multi_label": "any number of labels a row",
+    "multi_group": "one class of each label group a row",
+    "token": "a tag for each word",
+}
 _QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99}
 
 
@@ -38,10 +44,9 @@ class Texts:
 def competition_section(competition: Competition, tables: Sequence[Texts], problems: Sequence[str] = ()) -> Section:
     """What is to be predicted, from what, and how it is judged."""
     metric = find_metric(competition.metric)
-    task = "one class a row" if competition.task == "single_label" else "any number of labels a row"
     better = "higher is better" if metric.greater_is_better else "lower is better"
     facts = [
-        Fact("task", f"{len(competition.classes)} classes", task),
+        Fact("task", f"{len(competition.classes)} classes", _TASKS[competition.task]),
         Fact("metric", spaced(metric.name), f"{metric.description}; {better}"),
         *(Fact(f"{table.name} rows", f"{len(table.texts):,}") for table in tables),
     ]
@@ -64,20 +69,25 @@ def _lead(competition: Competition) -> str:
 def _classes(table: Texts, competition: Competition) -> list[Block]:
     assert table.labels is not None
     labels = table.labels.cast(pl.String).fill_null("")
+    total, what = len(table.texts), "rows"
     if competition.task == "multi_label":
         labels = labels.str.split(SEPARATOR).explode()
+    if competition.task == "token":
+        labels = labels.str.split(" ").explode()
+        total, what = int((labels != "").sum()), "words"
     counts = dict(labels.value_counts().iter_rows())
     found = sorted(competition.classes, key=lambda name: -counts.get(name, 0))
     rows = [counts.get(name, 0) for name in found]
     most, least = found[0], found[-1]
-    share = [n / max(len(table.texts), 1) for n in rows]
+    share = [n / max(total, 1) for n in rows]
+    title = f"{what.capitalize()} of each class"
     figure = Figure(
-        bars(found, [float(n) for n in rows], form=",.0f", title="rows", notes=[f"{s:.1%} of all rows" for s in share]),
-        f"'{most}' has {rows[0]:,} of {len(table.texts):,} rows, '{least}' {rows[-1]:,}",
-        alt=f"Rows of each class: {', '.join(f'{name} {n:,}' for name, n in zip(found[:12], rows, strict=False))}",
+        bars(found, [float(n) for n in rows], form=",.0f", title=what, notes=[f"{s:.1%} of all {what}" for s in share]),
+        f"'{most}' has {rows[0]:,} of {total:,} {what}, '{least}' {rows[-1]:,}",
+        alt=f"{title}: {', '.join(f'{name} {n:,}' for name, n in zip(found[:12], rows, strict=False))}",
         data=Table(
-            "Rows of each class",
-            (Column("class"), Column("rows", "number"), Column("share", "number")),
+            title,
+            (Column("class"), Column(what, "number"), Column("share", "number")),
             tuple(
                 (Cell(name), Cell(f"{n:,}", n), Cell(f"{s:.1%}", s))
                 for name, n, s in zip(found, rows, share, strict=True)

@@ -95,6 +95,8 @@ def _against_board(versions: Sequence[Version], metric: str) -> list[Block]:
     ]
     if not shown:
         hint = "No board's scores are known; `cli submit` or `cli record VERSION --public SCORE` brings them in."
+        if any(score is not None for score in (*public, *private)):
+            hint = "No version has two of these: a score of ours, a public and a private one."
         return [Heading("Out of fold and board"), Note(hint)]
     return [Heading("Out of fold and board"), *shown]
 
