@@ -100,7 +100,13 @@ def diff(
     rows: Annotated[int, option("--rows", min=0, help="How many of the biggest changes to show.")] = 10,
     metric: Annotated[str | None, option("--metric", help="Default: the competition's.")] = None,
     tolerance: Annotated[
-        float, option("--tolerance", min=0, max=1, help="How far a probability may move without counting as changed.")
+        float,
+        option(
+            "--tolerance",
+            min=0,
+            max=1,
+            help="How far a probability may move without counting as changed, as long as the label stays.",
+        ),
     ] = 0.0,
     common: Annotated[bool, option("--common", help="Compare the rows that both have, where ids differ.")] = False,
     csv: Annotated[str | None, option("--csv", help="Write all changed rows; - is stdout.")] = None,

@@ -140,7 +140,7 @@ def compare(a: Answers, b: Answers, *, common: bool = False, tolerance: float = 
         a: The first.
         b: The second; changes are from `a` to `b`.
         common: Compare the rows that both have, where the ids differ; otherwise that is an error.
-        tolerance: How far a probability may move without counting as changed, in [0, 1].
+        tolerance: How far a probability may move without counting as changed, in [0, 1]; another decision always does.
 
     Raises:
         UserError: An id twice in a file, different ids (counts and the first few), different classes or tasks.
@@ -153,7 +153,7 @@ def compare(a: Answers, b: Answers, *, common: bool = False, tolerance: float = 
     if a.probs is not None and b.probs is not None:
         decisions_a, decisions_b, moved, shift = _of_probabilities(a, b, classes, rows_a, rows_b)
         flipped = _differ(decisions_a, decisions_b)
-        changed = moved > tolerance
+        changed = flipped | (moved > tolerance)
         if a.probs.dtype != b.probs.dtype:
             notes.append("one file has single precision: both are compared at that")
     else:

@@ -123,6 +123,14 @@ def test_single_and_double_precision_are_compared_as_single():
     assert diff.compare(a, probabilities(["1"], exact + np.array([1e-12, 0, 0])), tolerance=1e-9).same
 
 
+def test_another_label_counts_as_changed_however_little_moved():
+    a = probabilities(["1", "2"], np.array([[0.41, 0.39, 0.2], [0.6, 0.3, 0.1]]))
+    b = probabilities(["1", "2"], np.array([[0.39, 0.41, 0.2], [0.62, 0.28, 0.1]]))
+    found = diff.compare(a, b, tolerance=0.05)
+    assert (found.changed.tolist(), found.flipped.tolist(), found.same) == ([True, False], [True, False], False)
+    assert found.biggest().tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
