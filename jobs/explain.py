@@ -76,9 +76,15 @@ def run(options: ExplainOptions) -> ExplainResult:
         if options.to:
             raise
         files = {}  # nobody asked for figures on predictions, so there need not be any
-    members = None
-    if files:
-        members = read_members(recipe, workspace, files, options.id_column, normalise=options.normalise)
+    words, notes = explain(recipe), newer_decoder(workspace, options.recipe, path)
+    try:
+        if files:
+            members = read_members(recipe, workspace, files, options.id_column, normalise=options.normalise)
+            words = explain(recipe, members)
+    except UserError as exc:
+        if options.to:
+            raise
+        files, notes = {}, (*notes, f"what it changes on the runs' test predictions is not known: {exc.summary}")
     return ExplainResult(
         recipe=path,
         kind=recipe.kind,
@@ -89,9 +95,9 @@ def run(options: ExplainOptions) -> ExplainResult:
         fitted=recipe.fitted,
         honest=recipe.honest,
         provenance=recipe.provenance,
-        words="\n".join([explain(recipe, members), *_worth(recipe.provenance)]),
+        words="\n".join([words, *_worth(recipe.provenance)]),
         inputs=files,
-        notes=newer_decoder(workspace, options.recipe, path),
+        notes=notes,
     )
 
 

@@ -117,6 +117,11 @@ def test_an_explanation_has_the_numbers_the_worth_and_the_changes(workspace):
     told = explain.run(ExplainOptions("strong", start=workspace))
     for words in ("class weights: ant", "cross-validated", "class weights change", "95 % within [", found.verdict):
         assert words in told.words, told.words
+    (workspace / "runs" / "strong" / "predictions" / "test.parquet").write_bytes(b"PAR1")
+    half = explain.run(ExplainOptions("strong", start=workspace))
+    assert set(half.words.split("\n")) < set(told.words.split("\n"))
+    assert "class weights change" not in half.words
+    assert (half.inputs, "is not known: cannot be read as Parquet" in half.notes[0]) == ({}, True)
     shutil.rmtree(workspace / "runs")
     alone = explain.run(ExplainOptions("strong", start=workspace))
     assert "class weights: ant" in alone.words
