@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kaggle_tools.class_columns import match_class_columns
+from kaggle_tools.class_columns import is_of_first, match_class_columns
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.joined_labels import joined_by
@@ -26,8 +26,8 @@ Parts = tuple[tuple[str, ...], str, pl.Series | None, Floats | None]
 
 
 def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -> Parts:
-    """Class columns count first; else a single column of labels, or of the second class's probability; of label groups
-    a column each."""
+    """Class columns count first; else a single column of labels, or of the second class's probability (the first's
+    where it is called so); of label groups a column each."""
     classes, task = competition.classes, competition.task
     try:
         matched = match_class_columns(values.columns, classes)
@@ -43,8 +43,10 @@ def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -
     # 0 and 1 are probabilities of the second class where the competition wants those, though classes may be called so.
     probability = competition.submission_format == "probabilities" and len(competition.submission_columns) == 1
     are_numbers = probability and set(classes) == {"0", "1"}
-    if len(classes) == 2 and (are_numbers or not _all_among(single, classes)):
-        return classes, task, None, _two_columns(_fractions(path, single.to_frame()))
+    if task == "single_label" and len(classes) == 2 and (are_numbers or not _all_among(single, classes)):
+        both = _two_columns(_fractions(path, single.to_frame()))
+        first = is_of_first(column, classes)
+        return classes, task, None, np.ascontiguousarray(both[:, ::-1]) if first else both
     labels = _labels(path, single, empty=task != "single_label")
     if task == "single_label":
         _refuse_others(path, labels, classes)

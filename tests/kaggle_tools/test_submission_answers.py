@@ -163,3 +163,18 @@ def test_a_probability_column_of_0_and_1_means_the_second_class_however_it_is_wr
         found = read_answers(str(tmp_path / f"{name}.csv"), tmp_path, asked)
         assert found.probs is not None
         assert found.in_order(classes)[:, 1].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "second"), [("neg", [0.75, 0.0]), ("prob_neg", [0.75, 0.0]), ("target", [0.25, 1.0])]
+)
+def test_a_lone_column_called_like_the_first_class_is_the_first_ones(tmp_path, column, second):
+    two = dataclasses.replace(PROBABILITIES, classes=("neg", "pos"), label_column="y", submission_columns=(column,))
+    assert read(tmp_path, f"id,{column}\nr1,.25\nr2,1\n", two).probs[:, 1].tolist() == second
+
+
+def test_two_labels_or_tags_are_no_probabilities(tmp_path):
+    both = dataclasses.replace(LABELS, task="multi_label", metric="micro_f1", classes=("a", "b"))
+    assert read(tmp_path, "id,y\nr1,a|b\nr2,\n", both).decisions().tolist() == [[True, True], [False, False]]
+    tags = dataclasses.replace(LABELS, task="token", metric="entity_f1", classes=("B-x", "O"))
+    assert count_answers(read(tmp_path, "id,y\nr1,O B-x B-x\nr2,O\n", tags)) == {"x": 2}
