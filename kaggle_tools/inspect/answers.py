@@ -12,7 +12,7 @@ from kaggle_tools.competition import SUBMISSION_FORMATS, TASKS, SubmissionFormat
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.inspect.files import File
 from kaggle_tools.label_groups import join_columns
-from kaggle_tools.metrics import metric_for
+from kaggle_tools.metrics import find_metric, metric_for
 
 # Tasks by what is read; what is answered is one label a row.
 ONE_LABEL = {"pair": "one label a pair of texts", "relation": "one label a text that marks two entities"}
@@ -127,13 +127,24 @@ def conclude_group_metric(asked: str | None) -> tuple[str, str]:
 
 
 def conclude_format(
-    sample_values: dict[str, pl.Series], classes: Sequence[str], asked: str | None
+    sample_values: dict[str, pl.Series], classes: Sequence[str], asked: str | None, metric: str | None = None
 ) -> tuple[SubmissionFormat, str]:
     """Labels in one column, or probabilities, a column a class (one column for two classes).
 
+    Args:
+        sample_values: Columns of the sample beside the id.
+        classes: Names.
+        asked: What the user says.
+        metric: That the user says, for one label a row: of probabilities it decides what a lone column means.
+
     Raises:
-        UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0.
+        UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0; unknown metric.
     """
+    if asked is None and len(sample_values) == 1 and len(classes) == 2 and metric is not None:
+        found = find_metric(metric)
+        if found.takes == "probs":
+            (name,) = sample_values
+            return "probabilities", f"{found.name} is of probabilities: column '{name}' holds that of '{classes[1]}'"
     if len(sample_values) == 1 and asked != "probabilities":
         refuse_other_spelling(*next(iter(sample_values.items())), classes)
     if asked is not None:

@@ -252,7 +252,10 @@ def _find_answers(files: _Files, found: _Columns, asked: Overrides, reasons: lis
     if task == "token":
         classes = answers.bio_classes(classes)
     form, why_form = answers.conclude_format(
-        values, classes, asked.submission_format or ("labels" if task == "token" else None)
+        values,
+        classes,
+        asked.submission_format or ("labels" if task == "token" else None),
+        asked.metric if task == "single_label" else None,
     )
     metric, why_metric = answers.conclude_metric(labels, task, len(classes), form, len(values), asked.metric)
     reasons += [

@@ -10,6 +10,7 @@ from kaggle_tools.competition import Competition
 from kaggle_tools.inspect.files import File
 from kaggle_tools.joined_labels import joined_by
 from kaggle_tools.label_groups import join_columns
+from kaggle_tools.metrics import find_metric
 
 
 def find(competition: Competition, train: File | None, test: File | None, sample: File | None) -> tuple[str, ...]:
@@ -29,6 +30,8 @@ def find(competition: Competition, train: File | None, test: File | None, sample
         found += _of_ids(test.ids(competition.test_id), sample.ids(competition.submission_id))
     if sample is not None and competition.task == "multi_label" and competition.submission_format == "labels":
         found += _of_joined_labels(sample.frame[competition.submission_columns[0]], competition.classes)
+    if sample is not None and competition.submission_format == "probabilities":
+        found += _of_decided_columns(sample, competition)
     return tuple(found)
 
 
@@ -115,6 +118,17 @@ def _of_joined_labels(cells: pl.Series, classes: Sequence[str]) -> Iterator[str]
         yield f"the sample joins several labels by '{separator}', and so do submissions"
     else:
         yield f"the sample shows no row of several labels: submissions join them by '{separator}'"
+
+
+def _of_decided_columns(sample: File, competition: Competition) -> Iterator[str]:
+    """A column a class of 0 and 1, for a metric of decisions: no submission of ours looks like that."""
+    values = sample.frame.select(competition.submission_columns)
+    metric = find_metric(competition.metric)
+    if metric.takes != "probs" and values.select(pl.all_horizontal(pl.all().is_in(["0", "1"]).all())).item():
+        yield (
+            f"the sample holds 0 and 1, and {metric.name} is of decisions, but submissions hold probabilities: "
+            "a board that takes only 0 and 1 needs them rounded"
+        )
 
 
 def _of_ids(test: pl.Series, sample: pl.Series) -> Iterator[str]:

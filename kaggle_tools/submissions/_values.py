@@ -44,9 +44,8 @@ def of_competition(path: Path, values: pl.DataFrame, competition: Competition) -
     probability = competition.submission_format == "probabilities" and len(competition.submission_columns) == 1
     are_numbers = probability and set(classes) == {"0", "1"}
     if task == "single_label" and len(classes) == 2 and (are_numbers or not _all_among(single, classes)):
-        both = _two_columns(_fractions(path, single.to_frame()))
-        first = is_of_first(column, classes)
-        return classes, task, None, np.ascontiguousarray(both[:, ::-1]) if first else both
+        own = _fractions(path, single.to_frame())
+        return classes, task, None, _two_columns(1 - own if is_of_first(column, classes) else own)
     labels = _labels(path, single, empty=task != "single_label")
     if task == "single_label":
         _refuse_others(path, labels, classes)

@@ -208,6 +208,29 @@ def test_classes_are_sorted_as_numbers_where_all_are(
 
 
 @pytest.mark.parametrize(
+    ("metric", "value", "told"), [("micro_f1", "0", 1), ("micro_f1", "0.5", 0), ("log_loss", "0", 0)]
+)
+def test_columns_of_decisions_are_told(tmp_path: Path, metric: str, value: str, told: int) -> None:
+    test = rows(4)
+    sample = {"id": test["id"], "a": [value] * 4, "b": ["1"] * 4}
+    found = look(tmp_path, rows(12, tags=["a|b", "a"]), test, sample, metric=metric, label_column="tags")
+    assert sum("needs them rounded" in finding for finding in found.findings) == told
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "form"),
+    [("AUC", "0", "probabilities"), ("log_loss", "0.0", "probabilities"), ("accuracy", "0", "labels")],
+)
+def test_a_metric_of_probabilities_decides_what_a_column_of_zeros_stands_for(
+    tmp_path: Path, metric: str, value: str, form: str
+) -> None:
+    test = rows(4)
+    sample = {"id": test["id"], "label": [value] * 4}
+    found = look(tmp_path, rows(12, label=["0", "1"]), test, sample, metric=metric)
+    assert (found.competition.submission_format, found.competition.classes) == (form, ("0", "1"))
+
+
+@pytest.mark.parametrize(
     ("labels", "metric"),
     [(["a", "b"], "accuracy"), (["a", "a", "b"], "macro_f1"), (["a", "a", "a", "b", "b"], "accuracy")],
 )
