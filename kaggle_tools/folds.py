@@ -131,7 +131,8 @@ def load_or_make(
         (N,) int16, in the order of `ids`.
 
     Raises:
-        UserError: As `assign`; or the file is damaged, was made with other settings, or lacks some of the ids.
+        UserError: As `assign`; or the file is damaged, was made with other settings or when rows had other groups, or
+            lacks some of the ids.
     """
     if ids.null_count() or ids.n_unique() != len(ids):
         raise UserError("ids are missing or occur twice: no fold can be told by them", where=f"column '{ids.name}'")
@@ -159,7 +160,10 @@ def load_or_make(
             first=", ".join(ids.filter(rows.is_null()).head(5).to_list()),
             next="was it made from another train file? Delete it and train every run again",
         )
-    return rows.to_numpy().astype(np.int16)
+    folds = rows.to_numpy().astype(np.int16)
+    if groups is not None:
+        _check_groups_stay_together(path, folds, _without_nulls(groups))
+    return folds
 
 
 def uneven_fold(folds: NDArray[np.int16], groups: pl.Series, n: int) -> str | None:
@@ -187,15 +191,34 @@ def _group_codes(settings: FoldSettings, groups: pl.Series | None) -> NDArray[np
         raise UserError(
             f"folds of kind '{settings.kind}' need groups", next='name the column: group_column = "…" under [folds]'
         )
-    if groups.null_count():
-        raise UserError(f"{groups.null_count():,} rows have no group", where=f"column '{groups.name}'")
-    if groups.n_unique() < settings.n:
+    if _without_nulls(groups).n_unique() < settings.n:
         raise UserError(
             f"{groups.n_unique()} groups cannot fill {settings.n} folds",
             where=f"column '{groups.name}'",
             next="ask for fewer folds",
         )
     return _codes(groups)
+
+
+def _without_nulls(groups: pl.Series) -> pl.Series:
+    if groups.null_count():
+        raise UserError(f"{groups.null_count():,} rows have no group", where=f"column '{groups.name}'")
+    return groups
+
+
+def _check_groups_stay_together(path: Path, folds: NDArray[np.int16], groups: pl.Series) -> None:
+    """Refuse folds of a table whose rows had other groups: what a group tells would stand on both sides."""
+    table = pl.DataFrame({"group": groups, "fold": folds}).group_by("group").agg(pl.col("fold").unique().sort())
+    apart = table.filter(pl.col("fold").list.len() > 1).sort("group")
+    if apart.height:
+        group, inside = apart.row(0)
+        raise UserError(
+            f"{apart.height:,} of {table.height:,} groups are in several folds of the fold file, which was made when "
+            "rows had other groups",
+            where=f"{path}, column '{groups.name}'",
+            first=f"'{group}' in folds {', '.join(map(str, inside))}",
+            next="delete it and train every run again",
+        )
 
 
 def _label_codes(settings: FoldSettings, labels: pl.Series) -> NDArray[np.int64]:

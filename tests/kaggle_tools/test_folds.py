@@ -164,6 +164,25 @@ def test_rows_that_the_file_lacks_are_counted(tmp_path: Path) -> None:
     assert raised.value.details["first"].startswith("row15")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["u4", *(f"u{i // 3}" for i in range(1, 15))], "1 of 5 groups are in several folds of the fold file"),
+        ([None, *(f"u{i // 3}" for i in range(1, 15))], "1 rows have no group"),
+    ],
+)
+def test_a_table_whose_rows_have_other_groups_than_when_folds_were_made_is_refused(
+    tmp_path: Path, changed: list[str | None], message: str
+) -> None:
+    labels, path = labelled(8, 7), tmp_path / "f.parquet"
+    groups = pl.Series("user", [f"u{i // 3}" for i in range(15)])
+    settings = FoldSettings(n=5, kind="group", group_column="user")
+    made = load_or_make(path, settings, ids_of(labels), labels, groups)
+    assert load_or_make(path, settings, ids_of(labels)[:2], labels[:2], groups[:2]).tolist() == made[:2].tolist()
+    with pytest.raises(UserError, match=message):
+        load_or_make(path, settings, ids_of(labels), labels, pl.Series("user", changed))
+
+
 def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="occur twice"):
         load_or_make(tmp_path / "f.parquet", FoldSettings(n=2), pl.Series("id", ["a", "a", "b"]), labelled(3))
