@@ -31,6 +31,7 @@ from models.training.progress import OnProgress
 
 FOLDER = "pretrained"
 ABOUT_FILE = "pretraining.json"
+_AGAIN = "pretrain it again with --force"
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,27 @@ def run(options: PretrainOptions) -> PretrainSummary:
         values = {**dataclasses.asdict(result), "history": tuple(map(dataclasses.asdict, result.history))}
         summary = PretrainSummary(folder=folder, n_texts=len(texts), **values)
         content = {**dataclasses.asdict(summary), "fingerprint": key, "recipe": recipe.to_toml()}
+        content["flattered_by"] = who_saw_labels(recipe.encoder.path, workspace.runs_folder)
         del content["folder"], content["reused"]
         with write_atomically(folder / ABOUT_FILE) as temporary:
             temporary.write_text(json.dumps(sealed(content), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         state_file(folder).unlink(missing_ok=True)
     return summary
+
+
+def who_saw_labels(encoder: str | None, runs_folder: Path) -> str | None:
+    """The encoder, where a run of this workspace trained it, or the one like that which `cli pretrain` made it from.
+
+    Raises:
+        UserError: What `cli pretrain` wrote beside it is damaged.
+    """
+    folder = Path(encoder) if encoder is not None else None
+    if folder is None or not folder.is_dir():
+        return None
+    if folder.resolve().is_relative_to(runs_folder.resolve()):
+        return encoder
+    about = folder / ABOUT_FILE
+    return read_sealed(about, next=_AGAIN).get("flattered_by") if about.is_file() else None
 
 
 def _read_recipe(options: PretrainOptions) -> Pretraining:
@@ -179,7 +196,7 @@ def _finished(folder: Path, key: str) -> PretrainSummary | None:
     if not folder.exists() or interrupted:
         return None
     if about.is_file():
-        content = read_sealed(about, next="pretrain it again with --force")
+        content = read_sealed(about, next=_AGAIN)
         if content["fingerprint"] == key:
             fields = {field.name for field in dataclasses.fields(PretrainSummary)}
             values = {name: value for name, value in content.items() if name in fields}

@@ -24,6 +24,7 @@ from jobs.corpus import with_corpus
 from jobs.fold_trainers import Task, fold_trainer, make_shared
 from jobs.holding import hold
 from jobs.one_fold import divide, train_fold
+from jobs.pretrain import who_saw_labels
 from jobs.pseudo_labels import find_teacher, labeller, with_teacher
 from jobs.run_folder import RunFolder
 from jobs.seed_members import seeds_of
@@ -346,9 +347,8 @@ def _check_weights(fold: int, competition: Competition, recipe: Recipe, targets:
 
 def _flattered_by(recipe: Recipe, taught_by: Sequence[Run], runs_folder: Path) -> str | None:
     """Who tells of validation rows' labels: a teacher's models of other folds, whoever taught a teacher so, or an
-    encoder that a run of this workspace trained."""
-    encoder = recipe.encoder.path
-    if encoder is not None and Path(encoder).is_dir() and Path(encoder).resolve().is_relative_to(runs_folder.resolve()):
+    encoder that comes from a run of this workspace."""
+    if (encoder := who_saw_labels(recipe.encoder.path, runs_folder)) is not None:
         return encoder
     distill, pseudo = recipe.distill, recipe.pseudo_labels
     if distill.teacher is not None and distill.source == "oof":

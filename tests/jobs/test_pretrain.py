@@ -61,6 +61,20 @@ def test_train_goes_on_from_what_pretraining_made(place, monkeypatch):
     assert trained.score is not None
 
 
+def test_an_encoder_that_went_on_from_a_run_of_the_workspace_flatters(place):
+    place.train("tiny", folds=(0,))
+    encoder = place.file("tiny/fold0")
+    tail = RECIPE[RECIPE.index("[data]") :].replace("epochs = 2", "epochs = 1")
+    for name, path in (("once", encoder), ("twice", place.root / "pretrained/once")):
+        place.recipe(name, f'kind = "pretraining"\n[encoder]\npath = "{path}"\n{tail}')
+        pretrain(place, name)
+    path = place.root / "pretrained/twice"
+    place.recipe(
+        "after", f'[encoder]\npath = "{path}"\n[data]\nmax_length = 12\n[folds]\nn = 3\n[training]\nepochs = 1\n'
+    )
+    assert place.train("after").flattered_by == str(encoder)
+
+
 def test_the_same_again_is_told_without_work_and_other_settings_are_refused(place):
     first = pretrain(place)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
