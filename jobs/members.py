@@ -214,20 +214,24 @@ def check_test(
 
 
 def outdated(competition: Competition | None, inputs: Mapping[str, str | None]) -> tuple[str, ...]:
-    """A note where the test file has other content than when it was scored: that ids are the same does not tell.
+    """As `changed_since`, of the competition's test file."""
+    return changed_since(competition.path(competition.test) if competition else None, inputs)
+
+
+def changed_since(path: Path | None, inputs: Mapping[str, str | None]) -> tuple[str, ...]:
+    """A note where a table has other content than when it was scored: that ids are the same does not tell.
 
     Args:
-        competition: It names the test file.
+        path: Of the table; None: there is none.
         inputs: Run → digest of the content that was scored; None where nobody knows.
     """
-    path = competition.path(competition.test) if competition else None
     if path is None or not path.is_file():
         return ()
     now = sample_digest(path)
     old = [name for name, scored in inputs.items() if scored not in (None, now)]
     if not old:
         return ()
-    return (f"test predictions of {', '.join(old)} are of other content than {path.name} has now: score it again",)
+    return (f"predictions of {', '.join(old)} are of other content than {path.name} has now: score it again",)
 
 
 def load_checked(path: Path, *, normalise: bool = False) -> Predictions:

@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.members import load_checked
+from jobs.members import changed_since, load_checked, relabelled
 from jobs.recipes import find_recipe, newest_first
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import digest
+from kaggle_tools.files import digest, table_stem
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.recipe import Recipe, apply, apply_stack
 from models.fold_folders import fold_and_seed
@@ -102,6 +102,19 @@ def find_soft_teacher(
     if name.endswith(".parquet") and path is not None and path.is_file():
         return SoftTeacher(name, partial(_of_file, path))
     return _blend(workspace, name, student, sorted(runs), deciding)
+
+
+def notes_on(competition: Competition, runs: Sequence[Run], table: Path | None) -> tuple[str, ...]:
+    """What may be out of date about teachers: the training table, or the content of what they scored.
+
+    Args:
+        competition: Names the training table.
+        runs: That teach.
+        table: Whose predictions they teach by; None: by none.
+    """
+    paths = {run.name: run.predictions(table_stem(table.name)) for run in runs} if table is not None else {}
+    inputs = {name: load_checked(path).meta.get("input") for name, path in paths.items() if path.is_file()}
+    return (*relabelled(competition, runs), *changed_since(table, inputs))
 
 
 def _blend(workspace: Workspace, name: str, student: str, runs: list[str], deciding: bool) -> SoftTeacher:

@@ -107,6 +107,8 @@ def run(options: TrainOptions) -> TrainResult:
     rows = with_teacher(rows, teacher)
     soft = _soft_targets(workspace, competition, recipe, rows)
     rows = with_soft_targets(rows, soft)
+    taught_by = (*(teacher.soft.runs if teacher else ()), *(soft.runs if soft else ()))
+    _tell_of_teachers(competition, recipe, taught_by, options.on_note)
     wordings = read_wordings(competition, recipe, rows)
     rows = with_wordings(rows, wordings)
     folder = RunFolder(
@@ -144,7 +146,6 @@ def run(options: TrainOptions) -> TrainResult:
         folder.claim(asked, force=options.force, replace=options.replace)
         if train is not None:
             train()
-        taught_by = (*(teacher.soft.runs if teacher else ()), *(soft.runs if soft else ()))
         flattered_by = _flattered_by(recipe, taught_by, workspace.runs_folder)
         return conclude(recipe, competition, rows, folder, todo, flattered_by, began)
 
@@ -275,6 +276,23 @@ def _soft_targets(
     from jobs.distill import find_soft_targets  # imports the search, which other runs do without
 
     return find_soft_targets(workspace, competition, recipe, recipe.distill.teacher, rows)
+
+
+def _tell_of_teachers(
+    competition: Competition, recipe: Recipe, runs: Sequence[Run], note: Callable[[str], None]
+) -> None:
+    if not runs:
+        return
+    from jobs.teachers import notes_on  # imports the search, which other runs do without
+
+    pseudo, distill = recipe.pseudo_labels, recipe.distill
+    table = None
+    if pseudo.run is not None and pseudo.source == "predictions":
+        table = competition.path(pseudo.table or competition.test)
+    elif distill.test and distill.source == "oof":
+        table = competition.path(competition.test)
+    for what in notes_on(competition, runs, table):
+        note(what)
 
 
 def _fingerprint(recipe: Recipe) -> str:

@@ -33,7 +33,7 @@ def test_scores_of_a_test_file_that_has_changed_since_are_told_by_run(workspace,
     scored = Predictions.load(path)
     replace(scored, meta={**scored.meta, "input": sample_digest(table)}).save(path)  # scored again, 'weak' is not
     notes = json.loads(call(*COMMANDS[command], "--json")[1])["notes"]
-    assert notes == ["test predictions of weak are of other content than test.csv has now: score it again"]
+    assert notes == ["predictions of weak are of other content than test.csv has now: score it again"]
 
 
 @pytest.mark.parametrize("command", [("blend", "--method", "mean"), ("rescale", "weak"), ("vote", "--plain")])

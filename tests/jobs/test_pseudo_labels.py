@@ -11,6 +11,7 @@ from jobs.pseudo_labels import decide
 from jobs.teachers import SoftTeacher
 from jobs.workspace import Run
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import sample_digest
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.seals import sealed
 from kaggle_tools.search.recipe import Recipe, save
@@ -253,6 +254,24 @@ def test_a_score_flatters_where_models_of_other_folds_label(place, call):
     assert place.train("student").flattered_by is None  # taught by the checkpoints of the same fold
     _, out, _ = call("blend", "--no-submission")
     assert "mean learnt from a model that saw these rows' labels" in " ".join(out.split())
+
+
+def test_what_a_teacher_knows_of_tables_as_they_were_is_told(place):
+    more, notes = place.root / "more.csv", []
+    texts = pl.read_csv(more)
+    probs = np.random.default_rng(0).dirichlet(np.full(3, 0.1), len(texts)).astype(np.float32)
+    meta = {"input": sample_digest(more)}
+    Predictions(texts["id"], CLASSES, probs, meta=meta).save(place.file("teacher/predictions/more.parquet"))
+    place.recipe("mean", LINEAR + PSEUDO + 'source = "predictions"\n')
+    place.train("mean", on_note=notes.append)
+    assert notes == []
+    texts.with_columns(texts["text"].reverse()).write_csv(more)
+    place.write(table().with_columns(pl.lit("x").alias("more")))
+    place.train("mean", on_note=notes.append, force=True)
+    assert notes == [
+        "train.csv changed since teacher was made, and its labels are those of then: train or import it again",
+        "predictions of teacher are of other content than more.csv has now: score it again",
+    ]
 
 
 def test_the_student_of_a_flattered_teacher_is_flattered(place):
