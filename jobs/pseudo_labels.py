@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.training_rows import TrainingRows
+from jobs.training_rows import TrainingRows, check_entities
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -215,7 +215,8 @@ def new_texts(path: Path, competition: Competition, recipe: Recipe, rows: Traini
         Columns ``id`` (row numbers where there are none), ``text`` as in the table, ``cleaned`` as the recipe says.
 
     Raises:
-        UserError: The table cannot be read, or holds nothing new.
+        UserError: The table cannot be read, holds nothing new, or texts that do not mark the entities that the recipe
+            asks for.
     """
     table = _read_texts(path, competition)
     table = table.with_columns(clean(table["text"], recipe.data.cleaning).alias("cleaned"))
@@ -223,6 +224,7 @@ def new_texts(path: Path, competition: Competition, recipe: Recipe, rows: Traini
     new = table.filter(cleaned.is_first_distinct() & ~cleaned.is_in(rows.all_texts.implode()))
     if new.is_empty():
         raise UserError(f"each of the {len(table):,} texts stands in the training table", where=path)
+    check_entities(recipe, new["id"], new["cleaned"], path)
     return new
 
 

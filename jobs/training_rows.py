@@ -104,7 +104,7 @@ def read_training_rows(competition: Competition, recipe: Recipe, runs_folder: Pa
     all_texts = clean(table["text"], recipe.data.cleaning)
     keep = _sample(len(ids), recipe)
     raw, n_null = table["text"].gather(keep), int(table["is_null"].gather(keep).sum())
-    _check_entities(recipe, ids, all_texts)
+    check_entities(recipe, ids, all_texts, competition.root / str(competition.train))
     ids, labels, targets, folds = ids.gather(keep), labels.gather(keep), targets[keep], folds[keep]
     return TrainingRows(
         ids=ids,
@@ -127,6 +127,25 @@ def without_copies(texts: pl.Series, train: NDArray[np.int64], valid: NDArray[np
     own = texts.gather(train)
     kept = own.is_first_distinct() & ~own.is_in(texts.gather(valid).implode())
     return np.asarray(train[kept.to_numpy()])
+
+
+def check_entities(recipe: Recipe, ids: Iterable[str], texts: pl.Series, path: Path) -> None:
+    """Refuse texts of a table of which the recipe's form cannot tell the entities, with their ids.
+
+    Raises:
+        UserError: There are some.
+    """
+    if recipe.kind != "transformer" or recipe.data.form not in ENTITY_FORMS:
+        return
+    faults = [(row, fault) for row, text in zip(ids, texts, strict=True) if (fault := find_fault(text)) is not None]
+    if faults:
+        raise UserError(
+            f"{len(faults):,} of {len(texts):,} texts do not mark two entities",
+            where=path,
+            first=", ".join(f"{row} ({fault})" for row, fault in faults[:5]),
+            expected="… <e1>…</e1> … <e2>…</e2> … in each, after cleaning",
+            next="mend the table, or set form = 'joined' under [data]",
+        )
 
 
 def _read(competition: Competition, recipe: Recipe) -> tuple[pl.DataFrame, int]:
@@ -186,20 +205,6 @@ def _of_valid_labels(table: pl.DataFrame, valid: pl.Series, competition: Competi
             next="look at the classes in competition.toml",
         )
     return table.filter(valid)
-
-
-def _check_entities(recipe: Recipe, ids: pl.Series, texts: pl.Series) -> None:
-    """Refuse texts of which the recipe's form cannot tell the entities, with their ids."""
-    if recipe.kind != "transformer" or recipe.data.form not in ENTITY_FORMS:
-        return
-    faults = [(row, fault) for row, text in zip(ids, texts, strict=True) if (fault := find_fault(text)) is not None]
-    if faults:
-        raise UserError(
-            f"{len(faults):,} of {len(ids):,} texts do not mark two entities",
-            first=", ".join(f"{row} ({fault})" for row, fault in faults[:5]),
-            expected="… <e1>…</e1> … <e2>…</e2> … in each, after cleaning",
-            next="mend the table, or set form = 'joined' under [data]",
-        )
 
 
 def _with_labels(table: pl.DataFrame, competition: Competition) -> pl.DataFrame:

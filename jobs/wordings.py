@@ -17,14 +17,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jobs.training_rows import TrainingRows
+from jobs.training_rows import TrainingRows, check_entities
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
 from kaggle_tools.tables import read_table, sniff_format
 from models.recipe import Recipe
 from models.text.cleaning import clean
-from models.text.pairs import join_texts
+from models.text.pairs import join_texts, single_texts
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def read_wordings(competition: Competition, recipe: Recipe, rows: TrainingRows) 
     Empty texts and those that stand in the training table are left out: they would bring a validation row's answer.
 
     Raises:
-        UserError: The table cannot be read, has ids that the training table lacks, or nothing that is new.
+        UserError: The table cannot be read, has ids that the training table lacks, texts that do not mark the entities
+            that the recipe asks for, or nothing that is new.
     """
     if recipe.augmentation.table is None:
         return None
@@ -66,7 +67,7 @@ def read_wordings(competition: Competition, recipe: Recipe, rows: TrainingRows) 
     table = table.with_columns(clean(table["text"], recipe.data.cleaning).alias("text"))
     places = pl.DataFrame({"id": rows.ids, "row": np.arange(len(rows))})
     table = table.join(places, on="id", how="left", maintain_order="left")
-    if recipe.data.limit is None:  # with a limit, rows that were not drawn are no mistake
+    if recipe.data.limit is None and not rows.n_dropped:  # rows that were not drawn, or were dropped, are no mistake
         _refuse_unknown(table, path, competition)
     new = table.filter(
         pl.col("row").is_not_null()
@@ -75,6 +76,7 @@ def read_wordings(competition: Competition, recipe: Recipe, rows: TrainingRows) 
     ).unique(["row", "text"], maintain_order=True)
     if new.is_empty():
         raise UserError(f"none of {len(table):,} texts is another wording of a training row", where=path)
+    check_entities(recipe, new["id"], new["text"], path)
     return Wordings(new["row"].to_numpy().astype(np.int64), tuple(new["text"]))
 
 
@@ -94,7 +96,11 @@ def _read(path: Path, competition: Competition) -> pl.DataFrame:
     columns = [name for name in names if name is not None]
     fmt = sniff_format(path, encoding=encoding, encoding_errors=errors)
     table = read_table(path, columns=columns, fmt=fmt, id_column=competition.id_column)
-    texts = table[columns[1]].fill_null("") if len(columns) == 2 else join_texts(table[columns[1]], table[columns[2]])
+    texts = (
+        single_texts(table[columns[1]]).fill_null("")
+        if len(columns) == 2
+        else join_texts(table[columns[1]], table[columns[2]])
+    )
     return table.select(pl.col(columns[0]).alias("id"), texts.alias("text"))
 
 

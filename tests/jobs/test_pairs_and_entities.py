@@ -199,6 +199,16 @@ def test_texts_without_marks_are_refused_with_their_ids(here):
     assert caught.value.details["first"] == "r0 (no <e1>)"
 
 
+def test_wordings_without_marks_are_refused_before_the_run_is_touched(here):
+    set_up(here, relations(), MARKED, text_column="text")
+    train(here)
+    pl.DataFrame({"id": ["r1"], "text": ["nothing marked"]}).write_csv(here / "back.csv")
+    (here / "recipe.toml").write_text(MARKED + '[augmentation]\ntable = "back.csv"\n')
+    with pytest.raises(UserError, match="1 of 1 texts do not mark two entities"):
+        train(here, force=True)
+    assert (here / "runs/m/run.json").is_file()
+
+
 def test_groups_become_pairs_that_train_with_no_text_in_two_folds(here):
     groups = [[f"the {animal} {i}", f"a {animal} {i}", f"{i} {animal}s"] for animal in ANIMALS for i in range(12)]
     (here / "groups.jsonl").write_text("\n".join(map(json.dumps, [*groups, groups[0][:2]])))

@@ -59,7 +59,9 @@ def test_a_wording_has_the_label_of_its_row_and_goes_where_it_goes(place, taught
 
 def test_texts_of_the_training_table_and_empty_ones_are_left_out(place, taught):
     rows = table()
-    write(place, ["r0", "r1", "r2", "r0", "r0"], [rows["text"][5].upper(), " ", None, "Anew", "anew"])
+    write(
+        place, ["r0", "r1", "r2", "r0", "r0"], [rows["text"][5].upper(), " ", None, "Anew\ufdd0", "anew"]
+    )  # U+FDD0 makes no pair
     place.train("worded")
     for train_ids, texts, _, _ in taught.values():
         assert list(zip(train_ids, texts, strict=True))[24:] == ([("r0", "anew")] if "r0" in train_ids else [])
@@ -98,6 +100,14 @@ def test_rows_that_a_limit_leaves_out_are_no_mistake(place, taught):
     place.train("worded", limit=12)
     for train_ids, texts, _, _ in taught.values():
         assert len(train_ids) == 2 * len([text for text in texts if "anew" not in text])
+
+
+def test_rows_that_were_dropped_for_their_labels_are_no_mistake(place, taught):
+    place.write(table().with_columns(label=pl.when(pl.col("id") != "r4").then("label")))
+    place.recipe("worded", TINY.replace("[data]", '[data]\ninvalid_labels = "drop"') + TABLE)
+    write(place, ["r4", "r5"], ["anew 4", "anew 5"])
+    place.train("worded")
+    assert all(("anew 5" in texts) == ("r5" in ids) and "anew 4" not in texts for ids, texts, _, _ in taught.values())
 
 
 @pytest.mark.parametrize(
