@@ -174,6 +174,22 @@ def test_a_run_resumed_at_a_fold_gives_the_same_bytes(place, recipe):
     assert files() == whole
 
 
+@pytest.mark.parametrize("recipe", ["rich", "linear"])
+def test_labels_of_a_fold_s_validation_rows_change_nothing_of_its_model(place, recipe):
+    def weights():
+        place.train(recipe, folds=(0, 1), force=True)
+        return [next(place.file(f"{recipe}/fold{fold}").glob("*.safetensors")).read_bytes() for fold in (0, 1)]
+
+    place.recipe("rich", RICH.replace("epochs = 2", "epochs = 1"))  # the best of several is theirs to choose
+    before = weights()
+    folds = dict(pl.read_parquet(place.file("folds.parquet")).iter_rows())
+    other = {"cat": "dog", "dog": "emu", "emu": "cat"}
+    labels = [other[label] if folds[row] == 0 else label for row, label in table().select("id", "label").iter_rows()]
+    place.write(table().with_columns(label=pl.Series(labels)))
+    after = weights()
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
 def test_a_soup_is_told_by_its_epochs(place, call):
     place.recipe("soup", TINY + 'soup = "uniform:2"\nkeep = "last"\n')
     first = place.train("soup")
