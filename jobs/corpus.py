@@ -88,7 +88,7 @@ def with_corpus(rows: TrainingRows, competition: Competition, recipe: Recipe) ->
 
 def _read_lines(path: Path) -> pl.Series:
     try:
-        return pl.Series("text", path.read_text(encoding="utf-8").splitlines(), dtype=pl.String)
+        return pl.Series("text", path.read_text(encoding="utf-8-sig").split("\n"), dtype=pl.String)
     except OSError as exc:
         raise UserError(f"this file cannot be read: {exc.strerror}", where=path) from exc
     except UnicodeDecodeError as exc:

@@ -96,13 +96,13 @@ def test_the_recipe_of_a_run_lends_its_encoder(place):
 def test_texts_of_train_test_and_extra_files_are_read_once_and_labels_never(place):
     pl.DataFrame({"id": ["a", "b"], "text": ["The cat sat 0", " A new one "]}).write_csv(place.root / "test.csv")
     pl.DataFrame({"body": ["<e1>Ear</e1> of <e2>corn</e2>", None]}).write_csv(place.root / "more.csv")
-    (place.root / "lines.txt").write_text("first line\n\nA new one\n")
+    (place.root / "lines.txt").write_text("\ufefffirst\u2028line\n\nA new one\n")
     place.competition(test="test.csv")
     extra = [place.root / "more.csv"]
     texts = read_corpus(Competition.find(place.root), ["strip"], extra, "body")
     assert texts[-2:] == ["A new one", "Ear of corn"]
     assert len(texts) == table()["text"].n_unique() + 2
-    assert read_corpus(None, [], [place.root / "lines.txt"]) == ["first line", "A new one"]
+    assert read_corpus(None, [], [place.root / "lines.txt"]) == ["first\u2028line", "A new one"]
 
 
 def test_both_texts_of_a_pair_are_texts_of_their_own(place):
