@@ -169,8 +169,9 @@ class RunFolder:
         return TagPredictions.load(path) if self.of_tags else Predictions.load(path)
 
     def _strangers(self) -> list[Path]:
-        """Checkpoints of seeds that are not asked for: they would count in the run's mean."""
-        return [path for path in self.run.checkpoints if fold_and_seed(path)[1] not in self.seeds]
+        """Checkpoints of folds or seeds that are not asked for: they would count in the run's mean."""
+        members = [(path, *fold_and_seed(path)) for path in self.run.checkpoints]
+        return [path for path, fold, seed in members if fold >= self.n_folds or seed not in self.seeds]
 
     def _fits(self, piece: Answers) -> bool:
         return all(piece.meta.get(key) == value for key, value in self.fingerprints.items())

@@ -116,8 +116,9 @@ def test_a_seed_that_is_left_out_is_told_since_its_checkpoints_would_count(place
     assert len(forced.run.checkpoints) == 3
 
 
-def test_an_unfinished_checkpoint_of_another_seed_does_not_count(place):
-    stranger = place.file("seeds/fold0-seed99")
+@pytest.mark.parametrize("name", ["fold0-seed99", "fold3-seed5"])
+def test_an_unfinished_checkpoint_of_another_seed_or_fold_does_not_count(place, name):
+    stranger = place.file(f"seeds/{name}")
     stranger.mkdir(parents=True)
     result = place.train("seeds")
     assert not stranger.exists()
