@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AlbertConfig,
     AutoModel,
@@ -169,12 +170,21 @@ def test_the_bf16_check_accepts_faithful_networks():
         assert packed.refusal(classifier(config).bfloat16(), 64) is None
 
 
-def test_the_cuda_kernel_is_called_as_torch_wants_it():
+def test_the_cuda_kernel_is_called_as_torch_wants_it_and_nothing_beside_it():
     """Its own stand-in for tensors without data: shapes and arguments are checked, nothing is computed."""
+    called = []
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(func)
+            return func(*args, **(kwargs or {}))
+
     flat = torch.empty(10, 4, 8, device="meta", dtype=torch.bfloat16)
     starts = torch.empty(4, device="meta", dtype=torch.int32)
     for reach in (-1, 6):
-        assert varlen.KERNELS["cuda"](flat, flat, flat, starts, 7, 0.35, reach).shape == (10, 4, 8)
+        with Noted(), torch.inference_mode():
+            assert varlen.KERNELS["cuda"](flat, flat, flat, starts, 7, 0.35, reach).shape == (10, 4, 8)
+    assert called == [torch.ops.aten._flash_attention_forward.default] * 2
 
 
 TEXTS = ["w1 w2 w3", "w9", "", "w4 w5 w6 w7 w8 w9 w10", "w1 w2 w3", "w3 w2 w1", "w11 " * 60, None, "w7 w8"]
