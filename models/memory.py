@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 _SIGNS = (
     "DefaultCPUAllocator: can't allocate memory",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "Triton Error [CUDA]: out of memory",
     "MPS backend out of memory",
