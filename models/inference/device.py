@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -203,6 +204,44 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
     It belongs to the thread, and is the first of the machine until it is told otherwise.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+class _CudnnAttention:
+    """A switch of the whole process: while several threads compute, the last of them puts it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = True
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._before = torch.backends.cuda.cudnn_sdp_enabled()
+                torch.backends.cuda.enable_cudnn_sdp(False)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    torch.backends.cuda.enable_cudnn_sdp(self._before)
+
+
+_CUDNN_ATTENTION = _CudnnAttention()
+
+
+@contextmanager
+def computing(device: torch.device) -> Iterator[None]:
+    """Networks compute on this device, which is the `current` one, by kernels that serve batches of any shape.
+
+    On Hopper and newer torch would rather have cuDNN attend, which makes a plan for each shape that it meets, 20 to 40
+    ms of the processor each; batches of one exact length have some hundred shapes.
+    """
+    with current(device), _CUDNN_ATTENTION.off() if device.type == "cuda" else nullcontext():
+        yield
 
 
 def synchronise(device: torch.device) -> None:

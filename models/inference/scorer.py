@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.hub import Models, by_run
 from models.inference.arithmetic import Arithmetic, Due, check_calibration, resolve_backend
-from models.inference.device import current, failures_told, resolve_device, resolve_precision
+from models.inference.device import computing, current, failures_told, resolve_device, resolve_precision
 from models.inference.forward import TokenBudget, pinned
 from models.inference.groups import Features, Group, NetworkGroup, group_members
 from models.inference.launched import Launched, Launcher
@@ -154,7 +154,7 @@ class Scorer:
         What cannot be compiled, or computes something else then, stays as it is: see `notes`.
         """
         self._compile = wanted
-        with current(self.device):
+        with computing(self.device):
             for group in self.groups:
                 if isinstance(group, NetworkGroup):
                     group.set_compiled(wanted and self.task != "token")
@@ -240,7 +240,7 @@ class Scorer:
         stats = ShardStats(rows=prepared.n_rows, prepare_s=prepared.seconds)
         if self.task == "token" and keep_logits:
             raise ModelError("tags of words come with probabilities alone", next="leave logits out")
-        with failures_told(self.device), current(self.device):
+        with failures_told(self.device), computing(self.device):
             launcher = Launcher(self.classes, self.device, self.budget, stats, tick, keeps_logits=keep_logits)
             if prepared.n_rows:
                 stats.scored = max(len(distinct.texts) for distinct in prepared.distinct.values())
@@ -256,7 +256,7 @@ class Scorer:
             NonFinite: A network gave NaN or infinity.
             DeviceFailed: The device broke down.
         """
-        with failures_told(self.device):
+        with failures_told(self.device), current(self.device):
             launched.ended.wait()
             launched.stats.infer_s = launched.ended.since(launched.started)
         if not launched.outputs:
@@ -342,7 +342,7 @@ class Scorer:
         if arithmetic.precision == "int8":
             check_calibration(arithmetic.calibration)
         networks = [group for group in self.groups if isinstance(group, NetworkGroup)]
-        with current(self.device), memory_told("the networks' weights", _MORE_ROOM):
+        with computing(self.device), memory_told("the networks' weights", _MORE_ROOM):
             for group in networks:
                 group.place(self.device, arithmetic, self.budget.tokens)
         exported = any(group.is_exported for group in networks)

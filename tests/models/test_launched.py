@@ -1,10 +1,14 @@
 """Shards that are launched before the ones before them are collected. What only a GPU does is played by a clock."""
 
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import pytest
 import torch
 
 from models.inference import launched
+from models.inference import scorer as scorer_module
+from models.inference.device import computing
 from models.inference.launched import AHEAD, Mark, Pace
 from models.inference.scorer import Scorer
 
@@ -103,3 +107,41 @@ def test_a_result_is_copied_to_the_cpu_without_waiting_where_a_gpu_has_it(monkey
 
     assert launched._sent_back({"run": Part()})["run"].shape == (2, 3)
     assert asked == [("cpu", True)]
+
+
+def test_cudnn_attends_to_nothing_until_the_last_thread_has_computed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    enabled = torch.backends.cuda.cudnn_sdp_enabled
+    assert enabled()
+    one, other = (computing(torch.device("cuda", 0)) for _ in range(2))
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert not enabled()
+    other.__exit__(None, None, None)
+    assert enabled()
+    with computing(torch.device("cpu")):
+        assert enabled()
+
+
+def test_networks_compute_so_and_who_waits_names_the_device(models, monkeypatch):
+    """A thread that names none is given the first GPU, and a context on it."""
+    inside = []
+
+    def marked(name):
+        @contextmanager
+        def context(_):
+            inside.append(name)
+            yield
+            inside.pop()
+
+        return context
+
+    monkeypatch.setattr(scorer_module, "computing", marked("computing"))
+    monkeypatch.setattr(scorer_module, "current", marked("current"))
+    scorer, seen = Scorer(models, device="cpu", precision="fp32"), []
+    for group in scorer.groups:
+        group.networks[0].register_forward_hook(lambda *_: seen.append(("forward", *inside)))
+    monkeypatch.setattr(Mark, "wait", lambda _: seen.append(("wait", *inside)))
+    scorer.score(SHARDS[0])
+    assert set(seen) == {("forward", "computing"), ("wait", "current")}
