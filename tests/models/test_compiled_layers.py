@@ -62,6 +62,23 @@ def test_one_layer_is_compiled_for_all_and_for_any_size(anew):
     assert all("forward" not in vars(module) for module in network.modules())
 
 
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_gpus_kernels_are_made_for_many_tokens(packs, monkeypatch):
+    """From 1,024 on torch cuts a norm otherwise; and sizes that are equal by chance it takes for one."""
+    monkeypatch.setitem(compiled._ROWS, "cpu", compiled._ROWS["cuda"])
+    network = classifier(CONFIGS["bert"])
+    sizes = []
+    for example in compiled._examples(network, packed=packs):
+        if isinstance(example, packed.PackedRows):
+            sizes.append((example.ids.numel(), len(example.starts), example.longest))
+        else:
+            sizes.append((example[0].numel(), *example[0].shape))
+    assert len(sizes) == 2
+    for numbers in sizes:
+        assert numbers[0] >= 1024
+        assert len({*numbers, *SHAPE.values()}) == len(numbers) + len({*SHAPE.values()})
+
+
 @torch.inference_mode()
 def test_layers_of_an_encoder_decoder_are_compiled_once_too(anew):
     network = classifier(BART)
