@@ -12,7 +12,6 @@ inference, writing. The peers are those of `benchmarks.score_peers`, each at the
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +88,21 @@ def compare(folder: Path, arguments: argparse.Namespace, base_rows: int) -> list
         models = make_models(folder, shape, max(arguments.models))
         table, small = folder / f"{shape}.csv", folder / f"{shape}-small.csv"
         write_texts(table, rows, arguments.tokens)
-        write_texts(small, rows // 4, arguments.tokens)
+        if not arguments.quick:
+            write_texts(small, rows // 4, arguments.tokens)
         base = {"device": arguments.device, "precision": arguments.precision}
         job = {**base, "csv": str(small), "models": models[:1]}
         best = {peer: middle(peer, job) if arguments.quick else best_batch(peer, job) for peer in peers}
         for count in arguments.models:
             job = {**base, "csv": str(table), "models": models[:count]}
-            results = {"ours": measure("ours", job)}
+            contestants = {"ours": ("ours", job)}
             for peer, batch in best.items():
-                results[f"{peer}, batch {batch}"] = measure(peer, {**job, "batch": batch})
+                contestants[f"{peer}, batch {batch}"] = (peer, {**job, "batch": batch})
+            results = {}
+            for name, contestant in contestants.items():
+                results[name] = measure(*contestant)
+                told = f"{shape}, {count} models, {name}: {rows / results[name]['s']:,.1f} rows/s"
+                print(told, file=sys.stderr, flush=True)  # the table comes at the end, which may not be reached
             lines += summarise(shape, count, rows, results)
     return lines
 
@@ -204,11 +210,12 @@ def write_texts(path: Path, rows: int, tokens: int) -> None:
     """Log-normal lengths with a mean of so many tokens, special tokens included; no duplicates to gain by."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(np.log(tokens - 2) - 0.18, 0.6, rows), 1, 500).astype(int)
+    vocabulary = np.array([f"w{i}" for i in range(30000)], dtype=object)
+    words = iter(vocabulary[random.integers(0, 30000, lengths.sum())].tolist())
     with path.open("w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["id", "text"])
-        for i, length in enumerate(lengths):
-            writer.writerow([f"r{i}", " ".join(f"w{w}" for w in random.integers(0, 30000, length))])
+        handle.write("id,text\r\n")
+        for i, length in enumerate(lengths.tolist()):
+            handle.write(f"r{i},{' '.join(islice(words, length))}\r\n")
 
 
 def print_table(lines: list[dict[str, object]], arguments: argparse.Namespace) -> None:
