@@ -37,6 +37,8 @@ from models.tagging import WordRows, align_words, tag_rows
 from models.text.cleaning import clean
 
 _FLOP_LENGTH = 32  # tokens at most of the row that operations are counted on
+# Architectures that copy something to the device in each forward pass, which a recording is broken off by.
+_COPYING = ("deberta-v2", "mpnet")
 
 
 class NetworkGroup:
@@ -194,7 +196,9 @@ class NetworkGroup:
         """Record batches of frequent shapes from now on, where launching takes longer than computing."""
         # Asked of the device in the forward pass: how long the longest text is, how many ends of text rows have.
         waits = self.form == "apart" or any(
-            getattr(network, "end_of_text", None) is not None for network in self.networks
+            network.end_of_text is not None or network.body.config.model_type in _COPYING
+            for network in self.networks
+            if isinstance(network, TextClassifier)
         )
         self.graphs = None if waits else graphs_for(device, self.flop_per_token / max(1, len(self.networks)) * budget)
 

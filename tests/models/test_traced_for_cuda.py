@@ -4,6 +4,7 @@ Tensors have shapes, formats and a device, and no numbers, so that anything that
 one fails; so does a tensor that was left on the CPU. No GPU is needed, nor a CUDA build of torch.
 """
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from transformers import BertConfig
+from transformers import BertConfig, MPNetConfig
 
 from models.inference import forward, fp8, groups, joined
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.last_layer import compute_exactly
 from models.inference.tokens import Tokens
-from tests.models.test_packed import CONFIGS, classifier
+from tests.models.test_compiled_layers import DEBERTA
+from tests.models.test_packed import CONFIGS, SHAPE, classifier
 
+ALL = {**CONFIGS, "deberta-v2": DEBERTA, "mpnet": MPNetConfig(max_position_embeddings=66, pad_token_id=1, **SHAPE)}
 CUDA = torch.device("cuda", 0)
 LENGTHS = np.random.default_rng(0).integers(3, 60, 400)
 ALIKE = np.repeat([7, 31], 80)  # fill batches of one length each, and leave rows over
@@ -157,6 +160,39 @@ def test_eight_bits_go_into_products_that_take_their_layout(together, wide, pret
         assert joined.join(wide) == 2
     (logits,), _ = run(wide)
     assert (logits.device, logits.shape) == (CUDA, (400, 3))
+
+
+class Copies(TorchFunctionMode):
+    """Counts what a CPU holds and a GPU is given."""
+
+    found = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (Tensor.to, Tensor.type_as) and args[0].device.type == "cpu" and len(args) > 1:
+            where = args[1].device if isinstance(args[1], Tensor) else args[1]
+            if where == CUDA:
+                self.found += 1
+                return torch.empty(args[0].shape, dtype=args[0].dtype, device=CUDA)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=ALL)
+def small(request):
+    return classifier(ALL[request.param])
+
+
+def test_what_copies_in_its_forward_pass_is_not_recorded(small, pretended):
+    """A copy from memory that is not pinned waits, which breaks a recording off."""
+    network = on_cuda(small, torch.bfloat16)
+    # What torch for a CPU lacks of MPNet and DeBERTa comes behind the copies.
+    with torch.inference_mode(), Copies() as copies, suppress(RuntimeError):
+        network(input_ids=torch.empty(4, 9, dtype=torch.int64, device=CUDA))
+    group = SimpleNamespace(form="joined", networks=[network], flop_per_token=1.0)
+    groups.NetworkGroup.choose_graphs(group, CUDA, 65_536)
+    if copies.found:
+        assert group.graphs is None
+    if network.body.config.model_type not in ("deberta-v2", "mpnet"):  # MPNet copies before transformers 5.23
+        assert group.graphs is not None
 
 
 def test_looking_at_a_number_would_have_been_noticed(pretended):
