@@ -9,7 +9,7 @@ import torch._dynamo
 from transformers import MPNetConfig
 
 from models.inference import compiled, fp8, fused, packed, varlen
-from models.inference.device import has_fp8
+from models.inference.device import computing, has_fp8
 from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
@@ -22,6 +22,13 @@ pytestmark = [
 ]
 
 TEXTS = [" ".join(f"w{(i * j) % 200}" for j in range(1, 2 + i % 30)) for i in range(500)]
+
+
+@pytest.fixture(autouse=True)
+def by_kernels_for_any_shape():
+    """As a Scorer computes, also where a test calls a network itself."""
+    with computing(torch.device("cuda", 0)):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +168,9 @@ def test_recorded_batches_give_the_same_bits(save_model, tmp_path):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory, save_model):
-    return save_model(tmp_path_factory.mktemp("models") / "wide", 0, hidden_size=512, intermediate_size=1024)
+    """Of weights so small that eight bits move a probability by .035 (on a CPU), where a row's differ by .06."""
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    return save_model(folder, 0, hidden_size=512, intermediate_size=1024, initializer_range=0.01)
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and has_fp8(torch.device("cuda"))), reason="needs fp8 hardware")
@@ -174,11 +183,11 @@ def test_eight_bits_on_the_gpu_are_those_of_the_cpu(wide):
     assert (on_gpu - on_cpu).norm() <= 1e-2 * on_cpu.norm()
     scorer = Scorer(wide, device="cuda", precision="fp32")
     report = try_precision(scorer, "fp8", TEXTS, GateBounds(1.0, 1.0))
-    assert 1e-5 < report.difference < 0.2
+    assert 1e-5 < report.difference < 0.07
     eager = scorer.score(TEXTS).probabilities
     scorer.set_compiled(True)
     assert scorer.compiled, scorer.notes
-    np.testing.assert_allclose(scorer.score(TEXTS).probabilities, eager, atol=2e-2)
+    assert np.abs(scorer.score(TEXTS).probabilities - eager).max() < report.difference + 1e-2
 
 
 def test_gelu_in_the_products_epilogue_is_within_the_formats_own_rounding(wide):
