@@ -156,6 +156,12 @@ def make_head(
             f"head '{name}' is not for {task} tasks",
             next=f"use one of {', '.join(of_task)}" if task == "token" else "use another head",
         )
+    missing = [part for part in ("hidden_size", "num_hidden_layers") if not hasattr(config, part)]
+    if missing and name != "stock":
+        raise ModelError(
+            f"head '{name}' is not for a {config.model_type}, whose configuration has no {missing[0]}",
+            next="use 'stock', or an encoder such as BERT, RoBERTa, ALBERT, ELECTRA, DeBERTa or ModernBERT",
+        )
     shape = HeadShape(
         hidden=config.hidden_size + (0 if words is None else words.width),
         layers=config.num_hidden_layers,
@@ -170,7 +176,7 @@ def make_head(
 def _check_layers_of_head(recipe: Recipe, config: Any) -> None:
     """Refuse more layers than there are where they are asked for; a head's own number of them gives way."""
     asked = recipe.head.options.get("layers", 0) if recipe.head.name in _LAYERED_HEADS else 0
-    if asked > max(1, config.num_hidden_layers):
+    if asked and asked > max(1, config.num_hidden_layers):
         raise ModelError(
             f"[head] layers = {asked}, but the encoder has {config.num_hidden_layers} layers",
             next=f"layers = {max(1, config.num_hidden_layers)} at most",

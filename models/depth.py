@@ -47,7 +47,7 @@ def count_layers(network: TextClassifier) -> int:
         ModelError: They share their weights, or have names that we do not know.
     """
     config = network.body.config
-    expected = int(config.num_hidden_layers)
+    expected = int(getattr(config, "num_hidden_layers", 0))
     found = {int(m[1]) for name, _ in network.encoder.named_parameters() if (m := _LAYER.search(name))}
     if len(found) == expected:
         return expected

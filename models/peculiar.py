@@ -13,13 +13,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 _COUNTS_WITHOUT_MASK = ("xlm", "flaubert")  # without a mask, a padding token in a text shortens it
-_SHORTEST = {"funnel": 3}  # tokens below which the stock forward pass fails
+_SHORTEST = {"canine": 4, "funnel": 3}  # tokens below which the stock forward pass fails
+
+
+def n_known_tokens(config: Any) -> int:
+    """Token ids from 0 on that such a network knows; CANINE has no vocabulary, it hashes code points."""
+    return getattr(config.get_text_config(), "vocab_size", None) or 256
 
 
 def long_enough(
     config: Any, ids: Tensor, mask: Tensor | None, types: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Rows that the architecture can read: Funnel's pools need three tokens."""
+    """Rows that the architecture can read: Funnel's pools need three tokens, CANINE's four."""
     missing = _SHORTEST.get(config.model_type, 1) - ids.shape[1]
     if missing <= 0:
         return ids, mask, types

@@ -26,6 +26,7 @@ from models.inference import fused, joined
 from models.inference.packed import TOLERANCE, PackedRows, pack, packed_logits
 from models.inference.varlen import ATTENTION
 from models.padding import end_text
+from models.peculiar import n_known_tokens
 
 BACKEND = "inductor"  # of torch.compile; tests take quicker ones
 # Rows of each variant that is compiled and compared: the same in every process, so that all compile the same. No two
@@ -154,7 +155,7 @@ def _examples_of(network: TextClassifier, length: int, *, packed: bool) -> Itera
     device = next(network.parameters()).device
     random = torch.Generator().manual_seed(0)
     rows = _ROWS.get(device.type, _FEW_ROWS)
-    ids = torch.randint(config.vocab_size, (rows, length), generator=random)
+    ids = torch.randint(n_known_tokens(config), (rows, length), generator=random)
     end_text(network, ids)
     types = None
     if network.form == "apart":

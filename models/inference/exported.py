@@ -27,6 +27,7 @@ from models.hub import fingerprint, weight_bytes
 from models.inference import openvino_runtime as runtime
 from models.inference.device import has_fast_bf16
 from models.inference.tokens import Tokens
+from models.peculiar import n_known_tokens
 from models.pretrained import quiet_transformers
 
 KIND = "openvino"  # folder of the cache
@@ -194,7 +195,7 @@ def _examples(network: TextClassifier, longest: int) -> list[tuple[Tensor, Tenso
     n_types = min(2, getattr(config, "type_vocab_size", 0) or 0) if _reads_types(network) else 0
     batches = []
     for n_rows, length, padded in ((3, longest, True), (4, min(7, longest), False), (1, longest, False), (1, 2, False)):
-        ids = torch.randint(config.vocab_size, (n_rows, length), generator=random)
+        ids = torch.randint(n_known_tokens(config), (n_rows, length), generator=random)
         types = torch.randint(n_types, (n_rows, length), generator=random) if n_types else None
         mask = None
         if padded:

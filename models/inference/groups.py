@@ -30,6 +30,7 @@ from models.inference.graphs import Graphs, graphs_for
 from models.inference.last_layer import compute_exactly, name_of_last
 from models.inference.members import Member, class_order
 from models.inference.tokens import TextTokenizer, Tokens, UnusableTexts
+from models.known import known_by
 from models.label_groups import to_probabilities
 from models.padding import end_text, hides_padding
 from models.saved import load_classifier
@@ -52,7 +53,7 @@ class NetworkGroup:
         self.runs = [member.run for member in members]
         networks = [_take_over(member) for member in members]
         self.networks: list[nn.Module] = [*networks]
-        self.n_embeddings = min(_n_embeddings(network) for network in self.networks)
+        self._known = [known_by(network) for network in networks]
         pad_id = members[0].tokenizer.pad_token_id or 0
         kinds = [_kind(member.spec, network) for member, network in zip(members, networks, strict=True)]
         self._firsts = {kind: kinds.index(kind) for kind in kinds}  # what is checked of one holds for all of its kind
@@ -75,22 +76,17 @@ class NetworkGroup:
         self._last_layers = [tried[kind][1] for kind in kinds]
 
     def check_ids(self, rows: Tokens) -> None:
-        """Refuse tokens that the networks have no embedding for; a GPU would break down over them.
+        """Refuse tokens, and types of tokens, that a network has no embedding for; a GPU would break down over them.
 
         Raises:
             UnusableTexts: The tokenizer is another model's, or tokens were added to it alone.
         """
-        largest = int(rows.ids.max(initial=0))
-        if largest < self.n_embeddings:
-            return
-        unknown = np.flatnonzero(rows.ids >= self.n_embeddings)
-        texts = np.unique(np.searchsorted(rows.offsets, unknown, side="right") - 1)
-        raise UnusableTexts(
-            f"run '{self.runs[0]}' has {self.n_embeddings:,} embeddings, its tokenizer gives token {largest:,}",
-            texts.tolist(),
-            where=self.members[0].source,
-            next="put the tokenizer there that it was trained with",
-        )
+        for member, known in zip(self.members, self._known, strict=True):
+            fault = known.fault(rows.ids, rows.types)
+            if fault is not None:
+                places, lacks, advice = fault
+                texts = np.unique(np.searchsorted(rows.offsets, places, side="right") - 1)
+                raise UnusableTexts(f"run '{member.run}' {lacks}", texts.tolist(), where=member.source, next=advice)
 
     def place(self, device: torch.device, arithmetic: Arithmetic, budget: int) -> None:
         """Compute in this way from now on, with eager layers, and OpenVINO with as many threads as torch has now.
@@ -314,15 +310,6 @@ def _kind(spec: CheckpointSpec, network: TextClassifier) -> str:
     """What decides how a network computes: those of one kind, such as the folds of a run, differ by weights alone."""
     config = {name: value for name, value in network.body.config.to_dict().items() if name not in _NAMES}
     return json.dumps([config, spec.head, spec.head_options, spec.form, spec.words], sort_keys=True, default=str)
-
-
-def _n_embeddings(network: nn.Module) -> float:
-    """Tokens that a network knows; infinite where it looks none up in a table."""
-    assert isinstance(network, TextClassifier)
-    try:
-        return getattr(network.body.get_input_embeddings(), "num_embeddings", float("inf"))
-    except (AttributeError, NotImplementedError):
-        return float("inf")
 
 
 def _columns(values: torch.Tensor, order: list[int]) -> torch.Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.classifier import TextClassifier
 from models.heads.pooled import mean_pool
 from models.inference.varlen import packed_attention
+from models.peculiar import n_known_tokens
 
 # Longest row of the check. A CPU would take seconds over long ones; any sliding window must still be shorter.
 _CHECK_LENGTH = {"cuda": 512, "cpu": 32}
@@ -199,7 +200,7 @@ def _examples(network: TextClassifier, longest: int) -> tuple[PackedRows, list[t
     lengths = torch.tensor([max(1, n) for n in (2, longest, 3, longest // 2, longest // 3, 2, 7 * longest // 8)])
     offsets = nn.functional.pad(lengths.cumsum(0), (1, 0))
     random = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (int(offsets[-1]),), generator=random)
+    ids = torch.randint(n_known_tokens(config), (int(offsets[-1]),), generator=random)
     types = None
     n_types = min(2, getattr(config, "type_vocab_size", 0))
     if network.takes_types and n_types:

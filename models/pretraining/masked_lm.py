@@ -80,7 +80,7 @@ class MaskedLm:
     def _is_the_same(self) -> bool:
         training = self.body.training
         self.body.eval()
-        ids = (torch.arange(12, device=self.body.device) % self.body.config.vocab_size).reshape(2, 6)
+        ids = (torch.arange(12, device=self.body.device) % peculiar.n_known_tokens(self.body.config)).reshape(2, 6)
         places = (torch.arange(12, device=ids.device) % 4 == 1).reshape(2, 6)
         try:
             whole = self._logits(ids, torch.ones_like(ids), places)

@@ -25,6 +25,7 @@ from models.depth import Thaw
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
+from models.known import known_by
 from models.lora import merge_lora
 from models.memory import memory_told
 from models.padding import hides_padding
@@ -37,7 +38,7 @@ from models.text.entities import add_marks, without_marks
 from models.text.forms import ENTITY_FORMS
 from models.text.pairs import SEPARATOR, split_text
 from models.training.adversary import ADVERSARIES
-from models.training.batches import tokenise
+from models.training.batches import Rows, tokenise
 from models.training.epochs import Diverged, Loop, Metric, train_before, train_epochs
 from models.training.half import HalfPrecision
 from models.training.optimizer import make_optimizer
@@ -190,6 +191,9 @@ def train_fold(
         if recipe.training.gradient_checkpointing:
             _checkpoint_activations(network)
         source = make_source(recipe, network, tokenizer, rows, task, tuple(classes), where)
+        valid = tokenise(tokenizer, [] if task == "token" else valid_texts, recipe.data.max_length, recipe.data.form)
+        for tokenised in (source.rows, valid):
+            _refuse_unknown(network, tokenised)
         tag = None
         if task == "token":
             words = align_words(tokenizer, valid_texts, recipe.data.max_length)
@@ -199,7 +203,7 @@ def train_fold(
             source=source,
             weights=_row_weights(recipe, rows, task, classes),
             row_names=rows.names,
-            valid=tokenise(tokenizer, [] if tag else valid_texts, recipe.data.max_length, recipe.data.form),
+            valid=valid,
             valid_labels=valid_labels,
             adversary=_adversary(recipe),
             adversary_start=recipe.adversary.start_epoch,
@@ -259,6 +263,15 @@ def _build(
         embeddings = network.body.get_input_embeddings()
         network.generator = Generator(embeddings.embedding_dim, embeddings.num_embeddings)
     return network
+
+
+def _refuse_unknown(network: TextClassifier, rows: Rows) -> None:
+    """Refuse rows with tokens, or types of tokens, that the network has no embedding for."""
+    known = known_by(network)
+    for i, ids in enumerate(rows.ids):
+        fault = known.fault(ids, None if rows.types is None else rows.types[i])
+        if fault is not None:
+            raise ModelError(f"the encoder {fault[1]}", where=network.body.name_or_path, next=fault[2])
 
 
 def _check_r_drop(weight: float, network: TextClassifier) -> None:

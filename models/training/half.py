@@ -61,7 +61,8 @@ class HalfPrecision:
         Raises:
             ModelError: A format that this device has no hardware for.
         """
-        wide = config.num_hidden_layers > 0 and config.hidden_size >= _WIDE
+        text = config.get_text_config()
+        wide = getattr(text, "num_hidden_layers", 0) > 0 and getattr(text, "hidden_size", 0) >= _WIDE
         pays = precision != "auto" or device.type == "cuda" or wide
         try:
             name = resolve_precision(precision, device) if pays else "fp32"

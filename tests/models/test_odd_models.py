@@ -143,6 +143,76 @@ def test_pooling_that_mixes_padding_into_rows_of_odd_length_is_found(folder_of):
     assert np.isfinite(scorer.score([""]).probabilities).all()  # two tokens, with which the stock forward pass fails
 
 
+CANINE = {**SMALL, "max_position_embeddings": 64, "num_hash_buckets": 64, "local_transformer_stride": 16}
+
+
+def test_texts_of_fewer_characters_than_canine_joins_into_one_are_scored(tmp_path, folder_of, tiny_recipe):
+    texts = [" ".join(f"w{i}" for i in range(n)) for n in (2, 3, 7, 20)]  # four tokens, which it joins, or more
+    folder = folder_of("canine", **CANINE)
+    scorer = Scorer(folder, precision="fp32", device="cpu")
+    np.testing.assert_allclose(scorer.score(texts).probabilities, stock(folder, texts), atol=1e-5)
+    assert np.isfinite(scorer.score(["", "w1"]).probabilities).all()  # two and three, with which the stock pass fails
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder), head=HeadOptions("mean"),
+        training=dataclasses.replace(tiny_recipe.training, epochs=1),
+    )  # fmt: skip
+    labels = np.arange(4) % 3
+    made = make_tokenizer(recipe, texts)
+    result = train_fold(recipe, CLASSES, texts, labels, texts, labels, made, folder=tmp_path / "run")
+    scored = Scorer(tmp_path / "run", precision="fp32", device="cpu").score(texts)
+    np.testing.assert_allclose(scored.probabilities, result.valid_probs, atol=1e-5)
+
+
+PERCEIVER = {
+    "num_latents": 8, "d_latents": 32, "d_model": 32, "num_blocks": 1, "num_self_attends_per_block": 1,
+    "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "qk_channels": 32, "v_channels": 32,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "head", "told"),
+    [
+        ("perceiver", PERCEIVER, "mean", "head 'mean' is not for a perceiver"),
+        ("t5", T5, "mean", "this t5 cannot be computed from the tokens of a text alone"),
+    ],
+)
+def test_an_architecture_that_a_head_cannot_read_is_told(folder_of, tiny_recipe, kind, settings, head, told):
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=bare(folder_of(kind, **settings))), head=HeadOptions(head)
+    )
+    with pytest.raises(ModelError, match=told) as error:
+        check_fold(
+            recipe, CLASSES, TEXTS, np.arange(len(TEXTS)) % 3, make_tokenizer(recipe, TEXTS), task="single_label"
+        )
+    assert "stock" in error.value.details["next"]
+
+
+def test_a_padding_token_without_an_embedding_is_told(folder_of):
+    folder = folder_of("bert", **SMALL)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<gap>"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match="pads with token 205, the network has 205 embeddings"):
+        Scorer(folder, device="cpu")
+
+
+def test_tokens_and_types_without_an_embedding_are_told_in_training_and_scoring(tmp_path, folder_of, tiny_recipe):
+    folder = folder_of("roberta", **EVERYDAY["roberta"], type_vocab_size=1)  # beside a tokenizer that tells texts apart
+    with pytest.raises(ModelError, match="knows 1 token type, its tokenizer gives type 1") as error:
+        Scorer(folder, device="cpu").score([("w1", "w2")])
+    assert error.value.rows == [0]
+    recipe = dataclasses.replace(tiny_recipe, encoder=EncoderOptions(path=folder), head=HeadOptions("mean"))
+    labels = np.arange(len(PAIRS)) % 3
+    made = make_tokenizer(recipe, PAIRS)
+    with pytest.raises(ModelError, match="the encoder knows 1 token type, its tokenizer gives type 1"):
+        train_fold(recipe, CLASSES, PAIRS, labels, PAIRS, labels, made, folder=tmp_path / "run")
+    made.add_tokens(["w250"])
+    for train, valid in (["w250", "w1"], ["w2", "w1"]), (["w1", "w2"], ["w1", "w250"]):
+        with pytest.raises(ModelError, match="the encoder has 205 embeddings, its tokenizer gives token 205"):
+            train_fold(recipe, CLASSES, train, labels[:2], valid, labels[:2], made, folder=tmp_path / "run")
+
+
 @pytest.mark.parametrize("kind", ["nystromformer", "yoso"])
 def test_rows_of_a_position_table_that_no_position_has_do_not_count(folder_of, kind):
     folder = folder_of(kind, **SMALL, max_position_embeddings=38)  # a table of 40 rows
