@@ -20,6 +20,7 @@ from models.hub import local_folder
 
 # Without one of these transformers makes up a tokenizer that knows special tokens only, and says nothing.
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.model.v*")
+_ADAPTER = "adapter_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
 
 
@@ -30,9 +31,17 @@ def model_folder(source: str) -> Path:
         source: Directory or Hub id.
 
     Raises:
-        ModelError: No such model; configuration or weights missing; pickled weights only.
+        ModelError: No such model; configuration or weights missing; pickled weights only; an adapter.
     """
     folder = local_folder(source)
+    if (folder / _ADAPTER).is_file():
+        raise ModelError(
+            "an adapter, which is no model without the one that it was trained on",
+            where=folder,
+            found=_ADAPTER,
+            next="merge both in peft (`merge_and_unload`), `save_pretrained` the result to a new directory, and copy "
+            "the tokenizer files",
+        )
     if not (folder / "config.json").is_file():
         folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
         raise ModelError(
@@ -100,11 +109,11 @@ def load_body(auto: Any, folder: Path, config: Any, *, new_head: bool) -> Any:
     encoder = _encoder_weights(body)
     if new_head:
         absent = {name for name in absent & encoder if "pooler" not in name}
-    elif absent and not absent & encoder:
+    elif absent - encoder and all("pooler" in name for name in absent & encoder):
         raise ModelError(
             "this checkpoint has no classification head",
             where=folder,
-            found=f"no weights for {', '.join(sorted(absent)[:4])}",
+            found=f"no weights for {', '.join(sorted(absent - encoder)[:4])}",
             next=f"train one on it: `cli train --encoder {folder}`",
         )
     _refuse_missing(absent, encoder, folder)
@@ -141,10 +150,20 @@ def _load(auto: Any, folder: Path, config: Any, ignore_shapes: bool) -> tuple[An
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            ignore_mismatched_sizes=ignore_shapes,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    return body, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched and not ignore_shapes:
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{len(mismatched)} weights have another shape than config.json says",
+            where=folder,
+            found=f"{name}: {tuple(found)}",
+            expected=f"{tuple(expected)}",
+            next="correct config.json: as many classes in id2label, and the sizes, that the weights have",
+        )
+    return body, set(info["missing_keys"]) | {key for key, *_ in mismatched}
 
 
 def _encoder_weights(body: Any) -> set[str]:
@@ -158,6 +177,7 @@ def _refuse_missing(absent: set[str], encoder: set[str], folder: Path) -> None:
             f"{len(absent)} of {len(encoder)} weights of the encoder are missing or have another shape",
             where=folder,
             first=", ".join(sorted(absent)[:3]),
+            next="put weights and config.json of one model there, or choose another encoder, such as BERT",
         )
 
 

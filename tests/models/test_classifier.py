@@ -8,7 +8,13 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaConfig, RobertaModel
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from models.build import build_classifier, position_limit
 from models.checkpoint import CheckpointSpec
@@ -216,6 +222,16 @@ def test_an_encoder_without_classification_head_is_refused_for_scoring(tmp_path,
     refused(folder, "this checkpoint has no classification head", found="classifier")
 
 
+def test_a_masked_language_model_has_no_classification_head_and_no_pooler(foreign):
+    AutoModelForMaskedLM.from_pretrained(foreign).save_pretrained(foreign)
+    refused(foreign, "this checkpoint has no classification head", found="classifier.bias, classifier.weight")
+
+
+def test_an_adapter_is_refused(foreign):
+    (foreign / "adapter_config.json").write_text("{}")
+    refused(foreign, "an adapter, which is no model", next_="merge both")
+
+
 def test_missing_encoder_weights_are_refused_for_scoring_and_for_training(foreign, tiny_recipe, tiny_tokenizer):
     weights = load_file(foreign / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layer.1" not in name}
@@ -228,8 +244,7 @@ def test_missing_encoder_weights_are_refused_for_scoring_and_for_training(foreig
 def test_encoder_weights_of_another_shape_are_refused(foreign, tiny_recipe, tiny_tokenizer):
     config = json.loads((foreign / "config.json").read_text())
     (foreign / "config.json").write_text(json.dumps({**config, "vocab_size": 7}))
-    with pytest.raises(ModelError):
-        load_classifier(foreign)
+    refused(foreign, "1 weights have another shape than config.json says", found="word_embeddings", next_="config.json")
     with pytest.raises(ModelError, match=r"1 of .* weights of the encoder are missing or have another shape"):
         build(tiny_recipe, tiny_tokenizer, encoder=EncoderOptions(path=str(foreign)))
 
