@@ -163,8 +163,8 @@ def make_head(
             next="use 'stock', or an encoder such as BERT, RoBERTa, ALBERT, ELECTRA, DeBERTa or ModernBERT",
         )
     shape = HeadShape(
-        hidden=config.hidden_size + (0 if words is None else words.width),
-        layers=config.num_hidden_layers,
+        hidden=getattr(config, "hidden_size", 0) + (0 if words is None else words.width),
+        layers=getattr(config, "num_hidden_layers", 0),
         classes=config.num_labels,
         dropout_samples=samples,
         groups=group_sizes(classes) if task == "multi_group" else (),

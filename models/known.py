@@ -1,10 +1,13 @@
-"""Whether a network has embeddings for what its tokenizer gives: others end in an IndexError, and break a GPU down.
+"""Whether a network reads what its tokenizer gives, all of it and nothing else.
 
 fault = known_by(network).fault(tokens.ids, tokens.types)
+
+Tokens without an embedding end in an IndexError, and break a GPU down.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.classifier import TextClassifier
+from models.errors import ModelError
 
+_GIVEN = ("input_ids", "attention_mask", "token_type_ids")
+_OTHER = "choose another model, such as BERT, RoBERTa, ALBERT, ELECTRA, DeBERTa or ModernBERT"
 TOKENIZER_ADVICE = "put the tokenizer there that it was trained with"
 
 
@@ -55,3 +61,33 @@ def known_by(network: TextClassifier) -> Known:
     tables = [m for name, m in network.encoder.named_modules() if name.endswith("token_type_embeddings")]
     n_types = min((getattr(table, "num_embeddings", float("inf")) for table in tables), default=float("inf"))
     return Known(n_tokens, n_types if reads_types else float("inf"))
+
+
+def refuse_other_inputs(network: TextClassifier, tokenizer: Any) -> None:
+    """Refuse a network that reads more of a text than its tokens, or by chance.
+
+    Raises:
+        ModelError: Its tokenizer gives more than tokens (shapes and sounds of characters: RoCBert), or wants more than
+            a text (tables, pages); or it is a Reformer, whose attention hashes tokens by random numbers.
+    """
+    kind, where = network.body.config.model_type, network.body.name_or_path
+    if kind == "reformer":
+        raise ModelError(
+            "a reformer scores a text differently each time: its hashes are random", where=where, next=_OTHER
+        )
+    try:
+        given = tokenizer("a")
+    except Exception as exc:  # of whatever kind a tokenizer for something else raises
+        reason = (str(exc).strip().splitlines() or ["no reason given"])[0]
+        raise ModelError(
+            f"the tokenizer of this {kind} does not read a text alone", where=where,
+            found=f"{type(exc).__name__}: {reason}", next=_OTHER,
+        ) from exc  # fmt: skip
+    named = inspect.signature(network.body.forward).parameters
+    others = [name for name in given if name in named and name not in _GIVEN]
+    if others:
+        raise ModelError(
+            f"a {kind} reads {', '.join(others)} beside the tokens, which it is not given here",
+            where=where,
+            next=_OTHER,
+        )

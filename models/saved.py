@@ -24,6 +24,7 @@ from models.decoder import give_padding
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.hub import local_folder
+from models.known import refuse_other_inputs
 from models.pretrained import load_body, load_config, load_tokenizer, model_folder, quiet_transformers
 from models.words import WordVectors
 
@@ -49,7 +50,7 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
 
     Raises:
         ModelError: No such checkpoint; config, weights, tokenizer or classification head missing; pickled weights;
-            classes that disagree with the weights.
+            classes that disagree with the weights; a network that reads more than tokens.
     """
     spec = CheckpointSpec.load(local_folder(str(source)))
     if spec is not None and spec.kind != "transformer":
@@ -67,7 +68,9 @@ def load_classifier(source: str | Path) -> LoadedClassifier:
         words = _load_words(folder) if spec.words else None
         head = _load_head(folder, spec, config, words)
     spec = spec or _conclude_spec(body, tokenizer)
-    return LoadedClassifier(TextClassifier(body, head, spec.form, words).eval(), tokenizer, spec)
+    network = TextClassifier(body, head, spec.form, words).eval()
+    refuse_other_inputs(network, tokenizer)
+    return LoadedClassifier(network, tokenizer, spec)
 
 
 def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, spec: CheckpointSpec) -> None:

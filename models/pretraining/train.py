@@ -22,6 +22,7 @@ from models.classifier import TextClassifier
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.inference.device import resolve_device
+from models.known import refuse_other_inputs
 from models.padding import hides_padding
 from models.pretrained import load_config, load_masked_lm, load_tokenizer, model_folder, quiet_transformers
 from models.pretraining.epochs import Job, PretrainEpoch, run_epochs
@@ -104,6 +105,7 @@ def pretrain(
         rows = _rows(recipe, tokenizer, texts)
         train, held_out = _divide(rows, recipe)
         network = TextClassifier(body.eval())
+        refuse_other_inputs(network, tokenizer)
         pads = hides_padding(network, tokenizer.pad_token_id, recipe.data.max_length)
         model = MaskedLm(body.to(where), pads=pads)
         state = run_epochs(

@@ -25,7 +25,7 @@ from models.depth import Thaw
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
-from models.known import known_by
+from models.known import known_by, refuse_other_inputs
 from models.lora import merge_lora
 from models.memory import memory_told
 from models.padding import hides_padding
@@ -253,6 +253,7 @@ def _build(
     """The network as training begins with it, on the CPU."""
     network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
     place_vectors(network.body, vectors)
+    refuse_other_inputs(network, tokenizer)
     network.pads = hides_padding(network.eval(), tokenizer.pad_token_id or 0, recipe.data.max_length)
     if recipe.contrast.generate:
         if not network.pads:

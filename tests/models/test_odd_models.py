@@ -7,7 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, RoFormerTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RoCBertTokenizer,
+    RoFormerTokenizer,
+)
 
 from models.build import build_classifier
 from models.crf import NO_WORD
@@ -16,7 +23,10 @@ from models.inference import forward
 from models.inference.device import DeviceFailed
 from models.inference.scorer import Scorer
 from models.inference.tokens import TextTokenizer
+from models.known import refuse_other_inputs
 from models.padding import hides_padding
+from models.pretraining.recipe import MaskingOptions, Pretraining, TextOptions
+from models.pretraining.train import pretrain
 from models.recipe import ContrastOptions, DataOptions, EncoderOptions, HeadOptions
 from models.saved import load_classifier
 from models.text.pairs import join_texts, split_text
@@ -186,6 +196,60 @@ def test_an_architecture_that_a_head_cannot_read_is_told(folder_of, tiny_recipe,
             recipe, CLASSES, TEXTS, np.arange(len(TEXTS)) % 3, make_tokenizer(recipe, TEXTS), task="single_label"
         )
     assert "stock" in error.value.details["next"]
+
+
+def test_an_architecture_without_hidden_layers_to_count_trains_with_its_own_head(folder_of, tiny_recipe):
+    recipe = dataclasses.replace(
+        tiny_recipe, encoder=EncoderOptions(path=folder_of("perceiver", **PERCEIVER)), head=HeadOptions("stock")
+    )
+    check_fold(recipe, CLASSES, TEXTS, np.arange(len(TEXTS)) % 3, make_tokenizer(recipe, TEXTS), task="single_label")
+
+
+ROC = {
+    **SMALL, "shape_vocab_size": 9, "pronunciation_vocab_size": 9, "shape_embed_dim": 8, "pronunciation_embed_dim": 8,
+}  # fmt: skip
+REFORMER = {
+    "axial_pos_shape": [8, 8], "axial_pos_embds_dim": [16, 16], "attention_head_size": 8, "hidden_size": 32,
+    "attn_layers": ["local", "lsh"], "num_attention_heads": 4, "feed_forward_size": 64, "lsh_attn_chunk_length": 8,
+    "local_attn_chunk_length": 8, "num_buckets": 2, "is_decoder": False, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("roc_bert", ROC), ("reformer", REFORMER)])
+def test_a_network_that_reads_more_than_tokens_or_by_chance_is_refused(folder_of, tiny_recipe, kind, settings):
+    folder, told = folder_of(kind, **settings), "hashes are random"
+    if kind == "roc_bert":
+        told = "reads input_shape_ids, input_pronunciation_ids beside the tokens"
+        words = (folder / "vocab.txt").read_text().splitlines()
+        for name in ("word_shape", "word_pronunciation"):
+            (folder / f"{name}.json").write_text(json.dumps({word: i % 9 for i, word in enumerate(words)}))
+        files = (folder / f"{name}" for name in ("vocab.txt", "word_shape.json", "word_pronunciation.json"))
+        RoCBertTokenizer(*map(str, files)).save_pretrained(folder)
+        (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=told):
+        load_classifier(folder)
+    recipe = dataclasses.replace(tiny_recipe, encoder=EncoderOptions(path=folder))
+    with pytest.raises(ModelError, match=told):
+        check_fold(
+            recipe, CLASSES, TEXTS, np.arange(len(TEXTS)) % 3, make_tokenizer(recipe, TEXTS), task="single_label"
+        )
+    with pytest.raises(ModelError, match=told):
+        pretrain(
+            Pretraining(name="odd", encoder=EncoderOptions(path=folder), data=TextOptions(max_length=16),
+                        masking=MaskingOptions(whole_words=False)),
+            [f"w{i} w{i + 1}" for i in range(30)], folder=folder / "pretrained", fingerprint="",
+        )  # fmt: skip
+
+
+def test_a_tokenizer_that_does_not_read_a_text_alone_is_told(folder_of):
+    loaded = load_classifier(folder_of("bert", **SMALL))
+
+    def of_tables(text):
+        raise AssertionError(f"Table must be of type pd.DataFrame, not {text!r}")
+
+    with pytest.raises(ModelError, match="does not read a text alone") as error:
+        refuse_other_inputs(loaded.network, of_tables)
+    assert error.value.details["found"] == "AssertionError: Table must be of type pd.DataFrame, not 'a'"
 
 
 def test_a_padding_token_without_an_embedding_is_told(folder_of):
