@@ -107,7 +107,7 @@ def test_every_architecture_is_traced_with_few_graphs(architecture, monkeypatch)
     packs = packed.refusal(network, 64) is None
     assert compiled.enable(network, packed=packs) is None
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert before <= 6
+    assert before <= 8  # ModernBERT: 7, of layers with a window and without, the first apart
     with torch.inference_mode():
         for rows, length in ((2, 50), (40, 3), (5, 5), (1, 9), (900, 31)):
             ids = torch.randint(5, 90, (rows, length), device="cuda")
