@@ -155,7 +155,8 @@ def right(_: argparse.Namespace) -> None:
     say("## Is it right?\n\n```")
     several = ["-n", "4"] if find_spec("xdist") else []
     tests = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "tests/models/test_scorer_gpu.py"]
-    say_lines_of([*tests, *several, "--show-capture=no", "--tb=short", "--durations=5"])
+    # A warning of a Python or a library that is not ours to choose is no fault there.
+    say_lines_of([*tests, *several, "-W", "default", "--show-capture=no", "--tb=short", "--durations=5"])
     say("```")
 
 
