@@ -170,6 +170,40 @@ def test_one_column_of_probabilities_stays_one_column(tmp_path, cli, monkeypatch
     assert written.read_text() == "id,target\n1,0.123456789012\n2,1.0\n"
 
 
+TASKS = {
+    "multi_label": ("micro_f1", ("a", "b"), {}, "id,y\nr1,a b\nr2,\n", {"a": 1, "b": 1}),
+    "token": ("entity_f1", ("B-x", "O"), {}, "id,y\nr1,B-x O\nr2,O\n", {"x": 1}),
+    "multi_group": (
+        "exact_match", ("t:a", "t:b", "u:a", "u:b"), {"t": ("a", "b"), "u": ("a", "b")}, "id,u,t\nr1,b,a\nr2,a,a\n",
+        {"t:a": 2, "t:b": 0, "u:a": 1, "u:b": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("task", TASKS)
+def test_submissions_of_every_task_are_adopted(tmp_path, cli, monkeypatch, task, kind):
+    metric, classes, groups, content, counts = TASKS[task]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample.csv").write_text(content)
+    label = None if groups else "y"
+    Competition(
+        tmp_path, "x", task, metric, "text", classes, label_column=label, label_groups=groups,
+        submission_format="labels", sample_submission="sample.csv",
+    ).save(tmp_path / "competition.toml")  # fmt: skip
+    pl.read_csv(tmp_path / "sample.csv").fill_null("").write_parquet(tmp_path / "sub.parquet")
+    (tmp_path / "sub.csv").write_text(content)
+    for _ in range(2):
+        adopted = json.loads(cli("submissions", "adopt", f"sub.{kind}", "--json", check=0).stdout)
+        assert adopted["class_counts"] == counts
+        cli("validate", adopted["title"], check=0)
+    rows = list(csv.reader(content.splitlines()))
+    for version in list_versions(tmp_path / "submissions").versions:
+        assert list(csv.reader(version.submission.read_text().splitlines())) == rows
+    likeness = [one["similarity"] for one in json.loads(cli("leaderboard", "--json", check=0).stdout)["standings"]]
+    assert likeness == ([None, None] if task == "token" else [1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
