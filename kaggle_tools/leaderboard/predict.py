@@ -3,9 +3,9 @@
     found = predict(belief, probs, scores, target=4, metric="log_loss")
     found.score, found.low, found.high
 
-Means over rows are corrected as `project` says. Of any other metric the scores expected under the belief, and how often
-a submission agrees with it, are regressed on the known scores (ridge). Either way the interval comes from predicting
-each known score by the others. The target's own score is never used.
+Means over rows are corrected as `project` says. Of any other metric, what the belief misses of the known scores is
+regressed on the scores that it expects and on how often a submission agrees with it (ridge). Either way the interval
+comes from predicting each known score by the others. The target's own score is never used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 LEAST_KNOWN = 3  # fewer known scores correct nothing and give no interval
 _MOST_VALUES = 20_000_000  # submissions × rows × classes that are looked at; beyond, of rows at even distances
 _DRAWS = 24  # of the labels, where a metric is no mean over rows
-_RIDGE = 0.1
+_RIDGE = 0.3
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,15 @@ def _by_projection(belief: Floats, table: Floats, scores: Floats) -> Callable[[N
 
 
 def _by_regression(features: Floats, scores: Floats) -> Callable[[NDArray[np.intp]], Floats]:
+    """By (K, 2) features, the first what the belief expects; that and an offset are what few known scores leave."""
+    spread = features.std(axis=0)  # of all: of a few known ones that are alike it would make any other one far away
+
     def using(known: NDArray[np.intp]) -> Floats:
-        mean, spread = features[known].mean(axis=0), features[known].std(axis=0)
-        scaled = (features - mean) / np.where(spread > 0, spread, 1.0)
-        own, target = scaled[known], scores[known] - scores[known].mean()
+        scaled = (features - features[known].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        missed = scores[known] - features[known, 0]
+        own, offset = scaled[known], missed.mean()
         inner = own.T @ own + _RIDGE * np.eye(features.shape[1])
-        return np.asarray(scores[known].mean() + scaled @ np.linalg.solve(inner, own.T @ target))
+        return np.asarray(features[:, 0] + offset + scaled @ np.linalg.solve(inner, own.T @ (missed - offset)))
 
     return using
 

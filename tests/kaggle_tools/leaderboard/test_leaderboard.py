@@ -103,6 +103,16 @@ def test_prediction_does_not_use_the_targets_own_score(metric, method):
     assert honest.low < honest.score < honest.high
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_few_known_scores_of_alike_submissions_do_not_lead_far_beyond_them(seed):
+    belief, truth, probs = problem(k=12, n=400, seed=seed)
+    scores = np.array([evaluate("macro_f1", truth[:120], one[:120]) for one in probs])
+    board, random = prepare(belief, probs, scores, "macro_f1"), np.random.default_rng(seed)
+    errors = [board.using(random.permutation(12)[:3]) - scores for _ in range(100)]
+    assert np.sqrt(np.mean(np.square(errors))) < 0.08  # .10 to .23 with features scaled by the known ones alone
+    assert np.abs(errors).max() < 0.5
+
+
 def test_wrong_belief_is_corrected_by_known_scores():
     belief, truth, probs = problem(k=8, n=4000)
     overconfident = belief**3 / (belief**3).sum(axis=1, keepdims=True)
