@@ -174,7 +174,9 @@ def _work(
     scorer, engine = setup.scorer, setup.engine
     claim = Claim.make(job.store.shared, job.store.id)
     with recording(tally, job.store, claim, options.metrics_file) as recorded, ExitStack() as stack:
-        with engine.session():
+        with ExitStack() as session:
+            with tally.stage("start"):
+                session.enter_context(engine.session())
             work = Work(job, setup.models, scorer)
             with tally.stage("gate"):
                 wanted = Wanted(options.precision, options.bounds, options.threads, options.compile, options.backend)

@@ -119,7 +119,6 @@ class RayEngine:
 
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """A crew of actors."""
-        self._connect()
         crew = _RayCrew(work.duty(numerics), self._kind(), self._size(), self._resources())
         run_crew(work.job.plan, work.job.store, crew, watch, ceiling=0.0)
 
@@ -129,10 +128,11 @@ class RayEngine:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """At the end of it Ray is left, and a cluster of our own stopped."""
+        """Ray is connected to, or started; at the end it is left, and a cluster of our own stopped."""
         # Ray prints what happens to other processes to stdout, which is for data; what matters of it we say ourselves.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
             try:
+                self._connect()
                 yield
             finally:
                 if self._connected:
@@ -142,8 +142,6 @@ class RayEngine:
                         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _connect(self) -> None:
-        if self._connected:
-            return
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -174,7 +172,6 @@ class RayEngine:
         self._connected = True
 
     def _nodes(self) -> list[dict[str, float]]:
-        self._connect()
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     def _cpus(self) -> list[int]:

@@ -403,8 +403,20 @@ def test_under_ray_they_are_the_actors_not_the_heads(monkeypatch, device, addres
     ray_engine = pytest.importorskip("jobs.runner.ray_engine", exc_type=UserError)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus_here)
     nodes = [{"CPU": 16.0, "GPU": float(gpus_there)}, {"CPU": 4.0}]
+    monkeypatch.setattr(ray_engine.RayEngine, "_connect", lambda self: None)
     monkeypatch.setattr(ray_engine.RayEngine, "_nodes", lambda self: nodes)
     assert ray_engine.RayEngine(None, address, device).kind == kind
+
+
+def test_the_start_of_a_cluster_is_no_time_of_the_gate(table, model, tmp_path, monkeypatch):
+    @contextmanager
+    def session(_engine):
+        time.sleep(0.5)
+        yield
+
+    monkeypatch.setattr(engines.Here, "session", session)
+    result = in_one_process(tmp_path, table, model, limit=10)
+    assert result.performance.stage_seconds["gate"] < 0.5 <= result.performance.stage_seconds["start"]
 
 
 def test_a_plan_under_an_engine_of_gpus_has_shards_for_gpus(table, model, tmp_path, monkeypatch):
