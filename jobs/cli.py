@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from jobs.commands import batch, jobs, kaggle, leaderboard, reporting, runs, scoring, search, submissions
 from jobs.commands.app import app
-from jobs.errors import USER_ERRORS, Interrupted, no_space
+from jobs.errors import USER_ERRORS, Interrupted, no_space, no_text
 
 __all__ = ["app", "main"]
 
@@ -27,6 +27,7 @@ def main() -> None:
     # Threads of torch that wait for each other would otherwise spin, and take the cores from whoever has work: another
     # job on the machine, or our own tokeniser.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _open_standard_streams()
     try:
         app()
     except USER_ERRORS as exc:
@@ -43,11 +44,25 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as exc:
-        said = no_space(exc)
+        said = no_space(exc) or no_text(exc)
         if said is None:
             raise
         sys.stderr.write(f"error: {said}\n")
         sys.exit(said.exit_code)
+
+
+def _open_standard_streams() -> None:
+    """Where a caller has closed stdin, stdout or stderr, nothing comes from it, and what is said goes nowhere.
+
+    Else the next file that is opened would take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
 def _say_interrupted(exit_code: int) -> NoReturn:

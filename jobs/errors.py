@@ -30,6 +30,20 @@ def no_space(problem: Exception) -> UserError | None:
     )
 
 
+def no_text(problem: Exception) -> UserError | None:
+    """What to say of a name whose bytes are not UTF-8, such as one from a zip archive of another system; else None."""
+    if not isinstance(problem, UnicodeEncodeError) or problem.reason != "surrogates not allowed":
+        return None
+    found = re.search(r"[^\s\"]*[\udc80-\udcff][^\s\"]*", str(problem.object))  # what Python makes of such bytes
+    if found is None:
+        return None
+    return UserError(
+        "a name is not UTF-8",
+        found=found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        next="rename it; of a zip archive of Windows: convmv -f gb18030 -t utf-8 --notest FOLDER",
+    )
+
+
 class Interrupted(Exception):
     """The process was asked to stop; what was finished stays, and the same command goes on from there.
 

@@ -17,6 +17,7 @@ from kaggle_tools.remote import Place, place
 from kaggle_tools.tables import FileIndex, Shard, TableFormat
 
 VERSION = 1
+_MOST_STEM_BYTES = 200  # what is written beside a job's folder has longer names
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Request:
         name = table_stem(Path(self.inputs[0].path).name) or "input"
         return name if len(self.inputs) == 1 else f"{name}-and-{len(self.inputs) - 1}-more"
 
+    @property
+    def job_stem(self) -> str:
+        """With what ids of this input's jobs begin: they are names of folders, which may have 255 bytes."""
+        return self.stem.encode()[:_MOST_STEM_BYTES].decode(errors="ignore")
+
     def job_id(self, salt: str = "") -> str:
         """`<stem>-<digest>`. A touched file with the same content is the same input; `salt` tells two apart."""
         inputs = [(f.path, dataclasses.astuple(f.format), f.size, f.sample) for f in self.inputs]
@@ -92,7 +98,7 @@ class Request:
             rest.append(self.tokenizer)
         if self.float_ids:
             rest.append("float_ids")
-        return f"{self.stem}-{digest(inputs, sorted(self.models.items()), rest, salt)[:10]}"
+        return f"{self.job_stem}-{digest(inputs, sorted(self.models.items()), rest, salt)[:10]}"
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ def _read_ids(readers: SimpleQueue[ShardReader], column: str, task: ShardTask) -
 
 def _tell_what_changed(request: Request, folder: Path, job_id: str, note: Callable[[str], None]) -> None:
     """Say so when this request had a job before, with other content, models, columns or classes."""
-    for path in folder.glob(f"{glob.escape(request.stem)}-*/plan.json"):
+    for path in folder.glob(f"{glob.escape(request.job_stem)}-*/plan.json"):
         plan = load_plan(JobStore(path.parent))
         if plan is None or plan.id == job_id or not _is_about(plan.request, request):
             continue

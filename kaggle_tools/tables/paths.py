@@ -36,6 +36,8 @@ def _files(pattern: Path) -> list[Path]:
         raise _is_folder(pattern)
     if pattern.is_file():
         return [pattern]
+    if pattern.exists():
+        raise UserError(f"{pattern} is no regular file", next="`cli score --input -` reads a table from a pipe")
     if not GLOB.search(str(pattern)):
         raise UserError(f"no file {pattern.name}", where=pattern.parent.resolve(), next=nearest_file(pattern))
     root = Path(pattern.anchor)

@@ -46,6 +46,14 @@ def test_a_pipe_in_and_a_pipe_out_give_what_files_give(tmp_path, model, cli):
     assert list((tmp_path / ".jobs" / "stdin").iterdir()) == []
 
 
+def test_streams_that_are_closed_cost_a_job_nothing(tmp_path, model):
+    (tmp_path / "rows.csv").write_bytes(TABLE)
+    words = "-m jobs.cli score --input rows.csv --output out.csv --precision fp32 --model"
+    command = f"exec {sys.executable} {words} {model} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=process_environment(), timeout=300).returncode == 0
+    assert len(pl.read_csv(tmp_path / "out.csv")) == 3
+
+
 def test_the_same_bytes_are_the_same_job(tmp_path, model):
     for expected in (b"", b"complete already"):
         done = score("--output", "-", "--model", model, content=TABLE, cwd=tmp_path)

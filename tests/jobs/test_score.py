@@ -215,6 +215,20 @@ def test_numbers_of_rows_do_not_shift_when_rows_are_set_aside(here, model):
     assert result.totals["set_aside"] == 2
 
 
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "测" * 80 + ".csv"])
+def test_a_name_as_long_as_the_file_system_allows_is_scored_and_resumed(here, model, name):
+    write_csv(here / name)
+    first = score.run(options(model, name, output=None), Notes())
+    assert len(pl.read_parquet(first.output)) == len(ROWS)
+    assert score.run(options(model, name, output=None), Notes()).was_complete
+
+
+def test_a_name_that_is_no_text_is_told(here, model, cli):
+    (here / os.fsdecode("测试.csv".encode("gb18030"))).write_text("id,text\n1,w1\n")
+    done = cli("score", "--input", "[!a-z]*.csv", "--model", model, check=2)
+    assert "error: a name is not UTF-8" in done.stderr
+
+
 def test_a_long_name_of_the_only_column_can_be_given(here, model):
     (here / "rows.csv").write_text("What did you like?\nw1\nw2\n")
     with pytest.raises(UserError, match="the first line looks like a text"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,9 @@ def test_two_stars_match_folders_and_a_literal_name_may_have_brackets(folder: Pa
 def test_a_pattern_that_matches_nothing_is_an_error(folder: Path, pattern: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         expand_inputs([pattern])
+
+
+def test_a_pipe_by_its_name_is_told_how_to_be_read(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(UserError, match=r"pipe is no regular file\n.*cli score --input -"):
+        expand_inputs(["pipe"])
