@@ -22,6 +22,7 @@ MAGIC: dict[bytes, Compression] = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",  # an empty one
+    b"\x50\x2a\x4d\x18": "zstd",  # pzstd puts a frame without content before each of its own
 }
 
 # Small, because a block of zeros comes out of gzip a thousand times larger.

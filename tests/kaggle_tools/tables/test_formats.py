@@ -41,6 +41,14 @@ def test_compression_is_told_by_magic_bytes_whatever_the_name(tmp_path: Path, co
     assert sniff_format(write(tmp_path / "b.csv.gz", "id,text\n")).compression is None
 
 
+def test_what_pzstd_writes_is_zstd(tmp_path: Path) -> None:
+    """A frame without content before each, with the next one's size."""
+    frames = [compress(part, "zstd") for part in (b"id,text\n1,a", b"\n2,b\n")]
+    sizes = [b"\x50\x2a\x4d\x18\x04\x00\x00\x00" + len(frame).to_bytes(4, "little") for frame in frames]
+    path = write(tmp_path / "a.csv.zst", b"".join(size + frame for size, frame in zip(sizes, frames, strict=True)))
+    assert read_table(path).rows() == [("1", "a"), ("2", "b")]
+
+
 @pytest.mark.parametrize(
     ("body", "quote"),
     [
