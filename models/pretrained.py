@@ -163,7 +163,15 @@ def _load(auto: Any, folder: Path, config: Any, ignore_shapes: bool) -> tuple[An
             expected=f"{tuple(expected)}",
             next="correct config.json: as many classes in id2label, and the sizes, that the weights have",
         )
+    _take_into_memory(body)
     return body, set(info["missing_keys"]) | {key for key, *_ in mismatched}
+
+
+def _take_into_memory(body: torch.nn.Module) -> None:
+    """Copy weights that are mapped from their file: whoever writes it anew would change them while they compute."""
+    with torch.no_grad():
+        for tensor in (*body.parameters(), *body.buffers()):
+            tensor.data = tensor.data.clone()
 
 
 def _encoder_weights(body: Any) -> set[str]:

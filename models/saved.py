@@ -88,7 +88,8 @@ def save_checkpoint(folder: Path, classifier: TextClassifier, tokenizer: Any, sp
 def _load_words(folder: Path) -> WordVectors:
     if not (folder / WORDS_FILE).is_file():
         raise ModelError(f"no {WORDS_FILE}, which the head reads", where=folder, next="copy it beside config.json")
-    return WordVectors.of_state(load_file(folder / WORDS_FILE))
+    # Copied: they would change with the file.
+    return WordVectors.of_state({name: weight.clone() for name, weight in load_file(folder / WORDS_FILE).items()})
 
 
 def _load_head(folder: Path, spec: CheckpointSpec, config: Any, words: WordVectors | None) -> nn.Module:

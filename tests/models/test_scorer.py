@@ -62,6 +62,17 @@ def test_padded_batches_equal_the_stock_forward_pass(models):
     np.testing.assert_allclose(scored.probs["run"], stock(models["roberta"], TEXTS), atol=1e-5)
 
 
+def test_a_checkpoint_that_is_written_over_meanwhile_changes_no_score(tmp_path, save_model):
+    ours, other = (save_model(tmp_path / name, seed) for seed, name in enumerate(("ours", "other")))
+    scorer = Scorer(ours, device="cpu", precision="fp32")
+    before = scorer.score(["w1 w2", "w3"]).probabilities
+    weights = (tmp_path / "other" / "model.safetensors").read_bytes()
+    with (tmp_path / "ours" / "model.safetensors").open("r+b") as file:  # the same file, as `cp` and `rsync --inplace`
+        file.write(weights)
+    assert (scorer.score(["w1 w2", "w3"]).probabilities == before).all()
+    assert (Scorer(other, device="cpu", precision="fp32").score(["w1 w2", "w3"]).probabilities != before).any()
+
+
 def test_folds_are_averaged_and_runs_kept_apart(models):
     scorer = Scorer({"a": [models["a0"], models["a1"]], "b": [models["b"]]}, precision="fp32")
     probs = scorer.score(TEXTS)
