@@ -41,6 +41,7 @@ from jobs.runner.progress import recording
 from jobs.runner.worker import Work
 from jobs.trial import Output
 from jobs.workspace import Run, Workspace
+from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest, sample_digest
 from kaggle_tools.remote import Place, RemoteFile, place
 from models.hub import fingerprint, local_folder, weight_bytes
@@ -274,6 +275,7 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
     idle = idle_gpus(options.device, options.engine.workers) if options.engine.engine == "local" else None
     if idle is not None:
         watch.note(idle)
+    prints = _fingerprints(models)
     scorer = Scorer(
         models,
         device=engine.own_device,
@@ -284,12 +286,14 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         tokenizer=options.tokenizer,
         backend="torch",
     )
+    if changed := [run for run, found in _fingerprints(models).items() if found != prints[run]]:
+        raise UserError(f"{', '.join(changed)} changed while it was loaded", next="run the command again")
     check_id_column(inputs.id_column, models, scorer.classes, scorer.task)
     request = Request(
         inputs=inputs.files,
         id_column=inputs.id_column,
         text_column=inputs.text_column,
-        models={run: tuple(fingerprint(Path(f)) for f in folders) for run, folders in models.items()},
+        models=prints,
         classes=scorer.classes,
         precision=options.precision,
         max_length=options.max_length,
@@ -302,6 +306,10 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         float_ids=inputs.float_ids,
     )
     return _Setup(inputs, models, scorer, request, engine)
+
+
+def _fingerprints(models: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {run: tuple(fingerprint(Path(folder)) for folder in folders) for run, folders in models.items()}
 
 
 def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:

@@ -215,6 +215,21 @@ def test_numbers_of_rows_do_not_shift_when_rows_are_set_aside(here, model):
     assert result.totals["set_aside"] == 2
 
 
+def test_a_model_that_is_replaced_while_it_is_loaded_is_told(table, model, here, save_model, monkeypatch):
+    ours, other = shutil.copytree(model, here / "ours"), save_model(here / "other", 1)
+
+    def load(*arguments, **options):
+        scorer = Scorer(*arguments, **options)
+        shutil.copyfile(Path(other, "model.safetensors"), ours / "model.safetensors")
+        return scorer
+
+    monkeypatch.setattr(score, "Scorer", load)
+    with pytest.raises(UserError, match="ours changed while it was loaded"):
+        score.run(options(str(ours), table), Notes())
+    score.run(options(str(ours), table), Notes())  # once it stands still
+    assert len(pl.read_parquet("out.parquet")) == len(ROWS)
+
+
 @pytest.mark.parametrize("name", ["x" * 251 + ".csv", "测" * 80 + ".csv"])
 def test_a_name_as_long_as_the_file_system_allows_is_scored_and_resumed(here, model, name):
     write_csv(here / name)
