@@ -20,6 +20,7 @@ from models.hub import local_folder
 
 # Without one of these transformers makes up a tokenizer that knows special tokens only, and says nothing.
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.model.v*")
+_POINTER = b"version https://git-lfs"
 _ADAPTER = "adapter_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
 
@@ -31,7 +32,7 @@ def model_folder(source: str) -> Path:
         source: Directory or Hub id.
 
     Raises:
-        ModelError: No such model; configuration or weights missing; pickled weights only; an adapter.
+        ModelError: No such model; configuration or weights missing or not fetched; pickled weights only; an adapter.
     """
     folder = local_folder(source)
     if (folder / _ADAPTER).is_file():
@@ -49,7 +50,15 @@ def model_folder(source: str) -> Path:
             where=folder,
             next=f"name one of {', '.join(folds)} in it" if folds else "name the directory that holds config.json",
         )
-    if any(folder.glob("model*.safetensors")):
+    weights = sorted(folder.glob("model*.safetensors"))
+    if pointers := [path.name for path in weights if _is_pointer(path)]:
+        raise ModelError(
+            "Git LFS pointers in place of weights",
+            where=folder,
+            found=", ".join(pointers[:5]),
+            next="`git lfs pull` there, or fetch the model by `hf download`",
+        )
+    if weights:
         return folder
     if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
         raise ModelError(
@@ -60,6 +69,11 @@ def model_folder(source: str) -> Path:
             "`save_pretrained` it to a new directory, and copy the tokenizer files",
         )
     raise ModelError("model directory without weights", where=folder, expected="model.safetensors")
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def load_tokenizer(source: str) -> Any:

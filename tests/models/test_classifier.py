@@ -227,6 +227,11 @@ def test_a_masked_language_model_has_no_classification_head_and_no_pooler(foreig
     refused(foreign, "this checkpoint has no classification head", found="classifier.bias, classifier.weight")
 
 
+def test_weights_that_git_lfs_has_not_fetched_are_told(foreign):
+    (foreign / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    refused(foreign, "Git LFS pointers in place of weights", next_="git lfs pull")
+
+
 def test_an_adapter_is_refused(foreign):
     (foreign / "adapter_config.json").write_text("{}")
     refused(foreign, "an adapter, which is no model", next_="merge both")
