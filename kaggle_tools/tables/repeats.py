@@ -18,10 +18,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kaggle_tools.compiled import compiled
 from kaggle_tools.files import cannot_write
 
 _HELD = 32 << 20  # hashes: 256 MiB
-_FILES = 256
+_FILE_BITS = 8
+_PIECE = 16_384  # hashes: 128 KiB
+_MOST_BITS = 11  # more pieces than these are too many places to write at a time
 
 
 class Repeats:
@@ -33,7 +36,7 @@ class Repeats:
     """
 
     def __init__(self, folder: Path, *, held: int = _HELD) -> None:
-        self._paths = [folder / f".ids-{number:02x}.tmp" for number in range(_FILES)]
+        self._paths = [folder / f".ids-{number:02x}.tmp" for number in range(1 << _FILE_BITS)]
         self._folder = folder
         self._most_held = held
         self._held: list[NDArray[np.uint64]] = []
@@ -85,12 +88,10 @@ class Repeats:
         return whole
 
     def _spill(self) -> None:
-        hashes = self._pop()
-        hashes.sort()
-        firsts = np.arange(1, _FILES, dtype=np.uint64) << np.uint64(56)
+        parts = _by_first_bits(self._pop(), _FILE_BITS)
         self._on_disk = True
         try:
-            for path, some in zip(self._paths, np.split(hashes, np.searchsorted(hashes, firsts)), strict=True):
+            for path, some in zip(self._paths, parts, strict=True):
                 if len(some):
                     with path.open("ab") as file:
                         some.tofile(file)
@@ -99,5 +100,35 @@ class Repeats:
 
 
 def _repeated(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Those that occur more than once, ascending; sorted in pieces that fit into a processor's cache."""
+    n_bits = min(_MOST_BITS, max(0, len(hashes) // _PIECE).bit_length())
+    found = [_repeated_of(piece) for piece in (_by_first_bits(hashes, n_bits) if n_bits else [hashes])]
+    return np.concatenate(found)
+
+
+def _repeated_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     hashes.sort()
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    twice = hashes[1:] == hashes[:-1]
+    return np.unique(hashes[1:][twice]) if twice.any() else hashes[:0]
+
+
+def _by_first_bits(hashes: NDArray[np.uint64], n_bits: int) -> list[NDArray[np.uint64]]:
+    """2 ** n_bits pieces, ascending by these bits, each in the order as before."""
+    ends = np.zeros(1 << n_bits, dtype=np.int64)
+    moved = np.empty_like(hashes)
+    _scatter(hashes, np.uint64(64 - n_bits), ends, moved)
+    return np.split(moved, ends[:-1])
+
+
+@compiled
+def _scatter(hashes: NDArray[np.uint64], shift: np.uint64, ends: NDArray[np.int64], moved: NDArray[np.uint64]) -> None:
+    """Counting sort by ``hashes >> shift``; `ends`, zeros at first, says where each piece ends."""
+    for value in hashes:
+        ends[value >> shift] += 1
+    total = 0
+    for piece in range(ends.size):
+        total, ends[piece] = total + ends[piece], total
+    for value in hashes:
+        place = ends[value >> shift]
+        moved[place] = value
+        ends[value >> shift] = place + 1
