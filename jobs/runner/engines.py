@@ -20,7 +20,7 @@ from jobs.runner.local import Watch, run_shards
 from jobs.runner.numerics import Numerics, choose_for_job, measure_gate
 from jobs.runner.places import devices_of_workers
 from jobs.runner.processes import ProcessCrew
-from jobs.runner.worker import Report, ShardWorker, Work
+from jobs.runner.worker import Report, ShardWorker, Work, check_weights
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
 from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_device, resolve_precision
@@ -144,7 +144,8 @@ class Here:
 
     def run(self, work: Work, numerics: Numerics, watch: Watch) -> None:
         """One stage after the other, all at once."""
-        numerics.apply(work)
+        numerics.apply(work)  # after the gate weights may be read anew
+        check_weights(work.job.plan, work.models)
         told = work.scorer.notes
         _tell(told, watch)
         run_shards(work.job.plan, work.job.store, work.scorer, watch, self.ceiling(numerics.precision, work.scorer))

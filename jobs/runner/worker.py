@@ -141,6 +141,7 @@ class ShardWorker:
             backend=duty.backend,
             calibration=calibration_of(self._plan, "cpu") if duty.precision == "int8" else (),
         )
+        check_weights(self._plan, duty.models)
         if duty.compiled != self._scorer.compiled:
             raise UserError(
                 f"{platform.node()} cannot compile the networks, as the job's first process could",
@@ -202,9 +203,18 @@ def _plan_of(store: JobStore, models: Mapping[str, tuple[str, ...]]) -> Plan:
             next="the workspace, its inputs and its models must lie where every node finds them under the same path; "
             "or say --parts s3://…, have the inputs there too, and the models under the same path on each node",
         )
+    check_weights(plan, models)
+    return plan
+
+
+def check_weights(plan: Plan, models: Mapping[str, Sequence[str]]) -> None:
+    """Make sure that checkpoints are those that the job was planned with; asked again once they are loaded.
+
+    Raises:
+        UserError: They are not.
+    """
     for run, folders in models.items():
         if tuple(fingerprint(Path(folder)) for folder in folders if Path(folder).is_dir()) != plan.request.models[run]:
             raise UserError(
                 f"{platform.node()} has other weights of '{run}' than the job was planned with", where=folders[0]
             )
-    return plan

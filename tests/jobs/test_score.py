@@ -226,6 +226,16 @@ def test_a_model_that_is_replaced_while_it_is_loaded_is_told(table, model, here,
     monkeypatch.setattr(score, "Scorer", load)
     with pytest.raises(UserError, match="ours changed while it was loaded"):
         score.run(options(str(ours), table), Notes())
+    monkeypatch.setattr(score, "Scorer", Scorer)
+    agree = score.agree
+
+    def judge(*arguments):
+        shutil.copyfile(Path(model, "model.safetensors"), ours / "model.safetensors")
+        return agree(*arguments)
+
+    monkeypatch.setattr(score, "agree", judge)
+    with pytest.raises(UserError, match="other weights of 'ours' than the job was planned with"):
+        score.run(options(str(ours), table), Notes())
     score.run(options(str(ours), table), Notes())  # once it stands still
     assert len(pl.read_parquet("out.parquet")) == len(ROWS)
 
