@@ -335,10 +335,8 @@ def attention(arguments: argparse.Namespace) -> None:
     kinds = {"flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
     kinds = {**kinds, "cuDNN": SDPBackend.CUDNN_ATTENTION} if on_cuda else {"math": SDPBackend.MATH}
     say(
-        f"\n| heads, length | {' ms | '.join(kinds)} ms | packed ms | first call of {list(kinds)[-1]}, ms |"
-        + "\n"
-        + "|---" * (len(kinds) + 3)
-        + "|"
+        f"\n| heads, length | {' ms | '.join(kinds)} ms | packed, flash ms | packed, efficient ms "
+        f"| first call of {list(kinds)[-1]}, ms |\n{'|---' * (len(kinds) + 4)}|"
     )
     for heads, width in ((12, 64), (12, 32)):
         for length in (16, 24, 40, 64, 96, 128, 256, 512):
@@ -365,10 +363,17 @@ def attention(arguments: argparse.Namespace) -> None:
                         cells.append(f"{best(partial(several, attend)) * 100:.3f}")
                 except RuntimeError as exc:
                     cells.append(str(exc).splitlines()[0][:40])
-            with torch.inference_mode():
-                packed = partial(KERNELS[device.type], *flat, starts, length, None, -1)
-                packed()
-                cells.append(f"{best(partial(several, packed)) * 100:.3f}")
+            batch_of_one = [part.unsqueeze(0) for part in flat]
+            efficient = partial(
+                torch.ops.aten._efficient_attention_forward, *batch_of_one, None, starts, starts, length, length, 0.0, 0
+            )
+            for packed in (partial(KERNELS[device.type], *flat, starts, length, None, -1), efficient):
+                try:
+                    with torch.inference_mode():
+                        packed()
+                        cells.append(f"{best(partial(several, packed)) * 100:.3f}")
+                except (RuntimeError, NotImplementedError) as exc:
+                    cells.append(str(exc).splitlines()[0][:40])
             say(f"| {heads} × {width}, {length} | {' | '.join(cells)} | {first * 1000:.1f} |")
 
 
