@@ -17,12 +17,13 @@ from kaggle_tools.metrics import find_metric, metric_for
 # Tasks by what is read; what is answered is one label a row.
 ONE_LABEL = {"pair": "one label a pair of texts", "relation": "one label a text that marks two entities"}
 
+_TAGS = r"^(O|[BI]-\S+)( (O|[BI]-\S+))*$"
 _IMBALANCED = 1.5
 _MOST_NUMBERS = 50
 
 
 def conclude_task(labels: pl.Series | None, asked: str | None) -> tuple[Task, str]:
-    """``multi_label`` where labels are joined by ``|``."""
+    """``multi_label`` where labels are joined by ``|``, ``token`` where they are BIO tags joined by blanks."""
     if asked in ONE_LABEL:
         return "single_label", f"asked for: {ONE_LABEL[asked]}"
     if asked is not None:
@@ -32,13 +33,15 @@ def conclude_task(labels: pl.Series | None, asked: str | None) -> tuple[Task, st
         return "single_label", "no train file to tell; --task multi_label otherwise"
     if n_joined:
         return "multi_label", f"{n_joined:,} of {len(labels):,} labels are several, joined by '|'"
+    if labels.str.contains(_TAGS).all() and labels.str.contains(" ", literal=True).any():
+        return "token", "the labels are BIO tags, one a word"
     return "single_label", f"no label holds '|'{_joined_otherwise(labels)}"
 
 
 def _joined_otherwise(labels: pl.Series) -> str:
     """A word of labels that look joined by something else: they have fewer different parts than there are of them."""
     distinct = labels.drop_nulls().unique()
-    for separator in ",;":
+    for separator in ",; ":
         n_joined = int(labels.str.contains(separator, literal=True).sum())
         parts = distinct.str.split(separator).explode().str.strip_chars()
         if n_joined and parts.n_unique() < len(distinct):
@@ -52,18 +55,16 @@ def conclude_classes(
     """Class names in order.
 
     Raises:
-        UserError: Neither file tells them, there are fewer than two, or the labels are quantities.
+        UserError: Neither file tells them, there are fewer than two, the labels are quantities, or the sample has
+            columns beside the id that are neither classes nor the answer.
     """
     if asked:
         return tuple(asked), "asked for"
     distinct = [] if labels is None else _distinct(labels, task)
-    if labels is not None and _are_quantities(distinct):
-        raise UserError(
-            f"the labels are {len(distinct):,} different numbers: quantities, not classes",
-            where=f"column '{labels.name}' of train",
-            next="regression is not served; name the classes with --classes if these are classes all the same",
-        )
+    if labels is not None and hold_quantities(distinct):
+        raise _no_classes(labels.name, distinct, "name the classes with --classes if these are classes all the same")
     if len(sample_values) > 1:
+        _check_class_columns(labels, distinct, list(sample_values))
         return _in_sample_order(list(sample_values), distinct)
     if distinct:
         found, why = distinct, "the labels of train"
@@ -80,6 +81,7 @@ def conclude_classes(
     numeric = _as_numbers(found)
     if numeric is not None:
         ordered, why = [name for _, name in sorted(zip(numeric, found, strict=True))], f"{why}, as numbers in order"
+        why += "; if they are quantities: regression is not served" if len(found) > _MOST_NUMBERS else ""
     else:
         ordered, why = sorted(found), f"{why}, sorted"
     if len(ordered) == 2 and len(sample_values) == 1 and is_of_first(next(iter(sample_values)), ordered):
@@ -109,13 +111,18 @@ def conclude_groups(train: File, columns: Sequence[str]) -> tuple[dict[str, tupl
     """Classes of several label columns, sorted.
 
     Raises:
-        UserError: A column that is not there, or cells with several labels.
+        UserError: A column that is not there, quantities, or cells with several labels.
     """
     for column in columns:
         if column not in train.columns:
             raise UserError(f"no column '{column}' in {train.path.name}", next=did_you_mean(column, train.columns))
     join_columns(train.frame, columns)
     groups = {column: tuple(_distinct(train.frame[column], "single_label")) for column in columns}
+    for column, classes in groups.items():
+        if hold_quantities(classes):
+            raise _no_classes(
+                column, classes, "classes all the same need names that are no numbers, such as 'grade 1.5'"
+            )
     return groups, "the labels of train, sorted"
 
 
@@ -138,7 +145,8 @@ def conclude_format(
         metric: That the user says, for one label a row: of probabilities it decides what a lone column means.
 
     Raises:
-        UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0; unknown metric.
+        UserError: The sample's labels are those of train in another spelling, such as 1 and 1.0; 0 and 1 alone where
+            train has other numbers; unknown metric.
     """
     if asked is None and len(sample_values) == 1 and len(classes) == 2 and metric is not None:
         found = find_metric(metric)
@@ -157,7 +165,16 @@ def conclude_format(
     values = set(column.drop_nulls().to_list())
     numbers = _as_numbers(sorted(values)) or []
     if len(classes) == 2 and not values <= set(classes) and numbers and 0 <= min(numbers) <= max(numbers) <= 1:
-        return "probabilities", f"column '{name}' of the sample holds fractions: the probability of '{classes[1]}'"
+        if holds_fractions(column):
+            return "probabilities", f"column '{name}' of the sample holds fractions: the probability of '{classes[1]}'"
+        if _as_numbers(classes) is None:
+            why = f"column '{name}' of the sample holds numbers, no labels: the probability of '{classes[1]}'"
+            return "probabilities", why
+        raise UserError(
+            f"column '{name}' of the sample holds neither the labels of train nor fractions",
+            found=f"{', '.join(sorted(values))} in the sample, {', '.join(classes)} in train",
+            next=f"--format labels, or --format probabilities if it is the probability of '{classes[1]}'",
+        )
     return "labels", f"the sample has one column, '{name}'"
 
 
@@ -208,6 +225,25 @@ def conclude_metric(
     return "accuracy", f"{guess}: usual for labels"
 
 
+def _check_class_columns(labels: pl.Series | None, distinct: list[str], columns: list[str]) -> None:
+    """Refuse columns of the sample for classes where the label's own is among them, or no label is called like one."""
+    if labels is None or set(distinct) & set(columns):
+        return
+    if labels.name in columns:
+        others = ", ".join(name for name in columns if name != labels.name)
+        raise UserError(
+            f"the sample has other columns beside the id and '{labels.name}': {others}",
+            expected="the id and the label, or the id and a column a class",
+            next="leave them out of the sample; or name the column of ids (--id) or of labels (--label)",
+        )
+    if len(distinct) > len(columns):
+        raise UserError(
+            f"none of the {len(distinct):,} labels is called like one of the sample's {len(columns)} columns",
+            found=f"labels {', '.join(distinct[:5])}; columns {', '.join(columns[:5])}",
+            next="call them alike; or name the column of labels: --label COLUMN",
+        )
+
+
 def _in_sample_order(columns: list[str], distinct: list[str]) -> tuple[tuple[str, ...], str]:
     """Labels in the order of the sample's columns, which may have a prefix; the columns themselves without labels."""
     if distinct and len(distinct) == len(columns):
@@ -230,7 +266,7 @@ def _distinct(labels: pl.Series, task: Task) -> list[str]:
 
 def _as_numbers(values: Sequence[str]) -> list[float] | None:
     numbers = pl.Series(values, dtype=pl.String).cast(pl.Float64, strict=False)
-    return None if numbers.null_count() else numbers.to_list()
+    return numbers.to_list() if numbers.is_finite().fill_null(False).all() else None
 
 
 def holds_fractions(values: pl.Series) -> bool:
@@ -238,9 +274,18 @@ def holds_fractions(values: pl.Series) -> bool:
     return bool(values.cast(pl.Float64, strict=False).is_between(0, 1, closed="none").any())
 
 
-def _are_quantities(values: Sequence[str]) -> bool:
-    numbers = _as_numbers(values)
-    return numbers is not None and len(numbers) > _MOST_NUMBERS and any(number % 1 for number in numbers)
+def hold_quantities(values: Sequence[str]) -> bool:
+    """Whether labels are numbers that are not all whole."""
+    return any(number % 1 for number in _as_numbers(values) or [])
+
+
+def _no_classes(column: str, values: Sequence[str], otherwise: str) -> UserError:
+    return UserError(
+        "the labels are numbers with fractions: quantities, not classes",
+        where=f"column '{column}' of train",
+        found=f"{len(values):,} different ones, such as {', '.join(values[:3])}",
+        next=f"regression is not served; {otherwise}",
+    )
 
 
 def _one_of(value: str, known: tuple[str, ...], what: str) -> str:

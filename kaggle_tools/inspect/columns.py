@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from kaggle_tools.errors import UserError, did_you_mean
+from kaggle_tools.inspect.answers import hold_quantities
 from kaggle_tools.inspect.files import File
 
 TEXT_NAMES = (
@@ -167,6 +168,8 @@ def label_column(train: File, test: File | None, answers: Sequence[str], skip: s
     found = _several(train, "label", candidates, "--label")
     if all(_distinct(train.frame[name]) <= {"0", "1", "0.0", "1.0"} for name in candidates):
         found.details["next"] = f"if each says whether a label holds: {JOIN_LABELS}"
+    elif any(hold_quantities(sorted(_distinct(train.frame[name]))) for name in candidates):
+        found.details["expected"] = "numbers with fractions are quantities: regression is not served"
     elif set(candidates) <= set(answers):
         together = " ".join(f"--label {name}" for name in candidates)
         found.details["next"] = f"the sample has all of them, so they are linked label groups: {together}"

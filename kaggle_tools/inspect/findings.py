@@ -12,6 +12,8 @@ from kaggle_tools.joined_labels import joined_by
 from kaggle_tools.label_groups import join_columns
 from kaggle_tools.metrics import find_metric
 
+_MISSING = ("nan", "null", "none", "na", "n/a", "<na>")
+
 
 def find(competition: Competition, train: File | None, test: File | None, sample: File | None) -> tuple[str, ...]:
     """Counts of classes, odd labels, bad rows, duplicate and empty texts, ids that do not match."""
@@ -30,6 +32,8 @@ def find(competition: Competition, train: File | None, test: File | None, sample
         found += _of_ids(test.ids(competition.test_id), sample.ids(competition.submission_id))
     if sample is not None and competition.task == "multi_label" and competition.submission_format == "labels":
         found += _of_joined_labels(sample.frame[competition.submission_columns[0]], competition.classes)
+    if sample is not None and competition.task == "single_label" and competition.submission_format == "labels":
+        found += _of_foreign_labels(sample, competition)
     if sample is not None and competition.submission_format == "probabilities":
         found += _of_decided_columns(sample, competition)
     return tuple(found)
@@ -56,10 +60,23 @@ def _of_labels(competition: Competition, train: File) -> Iterator[str]:
     absent = [name for name in competition.classes if name not in counts]
     if absent:
         yield f"classes without a row in train: {', '.join(absent[:10])}"
+    yield from _of_names(competition.classes)
     foreign = {name: count for name, count in counts.items() if name not in competition.classes}
     if foreign:
         first = ", ".join(repr(name) for name in list(foreign)[:5])
         yield f"{sum(foreign.values()):,} labels of train are no class: {first}"
+
+
+def _of_names(classes: Sequence[str]) -> Iterator[str]:
+    """Classes that may be meant as one, or as none."""
+    first: dict[str, str] = {}
+    for name in classes:
+        folded = " ".join(name.split()).casefold()
+        if folded in first:
+            yield f"classes {first[folded]!r} and {name!r} differ by blanks or capitals alone"
+        first.setdefault(folded, name)
+        if folded in _MISSING:
+            yield f"class {name!r} is called like a missing value"
 
 
 def _texts(file: File, text_column: str, pair_column: str | None) -> pl.Series:
@@ -118,6 +135,14 @@ def _of_joined_labels(cells: pl.Series, classes: Sequence[str]) -> Iterator[str]
         yield f"the sample joins several labels by '{separator}', and so do submissions"
     else:
         yield f"the sample shows no row of several labels: submissions join them by '{separator}'"
+
+
+def _of_foreign_labels(sample: File, competition: Competition) -> Iterator[str]:
+    for column in competition.submission_columns:
+        foreign = sorted(set(sample.frame[column].drop_nulls().to_list()) - set(competition.classes))
+        if foreign:
+            first = ", ".join(repr(value) for value in foreign[:3])
+            yield f"column '{column}' of the sample holds {first}, no labels of train: submissions hold those of train"
 
 
 def _of_decided_columns(sample: File, competition: Competition) -> Iterator[str]:

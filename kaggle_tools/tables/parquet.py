@@ -1,4 +1,4 @@
-"""Parquet tables as shards: whole row groups, or row ranges of large ones. Values become strings.
+"""Parquet tables as shards: whole row groups, or row ranges of large ones. Values become strings, NaN is missing.
 
 Ids that are whole numbers stored as floats, as pandas stores them where one was missing, lose their ``.0``.
 
@@ -205,7 +205,7 @@ def _as_strings(series: pl.Series, path: Place) -> pl.Series:
         return series.dt.to_string("iso")
     if series.dtype.is_nested():
         return pl.Series(series.name, [to_text(value) for value in series.to_list()], dtype=pl.String)
-    return series.cast(pl.String)
+    return (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)
 
 
 def _cut(groups: Sequence[int], shard_rows: int) -> list[int]:

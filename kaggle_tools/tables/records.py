@@ -6,6 +6,7 @@ Knows nothing of files: a shard's bytes come in as they stand in the (decompress
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -130,9 +131,11 @@ def first_records(data: bytes, fmt: TableFormat, count: int) -> bytes:
 
 
 def to_text(value: object) -> str | None:
-    """A value as a string: strings as they are, None stays None, anything else as JSON."""
+    """A value as a string: strings as they are, None and NaN are None, anything else as JSON."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):
+        return None
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -198,7 +198,7 @@ def test_joined_labels_make_a_multi_label_task(tmp_path: Path) -> None:
     [
         (["10", "9", "-1"], ("-1", "9", "10")),
         (["b", "10", "9"], ("10", "9", "b")),
-        (["2.5", "10", "1"], ("1", "2.5", "10")),
+        (["2.0", "10", "1"], ("1", "2.0", "10")),
     ],
 )
 def test_classes_are_sorted_as_numbers_where_all_are(
@@ -477,9 +477,89 @@ def test_longest_column_is_the_text_where_none_is_called_so(tmp_path: Path) -> N
     assert "longest" in why(found, "text_column of train")
 
 
-def test_quantities_are_not_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n", [4, 60])
+def test_quantities_are_not_classes(tmp_path: Path, n: int) -> None:
+    values = [f"{i / 7:.3f}" for i in range(n)]
     with pytest.raises(UserError, match="quantities, not classes"):
-        look(tmp_path, rows(120, target=[f"{i / 7:.3f}" for i in range(60)]))
+        look(tmp_path, rows(120, target=values))
+    assert look(tmp_path, rows(120, target=values), classes=tuple(values)).competition.classes == tuple(values)
+
+
+def test_many_whole_numbers_may_be_quantities(tmp_path: Path) -> None:
+    told = [why(look(tmp_path, rows(240, target=list(map(str, range(n))))), "classes") for n in (50, 60)]
+    assert ["regression is not served" in reason for reason in told] == [False, True]
+
+
+def test_quantities_are_no_label_groups(tmp_path: Path) -> None:
+    train = rows(24, grammar=["1.0", "1.5", "2.0"], syntax=["3.0", "2.5"])
+    sample = {"id": rows(3)["id"], "grammar": ["3.0"] * 3, "syntax": ["3.0"] * 3}
+    with pytest.raises(UserError, match="can be the label") as raised:
+        look(tmp_path, train, rows(3), sample)
+    assert "--label grammar --label syntax" not in str(raised.value)
+    assert "regression is not served" in str(raised.value)
+    with pytest.raises(UserError, match=r"(?s)quantities, not classes.*column 'grammar'"):
+        look(tmp_path, train, rows(3), sample, label_columns=("grammar", "syntax"))
+
+
+def test_tags_are_tags_without_being_asked_for(tmp_path: Path) -> None:
+    train = rows(12, tags=["O B-PER I-PER", "O O", "B-LOC"])
+    found = look(tmp_path, train).competition
+    assert (found.task, found.metric) == ("token", "entity_f1")
+    assert set(found.classes) == {"O", "B-PER", "I-PER", "B-LOC"}
+    assert look(tmp_path, rows(12, grade=["O", "B-A"])).competition.task == "single_label"
+
+
+@pytest.mark.parametrize("values", [["0"], ["0", "1"]])
+def test_zeros_where_train_has_other_numbers_are_no_fractions(tmp_path: Path, values: list[str]) -> None:
+    train, test = rows(12, label=["-1", "2"]), rows(4)
+    sample = {"id": test["id"], "label": [values[i % len(values)] for i in range(4)]}
+    with pytest.raises(UserError, match="neither the labels of train nor fractions"):
+        look(tmp_path, train, test, sample)
+    for form in ("labels", "probabilities"):
+        assert look(tmp_path, train, test, sample, submission_format=form).competition.submission_format == form
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["good", " good", "bad"], "classes ' good' and 'good' differ by blanks or capitals alone"),
+        (["Good", "good", "bad"], "classes 'Good' and 'good' differ by blanks or capitals alone"),
+        (["nan", "good", "bad"], "class 'nan' is called like a missing value"),
+    ],
+)
+def test_classes_that_may_be_one_or_none_are_told(tmp_path: Path, labels: list[str], told: str) -> None:
+    assert told in look(tmp_path, rows(12, label=labels)).findings
+
+
+def test_labels_of_the_sample_that_are_no_class_are_told(tmp_path: Path) -> None:
+    train, test = rows(12, label=["a", "b", "c"]), rows(4)
+    for value, told in (("0", 1), ("a", 0)):
+        found = look(tmp_path, train, test, {"id": test["id"], "label": [value] * 4})
+        assert sum("no labels of train" in finding for finding in found.findings) == told
+
+
+def test_other_columns_of_the_sample_are_no_classes(tmp_path: Path) -> None:
+    train, test = rows(12, author=["a", "b"]), rows(4)
+    with pytest.raises(UserError, match="other columns beside the id and 'author': text"):
+        look(tmp_path, train, test, {**test, "author": ["a"] * 4})
+    with pytest.raises(UserError, match="none of the 3 labels is called like one of the sample's 2 columns"):
+        look(
+            tmp_path,
+            rows(12, author=["a", "b", "c"]),
+            test,
+            {"id": test["id"], "answer": ["a"] * 4, "sure": ["1"] * 4},
+        )
+
+
+def test_nan_is_a_missing_label(tmp_path: Path) -> None:
+    train = pl.DataFrame(rows(12)).with_columns(label=pl.Series([0.0, 1.0, float("nan")] * 4))
+    train.write_parquet(tmp_path / "train.parquet")
+    lines = [f'{{"id": "r{i}", "text": "{LONG} {i}", "label": {("0", "1", "NaN")[i % 3]}}}' for i in range(12)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    for name, classes in (("train.parquet", ("0.0", "1.0")), ("train.jsonl", ("0", "1"))):
+        found = conclude(tmp_path / name, None, None, root=tmp_path)
+        assert found.competition.classes == classes
+        assert "4 rows of train have no label" in found.findings
 
 
 def write_bytes(folder: Path, content: bytes) -> Path:
