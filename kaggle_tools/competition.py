@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,11 +156,11 @@ class Competition:
         """Read and check one `competition.toml`.
 
         Raises:
-            UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices, a
-                metric that is unknown or not for this task.
+            UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices, one column
+                for two things, a metric that is unknown or not for this task.
         """
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise UserError(f"{path.name} is not valid TOML: {exc}", where=path) from exc
         known = [f.name for f in dataclasses.fields(cls) if f.name != "root"]
@@ -176,6 +176,9 @@ class Competition:
                 f"key missing: {', '.join(missing)}", where=path, next="write it again with `cli init --force`"
             )
         _check_metric(values, path)
+        with _located(path):
+            labels = tuple(values.get("label_groups", ())) or (values["label_column"],)
+            check_columns((values["text_column"], values.get("pair_column")), labels)
         if values["task"] == "token":
             with _located(path):
                 check_tags(values["classes"])
@@ -194,6 +197,18 @@ class Competition:
             lines += ["", "[label_groups]", *groups]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def check_columns(texts: Iterable[str | None], labels: Iterable[str | None]) -> None:
+    """Raises `UserError` where one column is two of text, second text and label: a model would read its answers."""
+    names = [name for name in (*texts, *labels) if name is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"column '{name}' cannot be two things at once",
+                found="text_column, pair_column and label_column (or [label_groups]) name it more than once",
+                next="name the text and the label apart",
+            )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -234,6 +249,8 @@ def _checked(key: str, value: object, path: Path) -> object:
             raise UserError(f"'{key}' must be a list of strings", where=path, found=repr(value))
         if len(set(value)) != len(value):
             raise UserError(f"'{key}' names something twice", where=path, found=", ".join(value))
+        if key == "classes" and "" in value:
+            raise UserError("'classes' has an empty name", where=path, found=repr(value))
         return tuple(value)
     if not isinstance(value, str):
         raise UserError(f"'{key}' must be a string", where=path, found=repr(value))

@@ -59,6 +59,10 @@ def conclude_classes(
             columns beside the id that are neither classes nor the answer.
     """
     if asked:
+        if "" in asked or len(set(asked)) < max(2, len(asked)):
+            raise UserError(
+                "--classes takes two different names or more", found=", ".join(map(repr, asked)), next="--classes a,b,c"
+            )
         return tuple(asked), "asked for"
     distinct = [] if labels is None else _distinct(labels, task)
     if labels is not None and hold_quantities(distinct):

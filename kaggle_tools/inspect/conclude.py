@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kaggle_tools.competition import Competition, SubmissionFormat, Task
+from kaggle_tools.competition import Competition, SubmissionFormat, Task, check_columns
 from kaggle_tools.errors import UserError
 from kaggle_tools.inspect import answers, columns, findings
 from kaggle_tools.inspect.files import File, read_file
@@ -302,6 +302,8 @@ def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overri
     text = found.train_text or found.test_text
     assert first is not None  # `conclude` was given one of them
     assert text is not None  # `columns.text_column` finds one or raises
+    for name in (found.train_text, found.test_text):
+        check_columns((name, found.pair), tuple(answer.label_groups) or (found.label,))
     id_column = found.train_id if files.train else found.test_id
     return Competition(
         root=root.resolve(),

@@ -21,7 +21,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(name=st.text(), text=st.text(), classes=st.lists(st.text(), unique=True), slug=st.none() | st.text())
+@given(name=st.text(), text=st.text(), classes=st.lists(st.text(min_size=1), unique=True), slug=st.none() | st.text())
 def test_whatever_is_saved_is_loaded(
     tmp_path: Path, name: str, text: str, classes: list[str], slug: str | None
 ) -> None:
@@ -88,6 +88,9 @@ def test_absent_columns_are_none_in_a_file(tmp_path: Path) -> None:
         ("submission_columns = [1, 0]", r"'submission_columns' must be a list of strings"),
         ("submission_columns = ['y', 'y']", r"names something twice[\s\S]*y, y"),
         ("train = ", r"not valid TOML"),
+        ("label_column = 'text'", r"column 'text' cannot be two things at once[\s\S]*competition.toml"),
+        ("pair_column = 'text'", r"column 'text' cannot be two things at once"),
+        ("label_column = 'y'\npair_column = 'y'", r"column 'y' cannot be two things at once"),
     ],
 )
 def test_mistakes_are_told_with_a_hint(tmp_path: Path, change: str, message: str) -> None:
@@ -120,6 +123,17 @@ def test_bytes_that_are_not_utf8_are_told(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b'name = "\xff"\n')
     with pytest.raises(UserError, match="not valid TOML"):
         Competition.load(tmp_path / FILE_NAME)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text(MINIMAL, encoding="utf-8-sig")
+    assert Competition.load(tmp_path / FILE_NAME).name
+
+
+def test_a_class_has_a_name(tmp_path: Path) -> None:
+    kept = [line for line in MINIMAL.splitlines() if not line.startswith("classes")]
+    with pytest.raises(UserError, match="'classes' has an empty name"):
+        Competition.load(write(tmp_path, "\n".join([*kept, "classes = ['a', '']"])))
 
 
 def test_every_field_but_the_root_is_a_key(tmp_path: Path) -> None:

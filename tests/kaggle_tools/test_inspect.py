@@ -318,13 +318,17 @@ def test_what_is_asked_for_wins(tmp_path: Path) -> None:
         ({"metric": "samples_f1"}, "not for single_label", "macro_f1"),
         ({"metric": "entity_f1"}, "not for single_label", "macro_f1"),
         ({"metric": "rmse", "classes": ("a", "b", "c")}, "for 2 classes, these are 3", "macro_f1"),
+        ({"text_column": "label", "label_column": "label"}, "'label' cannot be two things at once", "apart"),
+        ({"pair_column": "text", "text_column": "text"}, "'text' cannot be two things at once", "apart"),
+        ({"classes": ("a", "b", "")}, "two different names or more", "a,b,c"),
+        ({"classes": ("a", "a")}, "two different names or more", "a,b,c"),
         ({"task": "multi_lable"}, "unknown task", "did you mean 'multi_label'?"),
         ({"submission_format": "probs"}, "unknown submission format", "known: labels, probabilities"),
     ],
 )
 def test_unusable_answers_are_told(tmp_path: Path, asked: dict[str, str], message: str, hint: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
-        look(tmp_path, rows(12, label=["a", "b"]), rows(3), **asked)
+        look(tmp_path, rows(12, label=["a", "b"]), rows(3, label=["c"]), **asked)
     assert hint in raised.value.details["next"]
 
 
