@@ -197,6 +197,9 @@ def text_column(file: File, skip: set[str], asked: str | None) -> Choice:
             next="name it: --text COLUMN",
         )
     mean = _mean_chars(file.frame[ranked[0]])
+    if not exactly:  # a context, or a reviewer's name, is called like text, too
+        longer = [name for name in readable if name not in ranked and _mean_chars(file.frame[name]) > mean]
+        ranked = [ranked[0], *longer, *ranked[1:]]
     if len(ranked) > 1 and _mean_chars(file.frame[ranked[1]]) > _CLEARLY_SHORTER * mean:
         raise _several(file, "text", ranked, "--text")
     name = "called like text" if exactly or called else "the longest values"

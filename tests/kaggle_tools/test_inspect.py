@@ -474,6 +474,17 @@ def saved(folder: Path, competition: Competition) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["context", "reviewer"])
+def test_a_short_column_called_somewhat_like_text_is_not_taken_for_it(tmp_path: Path, name: str) -> None:
+    table = {**without(rows(12, label=["a", "b"]), "text"), name: ["Ann Lee", "Bob Ray"] * 6, "post": [LONG] * 12}
+    with pytest.raises(UserError, match="can be the text") as raised:
+        look(tmp_path, table)
+    assert {f"'{name}'", "'post'"} <= set(raised.value.details)
+    assert look(tmp_path, {**table, "post": ["so so", "very"] * 6}).competition.text_column == name
+    table["text"] = ["a short one"] * 12
+    assert look(tmp_path, table).competition.text_column == "text"
+
+
 def test_longest_column_is_the_text_where_none_is_called_so(tmp_path: Path) -> None:
     table = {"id": [f"r{i}" for i in range(6)], "city": ["Rome"] * 6, "said": [LONG] * 6, "label": ["a", "b"] * 3}
     found = look(tmp_path, table)
