@@ -7,6 +7,9 @@ with ByteStream(path, "gzip") as stream:
 
 from __future__ import annotations
 
+import errno
+import lzma
+import struct
 import zipfile
 import zlib
 from types import TracebackType
@@ -27,6 +30,10 @@ MAGIC: dict[bytes, Compression] = {
 
 # Small, because a block of zeros comes out of gzip a thousand times larger.
 _INPUT_BYTES = 64 * 1024
+
+# What zipfile makes of an archive that says nonsense, beside its own error: places before the file's first byte, names
+# without a letter, headers cut short, a bzip2 stream that is none.
+_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, IndexError, struct.error)
 
 
 class ByteStream:
@@ -99,7 +106,9 @@ class ByteStream:
         assert self._member is not None
         try:
             return self._member.read(n_bytes)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as exc:
+        except (*_DAMAGED, zlib.error, lzma.LZMAError, EOFError) as exc:
+            if _is_of_the_disk(exc):
+                raise
             raise self._damaged("damaged", str(exc) or "the archive ends too early") from exc
 
     def _read_inflated(self, n_bytes: int) -> bytes:
@@ -156,12 +165,19 @@ def _only_member(path: Place, file: IO[bytes]) -> IO[bytes]:
                 next="unzip it and name the table itself",
             )
         return archive.open(names[0])
-    except zipfile.BadZipFile as exc:
+    except _DAMAGED as exc:
+        if _is_of_the_disk(exc):
+            raise
         raise UserError(
             f"{path.name} is a damaged zip archive", where=path, found=exc, next="copy or download the file again"
         ) from exc
     except (RuntimeError, NotImplementedError) as exc:  # a password; a method of compression that Python lacks
         raise UserError(f"{path.name} cannot be unpacked here", where=path, found=exc, next="unzip it first") from exc
+
+
+def _is_of_the_disk(exc: Exception) -> bool:
+    """Whether an error says that a file cannot be read, not what is in it."""
+    return isinstance(exc, OSError) and exc.errno not in (None, errno.EINVAL)
 
 
 class _Inflater(Protocol):

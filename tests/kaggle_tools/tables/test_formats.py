@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,21 @@ def test_a_table_is_read_out_of_the_archive_that_kaggle_packs_it_in(tmp_path: Pa
     damaged[200:300] = bytes(100)
     with pytest.raises(UserError, match="damaged"):
         read_table(write(tmp_path / "damaged.zip", bytes(damaged)))
+
+
+@pytest.mark.parametrize(
+    ("method", "at", "wrong"),
+    [
+        pytest.param(zipfile.ZIP_BZIP2, 60, bytes(20), id="a bzip2 stream that is none"),
+        pytest.param(zipfile.ZIP_LZMA, 60, bytes(20), id="an LZMA stream that is none"),
+        pytest.param(zipfile.ZIP_STORED, -6, b"\xff\xff\xff\x7f", id="a directory before the first byte"),
+    ],
+)
+def test_an_archive_that_says_nonsense_is_told_as_damaged(tmp_path: Path, method: int, at: int, wrong: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr("test.csv", "id,text\n" + random.Random(0).randbytes(3000).hex())
+    damaged = bytearray(out.getvalue())
+    damaged[at : at + len(wrong) or None] = wrong
+    with pytest.raises(UserError, match="damaged"):
+        read_table(write(tmp_path / "test.csv.zip", bytes(damaged)))
