@@ -183,7 +183,9 @@ def _known(column: Any) -> Any:
     if str(kind) == "extension<arrow.uuid>":
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
     if isinstance(kind, pa.BaseExtensionType):
-        return column.cast(kind.storage_type)
+        return _known(column.cast(kind.storage_type))
+    if pa.types.is_fixed_size_list(kind):  # polars reads a slice of them with nulls among them as damaged
+        return column.cast(pa.list_(kind.value_type))
     return column.cast(pa.string()) if pa.types.is_decimal256(kind) else column
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -77,6 +78,18 @@ def test_types_that_polars_lacks_become_text_as_well(tmp_path: Path) -> None:
     table = read_table(tmp_path / "a.parquet", id_column="uuid")
     assert table.row(0) == (str(ids[0]), '{"a": 1}', "1" + "0" * 40, "P1DT5S")
     assert table.row(1) == (str(ids[1]), None, None, None)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string(), 2), pa.list_(pa.list_(pa.string()), 2)])
+def test_lists_of_one_length_are_read_in_slices_with_their_nulls(tmp_path: Path, kind: pa.DataType) -> None:
+    a, b = ("a", "b") if kind.value_type == pa.string() else (["a"], ["b", None])
+    values = [[a, b], None, [b, None], [None, a], None] * 3
+    pq.write_table(pa.table({"text": pa.array(values, kind)}), tmp_path / "a.parquet", row_group_size=8)
+    index = index_file(tmp_path / "a.parquet", sniff_format(tmp_path / "a.parquet"), shard_rows=3)
+    found, bad = read_all(index)
+    assert len(index.shards) > 3
+    assert not bad
+    assert [text and json.loads(text) for (text,) in found] == values
 
 
 def test_rows_without_an_id_are_set_aside_by_number(tmp_path: Path) -> None:
