@@ -96,6 +96,8 @@ class ScoreResult:
         was_complete: Whether nothing had to be scored, since the same request was complete before.
         resumed_rows: Rows that were committed by an earlier process.
         totals: Sums over all parts: rows, scored, tokens, truncated, lost, null_texts, set_aside, …
+        tokenizers: Tokenisations a text, over which tokens and truncated texts are summed; 0 where an older version
+            scored.
         gate: What the precision gate measured, where it was asked.
         precision: Number format used.
         backend: Who computed: ``torch`` or ``openvino``.
@@ -111,6 +113,7 @@ class ScoreResult:
     was_complete: bool
     resumed_rows: int
     totals: Mapping[str, float]
+    tokenizers: int
     gate: GateReport | None
     precision: str
     backend: str
@@ -196,9 +199,10 @@ def _work(
             tell_of_replaced(job, workspace, runs, tally)
             joining.place()
             output_digest = file_digest(output)
+    n_tokenizers = max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups))
     performance = tally.performance(
         ceiling=engine.ceiling(numerics.precision, scorer),
-        n_tokenizers=max(1, sum(isinstance(group, NetworkGroup) for group in scorer.groups)),
+        n_tokenizers=n_tokenizers,
         peak_device_memory=peak_memory(scorer.device) if isinstance(engine, Here) else 0,
     )
     result = {
@@ -210,6 +214,7 @@ def _work(
         "submission": None,
         "resumed_rows": resumed,
         "totals": _totals(job),
+        "tokenizers": n_tokenizers,
         "gate": None if numerics.gate is None else vars(numerics.gate),
         "precision": numerics.precision,
         "backend": numerics.backend,
@@ -390,6 +395,7 @@ def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, secon
         was_complete=was_complete,
         resumed_rows=raw["resumed_rows"],
         totals=raw["totals"],
+        tokenizers=raw.get("tokenizers", 0),
         gate=GateReport(**raw["gate"]) if raw["gate"] else None,
         precision=raw["precision"],
         backend=raw.get("backend", "torch"),

@@ -45,8 +45,7 @@ def render_score(result: ScoreResult, console: Console) -> None:
             f"{count(totals['tokens'])}, padding {_share(totals['padding'], totals['computed_tokens'])}"
             + (", read by nanotoken" if totals.get("faster_tokens", 0) == totals["tokens"] else ""),
         )
-        found = result.performance
-        share = f" ({found.truncated_share:.1%})" if found is not None and found.rows else ""
+        share = f" ({totals['truncated'] / (totals['scored'] * result.tokenizers):.1%})" if result.tokenizers else ""
         lost = f"{int(totals['truncated']):,} texts{share} lost {count(totals['lost'])} tokens"
         grid.add_row("truncated", lost if totals["truncated"] else "none")
     if totals.get("rescued"):

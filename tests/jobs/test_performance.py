@@ -148,3 +148,19 @@ def test_a_job_that_was_complete_still_tells_how_it_went(tmp_path, model, call):
     again = json.loads(call(*command, "--force")[1])
     assert not again["was_complete"]
     assert again["performance"] == first["performance"]
+
+
+def test_the_share_of_truncated_texts_is_of_the_whole_job(tmp_path, model, call):
+    long, texts = "w1 " * 60, ["w1", "w2", "w3", "w4", "w5"]
+    rows = enumerate([long, *(f"{long} {text}" for text in texts), *texts, "w6"])
+    (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{i},{text}\n" for i, text in rows))
+    command = ("score", "-i", "rows.csv", "-m", model, "--precision", "fp32", "--device", "cpu", "--shard-rows", "6")
+    code, out, _ = call(*command, "-o", "a.parquet")
+    assert code == 0
+    assert "6 texts (50.0%) lost" in out
+    (part,) = tmp_path.glob(".jobs/*/parts/00001.parquet")
+    part.unlink()
+    code, out, _ = call(*command, "-o", "a.parquet", "--force")
+    assert code == 0
+    assert "6 from before" in out
+    assert "6 texts (50.0%) lost" in out
