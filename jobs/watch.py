@@ -151,7 +151,7 @@ def _watch(
     known: dict[Path, tuple[int, int, int]] = {}  # files whose content was dealt with by this process
     seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
     while not stop.is_asked():
-        restless = False
+        restless = scored = False
         for path in _arrived(folder):
             stat = _stat(path)
             if stat is None or known.get(path) == stat:
@@ -169,18 +169,31 @@ def _watch(
             store.files |= digests.remembered
             store.save()
             entry = ledger.entries.get(content)
-            if entry is None or (entry.state != "done" and content not in touched):
+            # What failed is tried again under another name: it was perhaps renamed while it was scored.
+            if entry is None or (
+                entry.state != "done" and (content not in touched or not _holds(Path(entry.file), content))
+            ):
                 touched.add(content)
-                _score(options, path, content, into, store, ledger, stop)
+                _score(options, path, content, stat, into, store, ledger, stop)
+                scored = True
             if stop.is_asked():
                 return
+        if scored:  # which took its time: who knows what came meanwhile
+            continue
         if options.once and not restless:
             return
         _sleep(min(options.every_s, options.settle_s or options.every_s), stop)
 
 
 def _score(
-    options: WatchOptions, path: Path, content: str, into: Path, store: BatchStore, ledger: Ledger, stop: Stop
+    options: WatchOptions,
+    path: Path,
+    content: str,
+    stat: tuple[int, int, int],
+    into: Path,
+    store: BatchStore,
+    ledger: Ledger,
+    stop: Stop,
 ) -> None:
     before = ledger.entries.get(content)
     output = Path(before.output) if before else _output(path, content, into, ledger)
@@ -188,6 +201,7 @@ def _score(
     # The name under which it came first: the job that resumes is that of the same path, if it is still there.
     if before is not None and _holds(Path(before.file), content):
         path = Path(before.file)
+        stat = _stat(path) or stat
     entry = Entry(content, str(path), str(output), "scoring", time=now(), log=str(log))
     ledger.put(entry)
     options.tell(entry)
@@ -202,6 +216,10 @@ def _score(
     del stop.children["score"]
     if stop.is_asked() and code != 0:
         return
+    if code == 0 and _stat(path) not in (None, stat) and not _holds(path, content):
+        code = 1
+        with log.open("a", encoding="utf-8") as handle:
+            handle.write(f"{path.name} was replaced while it was scored: {output} may hold the scores of either\n")
     state: Literal["done", "failed"] = "done" if code == 0 else "failed"
     entry = Entry(content, str(path), str(output), state, code, now(), str(log))
     ledger.put(entry)
@@ -234,8 +252,16 @@ def _output(path: Path, content: str, into: Path, ledger: Ledger) -> Path:
 
 def _arrived(folder: Path) -> list[Path]:
     """Tables in the folder, the oldest first; names that begin with a dot are still being written."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError as exc:
+        raise UserError(
+            f"the folder to watch cannot be read any more: {exc.strerror}",
+            where=folder,
+            next="run the same command again when it is back: what was scored is known",
+        ) from exc
     found: list[tuple[int, str, Path]] = []
-    for path in folder.iterdir():
+    for path in paths:
         suffixes = [suffix.lower() for suffix in path.suffixes]
         while suffixes and suffixes[-1] in _PACKED:
             suffixes.pop()

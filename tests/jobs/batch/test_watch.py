@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,58 @@ def test_a_file_that_fails_is_told_and_tried_again_by_the_next_watch_only(arriva
     assert len(calls(arrivals)) == 2
     assert once(arrivals).exit_code == 1
     assert calls(arrivals) == ["in/a.csv"]
+
+
+@pytest.fixture
+def meanwhile(arrivals):
+    """Gives a function: what is to happen once the program has begun and has read nothing yet."""
+    score = arrivals.parent / "score.py"
+    score.write_text(
+        "import pathlib, time\npathlib.Path('begun').touch()\n"
+        "while pathlib.Path('begun').exists() and not pathlib.Path('free').exists(): time.sleep(0.01)\n"
+        + score.read_text()
+    )
+
+    def act(action):
+        def wait():
+            until = time.monotonic() + 30
+            while not (arrivals.parent / "begun").exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            action()
+            (arrivals.parent / "free").touch()
+
+        threading.Thread(target=wait).start()
+
+    return act
+
+
+def test_a_file_that_is_renamed_while_it_is_scored_is_scored_under_its_new_name(arrivals, meanwhile):
+    (arrivals / "a.csv").write_text("one")
+    meanwhile(lambda: (arrivals / "a.csv").rename(arrivals / "b.csv"))
+    (entry,) = once(arrivals).entries
+    assert (entry.state, entry.file) == ("done", str(arrivals / "b.csv"))
+    assert calls(arrivals) == ["in/a.csv", "in/b.csv"]
+
+
+def test_a_file_that_is_replaced_before_it_is_read_is_not_taken_for_scored(arrivals, meanwhile):
+    """The scores of the new content are not those of the old one, which may come again."""
+    (arrivals / "a.csv").write_text("one")
+    (arrivals / ".new").write_text("two")
+    meanwhile(lambda: (arrivals / ".new").rename(arrivals / "a.csv"))
+    first, second = once(arrivals).entries
+    assert (first.state, second.state) == ("failed", "done")
+    assert "a.csv was replaced while it was scored" in Path(first.log).read_text()
+    assert Path(second.output).read_text() == "two"
+    (arrivals / "c.csv").write_text("one")
+    (again,) = once(arrivals).entries
+    assert (again.state, Path(again.output).read_text()) == ("done", "one")
+
+
+def test_a_folder_that_goes_while_it_is_watched_is_told(arrivals, meanwhile):
+    (arrivals / "a.csv").write_text("one")
+    meanwhile(lambda: arrivals.rename(arrivals.parent / "away"))
+    with pytest.raises(UserError, match="cannot be read any more"):
+        once(arrivals)
 
 
 def test_options_are_checked_before_the_watch_begins(arrivals):
