@@ -58,7 +58,7 @@ def optimism_of_choice(
         return 0.0
     found = find_metric(metric)
     sign = 1.0 if found.greater_is_better else -1.0
-    score, work = _scorer(found, codes, outputs)
+    score, work = scorer(found, codes, outputs)
     n_rows = len(codes)
     n_bootstraps = int(np.clip(work // (n_rows * len(outputs)), _FEWEST, _BOOTSTRAPS))
     rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def _errors(seen: Floats, row: Floats) -> Floats:
     return np.asarray((seen[:, [int(np.argmax(row))]] - seen).std(axis=0))
 
 
-def _scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> tuple[Scores, int]:
+def scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> tuple[Scores, int]:
     """A function from row weights to scores, and how much work it may do."""
     task = "single_label" if codes.ndim == 1 else "multi_label"
     if metric.from_confusion is not None and task == "single_label":

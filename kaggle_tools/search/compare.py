@@ -76,7 +76,14 @@ class Comparison:
 
 
 def compare(
-    metric: str, codes: ArrayLike, ours: ArrayLike, theirs: ArrayLike, *, n_bootstraps: int = 10_000, seed: int = 0
+    metric: str,
+    codes: ArrayLike,
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    *,
+    n_bootstraps: int = 10_000,
+    seed: int = 0,
+    spread: float = 1.0,
 ) -> Comparison:
     """Score two predictions and bootstrap their difference, row by row in pairs.
 
@@ -87,6 +94,7 @@ def compare(
         theirs: The same.
         n_bootstraps: At most so many; at least 1.
         seed: Of the draws.
+        spread: How many times as far from the gain the bootstraps lie; above 1 for noise that is not of the rows.
 
     Raises:
         UserError: Shapes that do not fit, decisions where the metric needs probabilities, or as `metrics.evaluate`.
@@ -99,13 +107,14 @@ def compare(
     score_a, score_b = score_output(found, truth, a), score_output(found, truth, b)
     method, gains = _bootstrapped(found, task, truth, a, b, n_bootstraps, seed)
     sign = 1.0 if found.greater_is_better else -1.0
-    gains = gains * sign
+    gain = (score_a - score_b) * sign
+    gains = gain + spread * (gains * sign - gain) if spread != 1 else gains * sign
     low, high = np.quantile(gains, [0.025, 0.975])
     return Comparison(
         metric=found.name,
         ours=score_a,
         theirs=score_b,
-        gain=(score_a - score_b) * sign,
+        gain=gain,
         low=float(low),
         high=float(high),
         p_gain=float(np.mean(gains > 0) + np.mean(gains == 0) / 2),

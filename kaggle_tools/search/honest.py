@@ -8,7 +8,8 @@
     honest = hold_out(fit, stack, codes, "macro_f1", train=some, held_out=others)   # one fit: for many rows
 
 A search is any function `fit(stack, codes, folds)` that returns a function from a stack to probabilities or decisions.
-The interval tells the noise of the rows that were scored, not that of fitting anew to other rows.
+The interval tells the noise of the rows that were scored and of which model was best on them, not that of fitting anew
+to other rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import confusion
 from kaggle_tools.metrics import evaluate as score
+from kaggle_tools.search._best_single import spread_of_choice
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search._vote_kernels import most_probable
 from kaggle_tools.search.compare import Comparison, compare, score_output
@@ -123,7 +125,10 @@ def evaluate(
     found = problem.metric
     fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
     output, baseline, best = _cross_validated(fit, problem, used, most_rows, np.random.default_rng(seed))
-    comparison = compare(found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed)
+    spread = spread_of_choice(found, problem.codes, problem.stack, output, used, seed=seed)
+    comparison = compare(
+        found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed, spread=spread
+    )
     sign = 1.0 if found.greater_is_better else -1.0
     return Honest(
         metric=found.name,

@@ -3,9 +3,10 @@ import pytest
 from sklearn import metrics as sk
 
 from kaggle_tools.errors import UserError
-from kaggle_tools.metrics import METRICS, confusion
+from kaggle_tools.metrics import METRICS, confusion, find_metric
 from kaggle_tools.metrics import evaluate as score
 from kaggle_tools.search import honest
+from kaggle_tools.search._best_single import spread_of_choice
 from kaggle_tools.search._outcomes import SCORERS, multi_label_cells, side_of, single_label_cells, value_cells
 from kaggle_tools.search._resample import Cells, bootstrap
 from kaggle_tools.search._row_values import ROW_VALUES
@@ -203,6 +204,51 @@ def test_best_model_is_chosen_without_the_fold_it_is_scored_on():
     found = honest.evaluate(lambda *_: lambda new: new[0], stack, codes, "accuracy", folds=folds, n_bootstraps=100)
     assert found.best_models == (1, 0)
     assert found.comparison.theirs == 0.0
+
+
+def equal_models(seed, n_models, n_rows, noise):
+    """Models that know the true probabilities, each with noise of its own: blending them gains next to nothing."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n_rows, 3)) * 1.5
+    exp = np.exp(np.stack([logits, *(logits + noise * rng.normal(size=(n_models, n_rows, 3)))]))
+    truth, *stack = exp / exp.sum(axis=2, keepdims=True)
+    codes = (truth.cumsum(axis=1) > rng.random((n_rows, 1))).argmax(axis=1)
+    return np.array(stack, np.float32), codes, rng.permutation(n_rows) % 5
+
+
+@pytest.mark.parametrize(("name", "noise", "n_models"), [("log_loss", 0.01, 2), ("log_loss", 0.01, 8), ("mcc", 0.1, 4)])
+def test_the_error_of_a_gain_over_the_best_of_equal_models_counts_that_it_was_chosen(name, noise, n_models):
+    """Over many tables gains vary as their errors say; errors with the choice fixed are a quarter too small or more."""
+
+    def mean_of(seed):
+        stack, codes, folds = equal_models(seed, n_models, 250, noise)
+        found = honest.evaluate(
+            lambda *_: lambda new: new.mean(axis=0), stack, codes, name, folds=folds, n_bootstraps=200
+        )
+        return found.comparison.gain, found.comparison.standard_error
+
+    gains, errors = np.array([mean_of(seed) for seed in range(100)]).T
+    assert 0.8 < gains.std() / np.sqrt(np.mean(errors**2)) < 1.15
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "log_loss", "roc_auc", "average_precision"])
+def test_where_one_model_is_clearly_the_best_the_interval_is_that_of_the_rows_alone(name):
+    stack, codes, folds = equal_models(0, 3, 600, 0.3)
+    stack[1:] = stack[1:] / 4 + np.roll(stack[1:], 1, axis=1) * 3 / 4
+    found = honest.evaluate(lambda *_: lambda new: new.mean(axis=0), stack, codes, name, folds=folds, n_bootstraps=500)
+    assert found.best_models == (0,) * 5
+    fixed = compare(name, codes, stack.mean(axis=0), stack[0], n_bootstraps=500)
+    assert found.comparison.low == pytest.approx(fixed.low, rel=1e-6)
+    assert found.comparison.high == pytest.approx(fixed.high, rel=1e-6)
+
+
+def test_classes_by_the_thousand_leave_the_interval_quick():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 400, 900)
+    right = rng.random((3, 900)) < 0.5
+    stack = np.eye(400, dtype=np.float32)[np.where(right, codes, (codes + 1) % 400)]
+    spread = spread_of_choice(find_metric("macro_f1"), codes, stack, stack.mean(axis=0), np.arange(900) % 5, seed=0)
+    assert 1.0 < spread < 1.6
 
 
 @pytest.mark.parametrize("name", ["macro_f1", "log_loss", "roc_auc"])
