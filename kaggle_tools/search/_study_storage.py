@@ -11,6 +11,8 @@ for it and compare it with their own.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,12 +194,35 @@ def _journal(name: str) -> optuna.storages.JournalStorage:
     if not path.parent.is_dir():
         raise UserError("no such folder for the journal", where=path.parent, next="create the folder first")
     try:
-        backend = JournalFileBackend(str(path), lock_obj=JournalFileSymlinkLock(str(path), grace_period=_LOCK_S))
-        return JournalStorage(backend)
+        lock = JournalFileSymlinkLock(str(path), grace_period=_LOCK_S)
+        if _is_cut_off(path):  # or somebody is writing
+            lock.acquire()
+            try:
+                _cut_back(path)
+            finally:
+                lock.release()
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except OSError as exc:
         raise UserError(f"the journal cannot be opened: {exc.strerror}", where=path) from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise UserError("not a journal of Optuna, or damaged", where=path, next="choose another file") from exc
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether the last line lacks its end, as after a full disk; what is written behind it could not be read."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read() != b"\n"
+
+
+def _cut_back(path: Path) -> None:
+    """Remove a last line that lacks its end from a journal; another file is left alone."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content) and "op_code" in json.loads(content[:whole].partition(b"\n")[0]):
+        os.truncate(path, whole)
 
 
 def _database(url: str) -> optuna.storages.RDBStorage:

@@ -210,10 +210,12 @@ def test_bad_input_is_told(options, message):
     assert message in str(caught.value)
 
 
-def test_a_file_that_is_no_journal_is_told(tmp_path):
-    (tmp_path / "notes.txt").write_text("shopping list\nmilk\n")
+@pytest.mark.parametrize("text", ["shopping list\nmilk\n", "shopping list\nmilk", '{"a": 1}\n{"b": 2}', '{"a": 1}'])
+def test_a_file_that_is_no_journal_is_told_and_left_as_it_is(tmp_path, text):
+    (tmp_path / "notes.txt").write_text(text)
     with pytest.raises(UserError, match="not a journal"):
         run(storage=f"journal:{tmp_path / 'notes.txt'}")
+    assert (tmp_path / "notes.txt").read_text() == text
 
 
 def test_an_unreachable_database_is_told_without_its_password(tmp_path):
@@ -270,6 +272,16 @@ def test_interrupted_trials_are_marked_as_failed(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert run(trials=8, batch=4, storage=storage).n_trials == 8
     assert sorted(states(storage)) == ["COMPLETE"] * 8 + ["FAIL"] * 4
+
+
+def test_a_journal_whose_last_line_was_cut_off_goes_on_without_that_line(tmp_path):
+    """As after a full disk: what is written behind half a line could never be read again."""
+    path = tmp_path / "blend.log"
+    run(trials=8, batch=4, storage=f"journal:{path}")
+    path.write_bytes(path.read_bytes()[:-7])
+    found = run(trials=12, batch=4, storage=f"journal:{path}")
+    assert (found.n_trials, found.n_own) == (12, 5)
+    assert run(trials=12, batch=4, storage=f"journal:{path}").n_own == 0
 
 
 # Storage
