@@ -19,6 +19,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric
 from kaggle_tools.search._row_values import ROW_VALUES
 from kaggle_tools.search._selection import Scores, scorer
+from kaggle_tools.search.threads import one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +29,7 @@ _CLASSES = 200  # beyond which right and wrong decisions stand for a metric of t
 _RIDGE = 1e-9  # of the covariance's mean variance: models may be equal
 
 
+@one_blas_thread
 def spread_of_choice(
     metric: Metric,
     codes: NDArray[np.int64],
