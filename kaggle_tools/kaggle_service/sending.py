@@ -75,8 +75,10 @@ def settle(service: KaggleService, version: Version, competition: str, tell: Tel
         if attempt.state != "sending":
             continue
         tell(f"the attempt of {attempt.started} got no answer; looking for it at Kaggle")
-        while (found := _with_marker(entries, attempt.marker)) is None and attempt.age_s < SETTLED_AFTER_S:
-            time.sleep(min(5.0, max(0.1, SETTLED_AFTER_S - attempt.age_s)))
+        # A clock that was put back since then makes an attempt younger than it is: a minute from now is enough.
+        until = time.monotonic() + min(SETTLED_AFTER_S, SETTLED_AFTER_S - attempt.age_s)
+        while (found := _with_marker(entries, attempt.marker)) is None and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(5.0, max(0.1, left_s)))
             entries = list(service.submissions(competition))
         if found is None:
             tell("it has not arrived")

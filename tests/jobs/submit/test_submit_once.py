@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -65,6 +66,27 @@ def test_young_attempt_is_looked_for_until_it_is_settled(workspace, kaggle, subm
     monkeypatch.setattr(sending, "SETTLED_AFTER_S", 20.0)
     monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
     assert "it has arrived as 1000" in submit("2").err
+    assert kaggle.n_created() == 1
+
+
+def test_an_attempt_of_tomorrow_is_settled_as_soon_as_one_of_now(workspace, kaggle, submit, monkeypatch):
+    """The clock was put back since then."""
+    kaggle.faults = {"CreateSubmission": ["drop before"]}
+    submit("2", code=2)
+    record = workspace / "submissions/v0002-second/attempts.json"
+    attempts = json.loads(record.read_text())
+    attempts[0]["started"] = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    record.write_text(json.dumps(attempts))
+    monkeypatch.setattr(sending, "SETTLED_AFTER_S", 0.2)
+    pauses, sleep = [], time.sleep
+
+    def pause(seconds):
+        pauses.append(seconds)
+        assert sum(pauses) < 1
+        sleep(seconds)
+
+    monkeypatch.setattr(sending.time, "sleep", pause)
+    assert "it has not arrived" in submit("2").err
     assert kaggle.n_created() == 1
 
 
