@@ -43,6 +43,7 @@ from kaggle_tools.tables import (
 from kaggle_tools.tables.index import Passer
 
 _FILES = 8  # that are indexed at a time, at most
+_HASHING = 3  # threads that hash the ids of a file, at most
 _READERS = 4  # shards whose ids are read at a time, at most: each takes as much memory as its bytes
 _LIBRARIES = ("torch", "transformers", "tokenizers", "polars", "scikit-learn")
 
@@ -160,21 +161,25 @@ def _indexes(request: Request, shard_rows: int, seen: Repeats | None = None) -> 
     """
     numbers, stopped = range(len(request.inputs)), threading.Event()
 
-    def index(number: int) -> tuple[FileIndex, bool]:
-        file, ids = request.inputs[number], None
-        if seen is not None and request.id_column is not None:
-            columns = read_columns(place(file.path), file.format)
-            ids = PassingIds(file.format, columns, request.id_column, seen.add)
+    cores = int(usable_cores())
+    at_once = min(_FILES, cores, len(numbers))
 
+    def index(number: int) -> tuple[FileIndex, bool]:
         def also(block: bytes, offset: int, marks: NDArray[np.int64]) -> None:
             if stopped.is_set():
                 raise _Stopped
             if ids is not None:
                 ids.add(block, offset, marks)
 
-        return _index(request, number, shard_rows, also), ids is not None and ids.are_all
+        with ExitStack() as stack:
+            file, ids = request.inputs[number], None
+            if seen is not None and request.id_column is not None:
+                columns = read_columns(place(file.path), file.format)
+                threads = min(_HASHING, cores // max(1, at_once) - 1)
+                ids = PassingIds(file.format, columns, request.id_column, seen.add, threads=max(0, threads))
+                stack.enter_context(ids)
+            return _index(request, number, shard_rows, also), ids is not None and ids.are_all
 
-    at_once = min(_FILES, int(usable_cores()), len(numbers))
     if at_once <= 1:
         found = list(map(index, numbers))
     else:

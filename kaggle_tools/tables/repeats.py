@@ -4,13 +4,14 @@
         seen.add(hashes)        # again and again
         seen.found()            # those that came twice or more
 
-Up to 32 million are held and sorted. More go to the folder, 8 bytes each, into 256 files by their first eight bits;
+Up to 16 million are held and sorted. More go to the folder, 8 bytes each, into 256 files by their first eight bits;
 equal ones meet in one file, of which each is small enough to be sorted on its own.
 """
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from kaggle_tools.compiled import compiled
 from kaggle_tools.files import cannot_write
 
-_HELD = 32 << 20  # hashes: 256 MiB
+_HELD = 16 << 20  # hashes: 128 MiB
 _FILE_BITS = 8
+_THREADS = 4  # that sort
 _PIECE = 16_384  # hashes: 128 KiB
 _MOST_BITS = 11  # more pieces than these are too many places to write at a time
 
@@ -61,7 +63,8 @@ class Repeats:
         if not self._on_disk:
             return _repeated(self._pop())
         self._spill()
-        return np.concatenate([_repeated(np.fromfile(path, dtype=np.uint64)) for path in self._paths if path.exists()])
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return np.concatenate(list(pool.map(_repeated_in, filter(Path.exists, self._paths))))
 
     def clear(self) -> None:
         """Forget all, here and on disk."""
@@ -97,6 +100,10 @@ class Repeats:
                         some.tofile(file)
         except OSError as exc:
             raise cannot_write(self._paths[0], self._folder, exc) from exc
+
+
+def _repeated_in(path: Path) -> NDArray[np.uint64]:
+    return _repeated(np.fromfile(path, dtype=np.uint64))
 
 
 def _repeated(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

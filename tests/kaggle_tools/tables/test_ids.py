@@ -16,15 +16,15 @@ from .helpers import read_all, to_csv, write
 COLUMNS = ("text", "id", "more")
 
 
-def all_differ(*paths: Path, fmt: TableFormat | None = None, block_bytes: int = 1 << 20) -> bool:
+def all_differ(*paths: Path, fmt: TableFormat | None = None, block_bytes: int = 1 << 20, threads: int = 0) -> bool:
     with Repeats(paths[0].parent) as seen:
         for path in paths:
             form = fmt or sniff_format(path)
-            ids = PassingIds(form, COLUMNS, "id", seen.add)
             plain = index_file(path, form, shard_rows=3)
-            assert index_file(path, form, shard_rows=3, also=ids.add, _block_bytes=block_bytes) == plain
-            if not ids.are_all:
-                return False
+            with PassingIds(form, COLUMNS, "id", seen.add, threads=threads) as ids:
+                assert index_file(path, form, shard_rows=3, also=ids.add, _block_bytes=block_bytes) == plain
+                if not ids.are_all:
+                    return False
         return not len(seen.found())
 
 
@@ -44,6 +44,7 @@ def all_differ(*paths: Path, fmt: TableFormat | None = None, block_bytes: int = 
     st.integers(0, 3),
     st.integers(1, 40),
     st.booleans(),
+    st.sampled_from([0, 2]),
 )
 def test_ids_are_called_different_only_where_reading_finds_them_so(
     tmp_path_factory: pytest.TempPathFactory,
@@ -52,6 +53,7 @@ def test_ids_are_called_different_only_where_reading_finds_them_so(
     quoting: int,
     block_bytes: int,
     breaks: bool,
+    threads: int,
 ) -> None:
     try:
         content = to_csv([COLUMNS, *rows], end=end, quoting=quoting).encode()
@@ -62,7 +64,7 @@ def test_ids_are_called_different_only_where_reading_finds_them_so(
     fmt = TableFormat()
     index = index_file(path, fmt, shard_rows=3)
     good, bad = read_all(index, ["id"], id_column="id")
-    if all_differ(path, fmt=fmt, block_bytes=block_bytes):
+    if all_differ(path, fmt=fmt, block_bytes=block_bytes, threads=threads):
         assert not bad
         assert len(set(good)) == len(good) == index.n_rows
 
@@ -70,7 +72,8 @@ def test_ids_are_called_different_only_where_reading_finds_them_so(
 def test_plain_ids_are_told_apart_in_one_pass(tmp_path: Path) -> None:
     rows = [COLUMNS, *((f'text "{i}"\n', f"{i:05x}", "") for i in range(999)), ('"', "last, quoted", "x")]
     path = write(tmp_path / "a.csv", to_csv(rows))
-    assert all(all_differ(path, block_bytes=block_bytes) for block_bytes in (7, 1000, 1 << 20))
+    for block_bytes in (7, 1000, 1 << 20):
+        assert all(all_differ(path, block_bytes=block_bytes, threads=threads) for threads in (0, 1, 3))
     assert not all_differ(path, path)
     assert not all_differ(write(tmp_path / "b.csv", to_csv([*rows, ("", "0000a", "")])))
 
@@ -101,6 +104,21 @@ def test_repeated_hashes_are_found_in_memory_and_on_disk(tmp_path: Path, held: i
     assert found.tolist() == values[counts > 1].tolist()
     assert len(found) == 12
     assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_in_another_thread_is_raised(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", to_csv([COLUMNS, *(("x", str(i), "y") for i in range(100))]))
+
+    def full(_: object) -> None:
+        raise UserError("no room")
+
+    def read() -> bool:
+        with PassingIds(TableFormat(), COLUMNS, "id", full, threads=2) as ids:
+            index_file(path, TableFormat(), shard_rows=3, also=ids.add, _block_bytes=50)
+            return ids.are_all
+
+    with pytest.raises(UserError, match="no room"):
+        read()
 
 
 def test_hashes_that_find_no_room_are_told(tmp_path: Path) -> None:
