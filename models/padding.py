@@ -58,7 +58,7 @@ def _failure_told(network: TextClassifier) -> Iterator[None]:
     """What a foreign forward pass raises over rows that any encoder of texts can read, as a `ModelError`."""
     try:
         yield
-    except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as exc:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as exc:
         if isinstance(exc, RuntimeError) and is_out_of_memory(exc):
             raise
         other = "another encoder, such as BERT, RoBERTa, ALBERT, ELECTRA, DeBERTa or ModernBERT"

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kaggle_tools.compiled import compiled
+from kaggle_tools.compiled import compiled, inlined
 from kaggle_tools.tables.scanner import END, START
 
 
@@ -55,6 +55,32 @@ def _strings(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> pl.Series:
     return pl.Series(pa.Array.from_buffers(pa.large_string(), n_rows, buffers), dtype=pl.String)
 
 
+@inlined
+def _without_newline(data: NDArray[np.uint8], at: int, end: int) -> int:
+    """The end of a record without its LF or CRLF."""
+    if end > at and data[end - 1] == 10:
+        end -= 1
+    if end > at and data[end - 1] == 13:
+        end -= 1
+    return end
+
+
+@inlined
+def _behind_field(data: NDArray[np.uint8], at: int, end: int, quote: int, separator: int) -> int:
+    """Where the next field begins."""
+    if at < end and data[at] == quote:
+        at += 1
+        while at < end:
+            if data[at] == quote:
+                at += 1
+                if at == end or data[at] != quote:
+                    break
+            at += 1
+    while at < end and data[at] != separator:
+        at += 1
+    return at + 1
+
+
 @compiled
 def _extract(
     data: NDArray[np.uint8],
@@ -68,14 +94,14 @@ def _extract(
     """Copy field k of each record to row `slots[k]` of `out`; -1 is dropped."""
     filled = np.zeros(out.shape[0], dtype=np.int64)
     for record in range(marks.shape[0]):
-        at, end = marks[record, START], marks[record, END]
-        if end > at and data[end - 1] == 10:
-            end -= 1
-        if end > at and data[end - 1] == 13:
-            end -= 1
+        at = marks[record, START]
+        end = _without_newline(data, at, marks[record, END])
         for k in range(slots.size):
             slot = slots[k]
-            size = filled[slot] if slot >= 0 else 0
+            if slot < 0:
+                at = _behind_field(data, at, end, quote, separator)
+                continue
+            size = filled[slot]
             if at < end and data[at] == quote:
                 at += 1
                 while at < end:
@@ -83,16 +109,59 @@ def _extract(
                         at += 1
                         if at == end or data[at] != quote:
                             break
-                    if slot >= 0:
-                        out[slot, size] = data[at]
-                        size += 1
-                    at += 1
-            while at < end and data[at] != separator:
-                if slot >= 0:
                     out[slot, size] = data[at]
                     size += 1
+                    at += 1
+            while at < end and data[at] != separator:
+                out[slot, size] = data[at]
+                size += 1
                 at += 1
             at += 1
-            if slot >= 0:
-                filled[slot] = size
-                offsets[slot, record + 1] = size
+            filled[slot] = size
+            offsets[slot, record + 1] = size
+
+
+@compiled
+def hash_field(
+    data: NDArray[np.uint8],
+    marks: NDArray[np.int64],
+    begin: int,
+    slot: int,
+    quote: int,
+    separator: int,
+    found: NDArray[np.uint64],
+) -> bool:
+    """Field `slot` of each record as FNV-1a (Fowler, Noll, Vo), stirred, so that all its bits depend on all bytes.
+
+    Args:
+        data: Bytes of whole records.
+        marks: (N, 5) int64 of these records.
+        begin: The offset of the first byte, as marks count.
+        slot: Place of the field in the record; those before it may be anything.
+        quote: The quote, or -1.
+        separator: The separator.
+        found: (N,) uint64, filled.
+
+    Returns:
+        False at the first field that is no plain one: empty, with a blank or what is not ASCII at an end, a quote in
+        quotes, text behind the closing quote.
+    """
+    for record in range(marks.shape[0]):
+        at = marks[record, START] - begin
+        end = _without_newline(data, at, marks[record, END] - begin)
+        for _ in range(slot):
+            at = _behind_field(data, at, end, quote, separator)
+        is_quoted = at < end and data[at] == quote
+        if is_quoted:
+            at += 1
+        first, last = at, at
+        value = np.uint64(0xCBF29CE484222325)
+        while last < end and data[last] != (quote if is_quoted else separator):
+            value = (value ^ np.uint64(data[last])) * np.uint64(0x100000001B3)
+            last += 1
+        if is_quoted and last + 1 < end and data[last + 1] != separator:
+            return False
+        if last == first or not 32 < data[first] < 127 or not 32 < data[last - 1] < 127:
+            return False
+        found[record] = (value ^ (value >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return True

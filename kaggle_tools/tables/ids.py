@@ -20,10 +20,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kaggle_tools.compiled import compiled
 from kaggle_tools.tables.encodings import is_utf8
+from kaggle_tools.tables.fields import hash_field
 from kaggle_tools.tables.formats import TableFormat
-from kaggle_tools.tables.scanner import END, FIELDS, START
+from kaggle_tools.tables.scanner import END, FIELDS
 
 _MAX_RECORD_BYTES = 32 << 20  # a longer one may be a quote that is never closed
 
@@ -83,8 +83,8 @@ class PassingIds:
             self._hash_now(self._begun + block[:first], marks[:1], offset - len(self._begun))
             self._hash(view[first:last], marks[1:], offset + first)
             self._begun = block[last:]
-        if len(self._begun) > _MAX_RECORD_BYTES:
-            self._give_up()
+        if len(self._begun) > _MAX_RECORD_BYTES or not self._readable:
+            self._readable, self._begun = False, b""
 
     def __enter__(self) -> Self:
         return self
@@ -106,62 +106,9 @@ class PassingIds:
         found = np.empty(len(marks), dtype=np.uint64)
         even = bool((marks[:, FIELDS] == self._n_columns).all())
         data = np.frombuffer(records, dtype=np.uint8)
-        if not even or not is_utf8(records) or not _hash(
+        if not even or not is_utf8(records) or not hash_field(
             data, marks, begin, self._slot, self._quote, self._separator, found
         ):  # fmt: skip
-            self._give_up()
+            self._readable = False
         else:
             self._give(found)
-
-    def _give_up(self) -> None:
-        self._readable, self._begun = False, b""
-
-
-@compiled
-def _hash(
-    data: NDArray[np.uint8],
-    marks: NDArray[np.int64],
-    begin: int,
-    slot: int,
-    quote: int,
-    separator: int,
-    found: NDArray[np.uint64],
-) -> bool:
-    """Field `slot` of each record as FNV-1a (Fowler, Noll, Vo), stirred, so that all its bits depend on all bytes;
-    False at the first that is no plain one.
-
-    Fields before it may be anything: they are walked over as `fields.py` does it.
-    """
-    for record in range(marks.shape[0]):
-        at, end = marks[record, START] - begin, marks[record, END] - begin
-        if end > at and data[end - 1] == 10:
-            end -= 1
-        if end > at and data[end - 1] == 13:
-            end -= 1
-        for _ in range(slot):
-            if at < end and data[at] == quote:
-                at += 1
-                while at < end:
-                    if data[at] == quote:
-                        at += 1
-                        if at == end or data[at] != quote:
-                            break
-                    at += 1
-            while at < end and data[at] != separator:
-                at += 1
-            at += 1
-        is_quoted = at < end and data[at] == quote
-        if is_quoted:
-            at += 1
-        first, last = at, at
-        value = np.uint64(0xCBF29CE484222325)
-        while last < end and data[last] != (quote if is_quoted else separator):
-            value = (value ^ np.uint64(data[last])) * np.uint64(0x100000001B3)
-            last += 1
-        if is_quoted and last + 1 < end and data[last + 1] != separator:
-            return False  # a quote in the id, or text after it
-        # An id loses the blanks at its ends, of which Unicode has many.
-        if last == first or not 32 < data[first] < 127 or not 32 < data[last - 1] < 127:
-            return False
-        found[record] = (value ^ (value >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
-    return True

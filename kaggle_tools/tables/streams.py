@@ -171,7 +171,7 @@ def _only_member(path: Place, file: IO[bytes]) -> IO[bytes]:
         raise UserError(
             f"{path.name} is a damaged zip archive", where=path, found=exc, next="copy or download the file again"
         ) from exc
-    except (RuntimeError, NotImplementedError) as exc:  # a password; a method of compression that Python lacks
+    except RuntimeError as exc:  # a password; a method of compression that Python lacks
         raise UserError(f"{path.name} cannot be unpacked here", where=path, found=exc, next="unzip it first") from exc
 
 
