@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from models.classifier import TextClassifier
-from models.inference import fused, joined
+from models.inference import disentangled, fused, joined
 from models.inference.packed import TOLERANCE, PackedRows, pack, packed_logits
 from models.inference.varlen import ATTENTION
 from models.padding import end_text
@@ -141,12 +141,17 @@ def _logits(network: TextClassifier, example: _Example) -> Tensor:
 def _examples(network: TextClassifier, *, packed: bool) -> Iterator[_Example]:
     """Random tokens in each layout that batches may have: side by side, and what is left, packed or padded.
 
-    Rows that are longer than an attention window are masked within: a layout of their own.
+    Rows that are longer than an attention window are masked within, and those of DeBERTa for whose distances there is
+    no table are attended to in another way: layouts of their own.
     """
     config: Any = network.body.config
-    window = getattr(config, "sliding_window", None)
     longest = getattr(config, "max_position_embeddings", _LENGTH) - 4
-    for length in (_LENGTH,) if window is None else (min(_LENGTH, window - 1), 2 * window + 3):
+    lengths = [_LENGTH]
+    if (window := getattr(config, "sliding_window", None)) is not None:
+        lengths = [min(_LENGTH, window - 1), 2 * window + 3]
+    elif (reach := disentangled.reach(network)) is not None:
+        lengths = [min(_LENGTH, reach), reach + 3]
+    for length in lengths:
         yield from _examples_of(network, min(length, longest), packed=packed)
 
 

@@ -135,6 +135,10 @@ def _distilbert(body: Any, last: Tensor, rows: PackedRows) -> Tensor:
     return body.classifier(body.pre_classifier(rows.first(last)[:, 0]).relu())  # type: ignore[no-any-return]
 
 
+def _deberta(body: Any, last: Tensor, rows: PackedRows) -> Tensor:
+    return body.classifier(body.pooler(rows.first(last)))  # type: ignore[no-any-return]
+
+
 def _modernbert(body: Any, last: Tensor, rows: PackedRows) -> Tensor:
     if body.config.classifier_pooling == "cls":
         pooled = rows.first(last)[:, 0]
@@ -152,6 +156,7 @@ STOCK_HEADS: dict[str, Callable[[Any, Tensor, PackedRows], Tensor]] = {
     "electra": _roberta,
     "albert": _albert,
     "distilbert": _distilbert,
+    "deberta-v2": _deberta,
     "modernbert": _modernbert,
 }
 

@@ -10,7 +10,7 @@ import torch._dynamo
 from transformers import BartConfig, BigBirdConfig, DebertaV2Config
 
 from models.classifier import TextClassifier
-from models.inference import compiled, packed
+from models.inference import compiled, disentangled, packed
 from models.inference.gain import CompileTrial, try_compiled
 from models.inference.scorer import Scorer
 from tests.models.test_packed import CONFIGS, SHAPE, classifier, examples
@@ -113,6 +113,25 @@ def test_architectures_that_cannot_be_packed_are_compiled_with_their_masks():
     before = n_graphs()
     torch.testing.assert_close(network(ids, mask), eager, atol=1e-6, rtol=0)
     assert n_graphs() == before
+
+
+@pytest.mark.parametrize(("buckets", "layouts"), [(16, 4), (100, 2)])  # rows beyond a table's reach are a layout
+@torch.inference_mode()
+def test_debertas_attention_is_compiled_once_for_rows_within_reach_and_once_beyond(buckets, layouts, anew):
+    network = classifier(DebertaV2Config.from_dict({**DEBERTA.to_dict(), "position_buckets": buckets}))
+    disentangled.disentangle(network, 64)
+    batches = [torch.randint(5, 90, size) for size in SIZES]
+    mask = (torch.arange(20) < torch.tensor([20, 20, 9, 8, 3, 1])[:, None]).long()
+    masked = torch.randint(5, 90, mask.shape)
+    eager = [*(network(ids) for ids in batches), network(masked, mask)]
+    assert compiled.enable(network, packed=False) is None
+    before = n_graphs()
+    assert before <= 2 * layouts
+    for ids, expected in zip(batches, eager[:-1], strict=True):
+        torch.testing.assert_close(network(ids), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(network(masked, mask), eager[-1], atol=1e-6, rtol=0)
+    assert n_graphs() == before
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 def test_networks_of_one_shape_share_what_was_compiled(monkeypatch):

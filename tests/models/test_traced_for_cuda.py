@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from transformers import BertConfig, MPNetConfig
+from transformers import BertConfig, DebertaV2Config, MPNetConfig
 
-from models.inference import forward, fp8, groups, joined
+from models.inference import disentangled, forward, fp8, groups, joined
 from models.inference.forward import TokenBudget, run_networks
 from models.inference.last_layer import compute_exactly
 from models.inference.tokens import Tokens
@@ -88,11 +88,11 @@ def on_cuda(network, dtype):
     return network
 
 
-def run(network, lengths=LENGTHS):
+def run(network, lengths=LENGTHS, *, packed=True):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = np.random.default_rng(0).integers(5, 90, offsets[-1]).astype(np.int32)
     budget = TokenBudget(1024, 256)
-    return run_networks([network], Tokens(ids, offsets, 0, 0), CUDA, budget, lambda _: None, packed=True)
+    return run_networks([network], Tokens(ids, offsets, 0, 0), CUDA, budget, lambda _: None, packed=packed)
 
 
 @pytest.fixture(params=CONFIGS)
@@ -193,6 +193,29 @@ def test_what_copies_in_its_forward_pass_is_not_recorded(small, pretended):
         assert group.graphs is None
     if network.body.config.model_type not in ("deberta-v2", "mpnet"):  # MPNet copies before transformers 5.23
         assert group.graphs is not None
+
+
+@pytest.fixture(params=[16, 256])
+def deberta(request):
+    """With tables of distances that reach to 16 tokens, and to all."""
+    config = DebertaV2Config.from_dict({**DEBERTA.to_dict(), "position_buckets": request.param})
+    network = classifier(config)
+    disentangled.disentangle(network, 64)
+    return network
+
+
+def test_debertas_attention_copies_nothing_and_waits_for_nothing(deberta, pretended):
+    on_cuda(deberta, torch.bfloat16)
+    with Copies() as copies:
+        (logits,), batches = run(deberta, packed=False)
+        (alike,), others = run(deberta, ALIKE, packed=False)
+    assert copies.found == 2 * 3  # of each shard, its tokens, where rows begin, and their order
+    assert (logits.device, logits.shape, alike.shape) == (CUDA, (400, 3), (160, 3))
+    assert any(batch.padded for batch in batches)
+    assert not all(batch.padded for batch in others)
+    group = SimpleNamespace(form="joined", networks=[deberta], flop_per_token=1.0)
+    groups.NetworkGroup.choose_graphs(group, CUDA, 65_536)
+    assert group.graphs is not None
 
 
 def test_looking_at_a_number_would_have_been_noticed(pretended):
