@@ -1,16 +1,10 @@
-"""DeBERTa's disentangled attention (He et al. 2021, arXiv:2006.03654) without what the stock one does in vain.
+"""DeBERTa's attention for scoring: relative positions as in `models.disentangled`, projected once, and no mask made.
 
     disentangle(network, max_length)      # from now on; `restore` is the way back
-    reason = refusal(network)             # None where the logits are those of the stock forward pass
+    reason = refusal(network)             # None where it gives what the stock forward pass gives
 
-A score of tokens i and j is q_i·k_j + q_i·K(i - j) + k_j·Q(i - j), where keys K and queries Q of relative positions are
-the same for every row. Stock, each pass projects all 512 of them in each layer and copies them for each row, every
-token is multiplied by all, and those wanted are gathered. Here they are projected once, tokens are multiplied by those
-distances that rows of their length have, and what is wanted of that stands on diagonals, which is a view: nothing is
-gathered up to the length from which on distances share a bucket. The rest is ordinary attention with a bias, so no
-matrix of scores is kept.
-
-Nothing is copied from the host in a pass, so that it can be recorded. Rows may be packed, on a CPU.
+Attention is the ordinary one with a bias, so no matrix of scores is kept. Nothing is copied from the host in a pass, so
+that it can be recorded. On a CPU rows may be packed.
 """
 
 from __future__ import annotations
@@ -27,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, build_relative_position
 
 from models.classifier import TextClassifier
+from models.disentangled import position_projection, position_scores
 from models.inference.packed import TOLERANCE
 from models.peculiar import n_known_tokens
 
@@ -101,22 +96,18 @@ class Attention(DisentangledSelfAttention):
     def _bias(self, q: Tensor, k: Tensor) -> Tensor | None:
         """(B, H, L, L) what relative positions add to the scores of queries i and keys j, unscaled."""
         length = q.shape[1]
-        by_key = by_query = None
         if length <= self.reach:
-            if self.near_pos_key is not None:
-                by_key = _diagonals(_products(q, _middle(self.near_pos_key, length)))
-            if self.near_pos_query is not None:
-                by_query = _diagonals(_products(k, _middle(self.near_pos_query, length)))
+            keys, queries = (
+                None if table is None else table[..., self.reach - length : self.reach + length]
+                for table in (self.near_pos_key, self.near_pos_query)
+            )
+            scores = position_scores(q, k, keys, queries)
         else:
             assert self.places is not None
             token = torch.arange(length, device=q.device)
-            places = self.places[token[:, None] - token + self.places.shape[0] // 2]  # of distances i - j
-            if self.far_pos_key is not None:
-                by_key = _gathered(_products(q, self.far_pos_key), places)
-            if self.far_pos_query is not None:
-                by_query = _gathered(_products(k, self.far_pos_query), places.T)
-        parts = [part for part in (by_key, None if by_query is None else by_query.mT) if part is not None]
-        return sum(parts[1:], parts[0]).transpose(0, 1) if parts else None
+            places = self.places[token[:, None] - token + self.longest - 1]  # of distances i - j
+            scores = position_scores(q, k, self.far_pos_key, self.far_pos_query, places)
+        return None if scores is None else scores.transpose(0, 1)
 
 
 class Encoder(DebertaV2Model):
@@ -264,11 +255,10 @@ def _tabulate(module: Any, embeddings: Tensor | None, longest: int) -> None:
         module.reach = reach = min(span, longest)
         places = _places(module, longest)
         apart = torch.arange(1 - reach, reach + 1)
-        for name, shared in (("key", module.key_proj), ("query", module.query_proj)):
-            if {"key": "c2p", "query": "p2c"}[name] not in module.pos_att_type:
+        heads = (module.num_attention_heads, module.attention_head_size)
+        for name in ("key", "query"):
+            if (projection := position_projection(module, name)) is None:
                 continue
-            projection = shared if module.share_att_key else getattr(module, f"pos_{name}_proj")
-            heads = (module.num_attention_heads, module.attention_head_size)
             table = projection(embeddings[: 2 * span]).unflatten(-1, heads).permute(1, 2, 0)  # (H, E, P)
             distances = (-apart if name == "key" else apart).clamp(1 - longest, longest - 1)
             tables[f"near_pos_{name}"] = table[..., places[distances + longest - 1]]
@@ -291,28 +281,3 @@ def _places(module: Any, longest: int) -> Tensor:
     span = module.pos_ebd_size
     places: Tensor = torch.cat([before.flip(0), behind[1:]]) + span
     return places.clamp(0, 2 * span - 1)
-
-
-def _middle(table: Tensor, length: int) -> Tensor:
-    """(H, E, 2L) of (H, E, 2N): distances from 1 - L to L."""
-    middle = table.shape[-1] // 2
-    return table[..., middle - length : middle + length]
-
-
-def _products(vectors: Tensor, table: Tensor) -> Tensor:
-    """(H, B, L, R) of vectors (B, L, H, E) and a table (H, E, R), head by head."""
-    products = torch.bmm(vectors.flatten(0, 1).transpose(0, 1), table)
-    return products.view(len(table), *vectors.shape[:2], table.shape[-1])
-
-
-def _diagonals(products: Tensor) -> Tensor:
-    """(…, L, L) with [r, c] taken from [r, c - r + L - 1] of (…, L, 2L), as a view."""
-    length = products.shape[-2]
-    width = 2 * length - 1  # from one row's diagonal place to the next row's
-    flat = products.flatten(-2)[..., length - 1 : length - 1 + length * width]
-    return flat.view(*flat.shape[:-1], length, width)[..., :length]
-
-
-def _gathered(products: Tensor, places: Tensor) -> Tensor:
-    """(…, L, L) with [r, c] taken from [r, places[r, c]] of (…, L, P)."""
-    return products.gather(-1, places.expand(*products.shape[:-1], places.shape[-1]))

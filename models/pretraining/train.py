@@ -19,6 +19,7 @@ from transformers import AutoModelForMaskedLM
 
 from models.build import position_limit
 from models.classifier import TextClassifier
+from models.disentangled import lighten
 from models.errors import ModelError
 from models.folders import whole_folder
 from models.inference.device import resolve_device
@@ -106,6 +107,7 @@ def pretrain(
         train, held_out = _divide(rows, recipe)
         network = TextClassifier(body.eval())
         refuse_other_inputs(network, tokenizer)
+        lighten(network)
         pads = hides_padding(network, tokenizer.pad_token_id, recipe.data.max_length)
         model = MaskedLm(body.to(where), pads=pads)
         state = run_epochs(

@@ -22,6 +22,7 @@ from models.checkpoint import CheckpointSpec
 from models.classifier import TextClassifier
 from models.decoder import give_padding
 from models.depth import Thaw
+from models.disentangled import lighten
 from models.errors import ModelError
 from models.hub import local_folder
 from models.inference.device import resolve_device
@@ -254,6 +255,7 @@ def _build(
     network = build_classifier(recipe, classes, tokenizer, task, _word_vectors(lexicon, tokenizer))
     place_vectors(network.body, vectors)
     refuse_other_inputs(network, tokenizer)
+    lighten(network)
     network.pads = hides_padding(network.eval(), tokenizer.pad_token_id or 0, recipe.data.max_length)
     if recipe.contrast.generate:
         if not network.pads:

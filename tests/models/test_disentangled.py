@@ -1,16 +1,21 @@
 """DeBERTa's attention, computed in a faster way, against the stock forward pass; tiny random weights."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DebertaV2Config, DebertaV2Model
 
+from models.disentangled import lighten
 from models.heads import HEADS, HeadShape
 from models.inference import disentangled, packed
 from models.inference.scorer import Scorer
+from models.recipe import EncoderOptions
+from models.training.fold import make_tokenizer, train_fold
 from tests.conftest import CLASSES, VOCABULARY
 from tests.models.test_packed import SHAPE, classifier, examples
 
@@ -178,3 +183,50 @@ def test_it_does_in_any_format_and_after_any_other(folder, monkeypatch):
     np.testing.assert_allclose(scorer.score(TEXTS).probabilities, exact, atol=2e-2)
     scorer.set_precision("fp32")
     np.testing.assert_array_equal(scorer.score(TEXTS).probabilities, exact)
+
+
+@pytest.mark.parametrize("shape", [(3, 12), (2, 40)], ids=["within reach", "beyond"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_training_has_the_losses_and_gradients_of_the_stock_attention(name, shape):
+    """Dropout included, which draws the same numbers."""
+    config = DebertaV2Config(**CONFIGS[name], hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
+    ids = torch.randint(90, shape, generator=torch.Generator().manual_seed(3))
+    mask = (torch.arange(shape[1]) < torch.tensor([[shape[1]], *[[7]] * (shape[0] - 1)])).long()
+    found = []
+    for light in (False, True):
+        network = classifier(config).train()
+        if light:
+            lighten(network)
+        torch.manual_seed(4)
+        loss = torch.nn.functional.cross_entropy(network(ids, mask), torch.arange(shape[0]))
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad for n, p in network.named_parameters() if p.grad is not None}))
+    (stock_loss, stock), (loss, ours) = found
+    torch.testing.assert_close(loss, stock_loss, atol=1e-6, rtol=1e-5)
+    assert set(ours) == set(stock)
+    for parameter, gradient in stock.items():
+        torch.testing.assert_close(ours[parameter], gradient, atol=1e-5, rtol=1e-4)
+    relative = [n for n in stock if "rel_embeddings" in n]
+    assert all(stock[n].abs().max() > 1e-6 for n in relative)
+
+
+def test_a_fold_is_trained_so_and_saved_as_any_deberta(folder, tmp_path, tiny_recipe, monkeypatch):
+    """With the weights of one that was trained with the stock attention, up to rounding."""
+    training = dataclasses.replace(tiny_recipe.training, epochs=1)
+    recipe = dataclasses.replace(tiny_recipe, encoder=EncoderOptions(path=folder), training=training)
+    labels = np.arange(len(TEXTS)) % 3
+    tokenizer = make_tokenizer(recipe, TEXTS)
+    weights, probabilities = [], []
+    for i, replaced in enumerate((lighten, lambda network: None)):
+        monkeypatch.setattr("models.training.fold.lighten", replaced)
+        run = tmp_path / str(i)
+        probabilities.append(
+            train_fold(recipe, CLASSES, TEXTS, labels, TEXTS, labels, tokenizer, folder=run).valid_probs
+        )
+        weights.append(load_file(run / "model.safetensors"))
+    assert set(weights[0]) == set(weights[1])
+    for name, stock in weights[1].items():
+        torch.testing.assert_close(weights[0][name], stock, atol=1e-4, rtol=1e-3)
+    np.testing.assert_allclose(probabilities[0], probabilities[1], atol=1e-4)
+    scored = Scorer(tmp_path / "0", precision="fp32", device="cpu").score(TEXTS).probabilities
+    np.testing.assert_allclose(scored, probabilities[0], atol=1e-5)
