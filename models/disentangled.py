@@ -90,7 +90,7 @@ def position_scores(
         parts.append(_diagonals(products) if places is None else _gathered(products, places))
     if queries is not None:
         products = _products(k, queries)
-        parts.append((_diagonals(products) if places is None else _gathered(products, places.T)).mT)
+        parts.append((_diagonals(products) if places is None else _gathered(products, places.T)).transpose(-1, -2))
     return sum(parts[1:], parts[0]) if parts else None
 
 

@@ -149,7 +149,7 @@ def _examples(network: TextClassifier, *, packed: bool) -> Iterator[_Example]:
     lengths = [_LENGTH]
     if (window := getattr(config, "sliding_window", None)) is not None:
         lengths = [min(_LENGTH, window - 1), 2 * window + 3]
-    elif (reach := disentangled.reach(network)) is not None:
+    elif (reach := disentangled.table_reach(network)) is not None:
         lengths = [min(_LENGTH, reach), reach + 3]
     for length in lengths:
         yield from _examples_of(network, min(length, longest), packed=packed)

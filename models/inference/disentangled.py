@@ -147,21 +147,27 @@ class Encoder(DebertaV2Model):
         return BaseModelOutput(hidden, tuple(layers) if output_hidden_states else None)
 
 
-def disentangle(network: TextClassifier, max_length: int) -> None:
+def disentangle(network: TextClassifier, max_length: int, *, one_way: bool = False) -> None:
     """Let a DeBERTa of the second or third version compute so from now on, on whatever device and in whatever format
     it is then; others stay as they are.
 
     Args:
         network: In evaluation mode, float32, with the stock forward pass.
         max_length: Tokens a row at most.
+        one_way: Attend to rows of all lengths in the same way, as a trace does, whose tables have to reach as far. Not
+            beyond twice the length from which on distances share a place: there, that would take longer than stock.
     """
     encoder: Any = network.encoder
     if type(encoder) is not DebertaV2Model:
         return
+    if one_way and any(
+        max_length > 2 * module.pos_ebd_size for module in _attentions(encoder) if module.relative_attention
+    ):
+        return
     with torch.no_grad():
         embeddings = encoder.encoder.get_rel_embedding()
         for module in _attentions(encoder):
-            _tabulate(module, embeddings, max(_LEAST, max_length))
+            _tabulate(module, embeddings, max(_LEAST, max_length), one_way=one_way)
     _become(encoder, Encoder, Attention)
 
 
@@ -180,7 +186,12 @@ def is_disentangled(network: TextClassifier) -> bool:
     return type(network.encoder) is Encoder
 
 
-def reach(network: TextClassifier) -> int | None:
+def longest_row(network: TextClassifier) -> int | None:
+    """Tokens of the longest row that it can read so; None for a network as transformers has it."""
+    return _attentions(network.encoder)[0].longest if is_disentangled(network) else None
+
+
+def table_reach(network: TextClassifier) -> int | None:
     """Tokens beyond which rows are attended to in another way; None where no row is that long, or all networks' are."""
     if not is_disentangled(network):
         return None
@@ -240,7 +251,7 @@ def _attentions(encoder: nn.Module) -> list[Any]:
     return [module for module in encoder.modules() if isinstance(module, DisentangledSelfAttention)]
 
 
-def _tabulate(module: Any, embeddings: Tensor | None, longest: int) -> None:
+def _tabulate(module: Any, embeddings: Tensor | None, longest: int, *, one_way: bool) -> None:
     """Keep of a layer what it makes of relative positions.
 
     Args:
@@ -252,7 +263,7 @@ def _tabulate(module: Any, embeddings: Tensor | None, longest: int) -> None:
     tables: dict[str, Tensor | None] = dict.fromkeys(_BUFFERS)
     if embeddings is not None:
         span = module.pos_ebd_size
-        module.reach = reach = min(span, longest)
+        module.reach = reach = longest if one_way else min(span, longest)
         places = _places(module, longest)
         apart = torch.arange(1 - reach, reach + 1)
         heads = (module.num_attention_heads, module.attention_head_size)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from models import cache
 from models.classifier import TextClassifier
 from models.hub import fingerprint, weight_bytes
+from models.inference import disentangled
 from models.inference import openvino_runtime as runtime
 from models.inference.device import has_fast_bf16
 from models.inference.tokens import Tokens
@@ -39,7 +40,7 @@ ARCHITECTURES = (
 _TOLERANCE = {"fp32": 2e-5, "bf16": 5e-2}
 _EXAMPLE = (2, 3)  # rows and tokens that are traced: less than the check and most texts have
 _CHECK_LENGTH = 32
-_FORMAT = 1  # changes where what is kept would be made in another way
+_FORMAT = 2  # changes where what is kept would be made in another way
 
 
 class NotExported(Exception):
@@ -84,7 +85,7 @@ def export(
     """The same network, computed by OpenVINO.
 
     Args:
-        network: In float32, on the CPU, in evaluation mode.
+        network: In float32, on the CPU, in evaluation mode; one that attends to rows of all lengths in one way.
         source: The directory that it was loaded from.
         max_length: Tokens a row at most.
         precision: ``fp32``, ``bf16`` or ``int8``.
@@ -95,7 +96,9 @@ def export(
     """
     if reason := _unfit(network):
         raise NotExported(reason)
-    key = _key(source, rows)
+    if disentangled.table_reach(network) is not None:
+        raise ValueError("it attends to long rows in another way, and a trace knows that of its example alone")
+    key = _key(network, source, rows)
     graph = cache.find(KIND, key) or _make(network, source, key, max_length, rows)
     beside = precision
     if precision == "int8":  # what is not quantised
@@ -117,10 +120,11 @@ def _unfit(network: TextClassifier) -> str | None:
     return None
 
 
-def _key(source: str, rows: Tokens | None) -> str:
-    """Of what the graph depends on: the weights, the versions, the rows of calibration."""
+def _key(network: TextClassifier, source: str, rows: Tokens | None) -> str:
+    """Of what the graph depends on: the weights, how it attends, the versions, the rows of calibration."""
     summary = hashlib.blake2b(digest_size=12)
-    said = [_FORMAT, torch.__version__, runtime.versions(quantiser=rows is not None), fingerprint(Path(source))]
+    versions = runtime.versions(quantiser=rows is not None)
+    said = [_FORMAT, torch.__version__, versions, fingerprint(Path(source)), disentangled.longest_row(network)]
     summary.update(repr(said).encode())
     for array in () if rows is None else (rows.ids, rows.offsets, rows.types):
         summary.update(b"-" if array is None else array.tobytes())

@@ -129,9 +129,12 @@ class NetworkGroup:
         if self.is_exported or arithmetic.backend == "openvino" or self._dtype != dtype:
             self._reload()
         self._unexported = None
-        if arithmetic.backend == "openvino" and self._export(arithmetic):
-            return
-        self._disentangle()
+        if arithmetic.backend == "openvino":
+            self._disentangle(one_way=True)
+            self._check_attention()
+            if self._export(arithmetic):
+                return
+            self._disentangle()
         rest = fp8.REST if dtype == fp8.DTYPE else dtype
         for network, last in zip(self.networks, self._last_layers, strict=True):
             network.to(device, rest)
@@ -155,6 +158,7 @@ class NetworkGroup:
                 network.pads = self.pads
             self.networks = [*networks]
             self.is_exported, self._dtype = False, torch.float32
+            self._disentangle()
 
     def _export(self, arithmetic: Arithmetic) -> bool:
         """Let OpenVINO compute all networks, or none of them and note why."""
@@ -180,11 +184,12 @@ class NetworkGroup:
                 raise NotExported(f"{member.source}: {exc}") from exc
         return networks
 
-    def _disentangle(self) -> None:
-        """Let DeBERTas of the second and third version attend in a faster way, where they do not as yet."""
+    def _disentangle(self, *, one_way: bool = False) -> None:
+        """Let DeBERTas of the second and third version attend in a faster way; see `disentangled.disentangle`."""
         for member, network in zip(self.members, self.networks, strict=True):
             assert isinstance(network, TextClassifier)
-            disentangled.disentangle(network, member.max_length)
+            disentangled.restore(network)
+            disentangled.disentangle(network, member.max_length, one_way=one_way)
 
     def _check_attention(self) -> None:
         """Go back to the stock attention of DeBERTa, where the faster one gives something else."""

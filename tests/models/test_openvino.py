@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertConf
 
 from models.classifier import TextClassifier
 from models.heads import HEADS, HeadShape
-from models.inference import exported
+from models.inference import disentangled, exported
 from models.inference import openvino_runtime as runtime
 from models.inference.exported import NotExported, export
 from models.inference.gate import GateBounds, try_precision
@@ -67,6 +67,35 @@ def test_logits_are_those_of_the_stock_forward_pass(config, source):
         with torch.inference_mode():
             stock = network(ids, mask)
         torch.testing.assert_close(own(ids, mask), stock, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("buckets", "faster"), [(16, False), (40, True), (100, True)])
+def test_debertas_faster_attention_is_exported_where_it_is_faster(buckets, faster, source):
+    network = classifier(DebertaV2Config.from_dict({**DEBERTA.to_dict(), "position_buckets": buckets}))
+    batches = [torch.randint(3, 90, (3, length)) for length in (1, 2, 31, 64)]
+    mask = (torch.arange(64) < torch.tensor([[64], [20], [1]])).long()
+    with torch.inference_mode():
+        stock = [network(ids) for ids in batches] + [network(batches[-1], mask)]
+    disentangled.disentangle(network, 64, one_way=True)
+    assert disentangled.is_disentangled(network) == faster
+    own = export(network, source, 64, "fp32")
+    for ids, expected in zip(batches, stock, strict=False):
+        torch.testing.assert_close(own(ids), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(own(batches[-1], mask), stock[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_graph_serves_no_longer_rows_than_its_tables_do(source):
+    """Nor one that attends to long rows in another way than the trace."""
+    network = classifier(DebertaV2Config.from_dict({**DEBERTA.to_dict(), "position_buckets": 40}))
+    keys = set()
+    for max_length in (50, 64, 64):
+        disentangled.disentangle(network, max_length, one_way=True)
+        keys.add(exported._key(network, source, None))
+        disentangled.restore(network)
+    assert len(keys | {exported._key(network, source, None)}) == 3
+    disentangled.disentangle(network, 64)
+    with pytest.raises(ValueError, match="in another way"):
+        export(network, source, 64, "fp32")
 
 
 def test_token_types_reach_the_network(source):
