@@ -42,6 +42,7 @@ ROWS = {"BERT-base": 32_768, "BERT-large": 8_192, "MiniLM-L6": 131_072, "DeBERTa
 SHARDS = 4
 ROUNDS = 3
 COMPILED, NO_GELU, NO_QKV = ", compiled", ", compiled, GELU apart", ", compiled, QKV apart"
+STOCK, STOCK_COMPILED = ", stock attention", ", compiled, stock attention"  # of DeBERTa
 ENGINE = ("ways", "ahead", "attention", "profile", "layouts", "budgets")
 # Seconds after which a part is ended.
 LIMITS = {
@@ -164,20 +165,25 @@ def ways(arguments: argparse.Namespace) -> None:
     """A line for each way to run a network on the same shards, each launched before the last one is collected."""
     import torch
 
-    from models.inference import fused, joined
+    from models.inference import disentangled, fused, joined
     from models.inference.device import peak_memory
 
     shape, reference = arguments.shape, None
     rates = ceilings(arguments)
     say("\n| model | how | rows/s | Mtok/s | TFLOP/s | share | off | compiled in | peak GB | packed |\n|" + "---|" * 10)
     plan = [("bf16", ""), ("bf16", COMPILED), ("fp8", COMPILED), ("bf16", NO_GELU), ("bf16", NO_QKV), ("fp8", NO_QKV)]
-    for precision, layers in plan if arguments.device != "cpu" else [("fp32", ""), ("fp32", COMPILED)]:
+    if arguments.device == "cpu":
+        plan = [("fp32", ""), ("fp32", COMPILED)]
+    if shape.startswith("DeBERTa"):
+        plan += [(plan[0][0], STOCK), (plan[0][0], STOCK_COMPILED)]
+    for precision, layers in plan:
         with told(f"{shape}, {precision}{layers}"):
-            scorer = scorer_of(shape, arguments, precision=precision)
+            with stock_attention(disentangled, layers in (STOCK, STOCK_COMPILED)):
+                scorer = scorer_of(shape, arguments, precision=precision)
             shards = shards_of(scorer, shape, arguments)
             began = time.perf_counter()
             with without(fused, "wants_fusing", layers == NO_GELU), without(joined, "wants_joining", layers == NO_QKV):
-                scorer.set_compiled(bool(layers))
+                scorer.set_compiled(layers not in ("", STOCK))
             spent = time.perf_counter() - began
             for note in scorer.notes:
                 say(f"\n{note}\n")
@@ -295,6 +301,11 @@ def one_ahead(scorer: Scorer, shards: Sequence[Prepared]) -> list[object]:
 def without(module: object, name: str, yes: bool) -> AbstractContextManager[object]:
     """A step of compiling is left out."""
     return patch.object(module, name, lambda _: False) if yes else nullcontext()
+
+
+def stock_attention(module: object, yes: bool) -> AbstractContextManager[object]:
+    """A DeBERTa attends as transformers has it."""
+    return patch.object(module, "disentangle", lambda *_, **__: None) if yes else nullcontext()
 
 
 def ahead(arguments: argparse.Namespace) -> None:

@@ -14,10 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from models.classifier import TextClassifier
+from models.inference.disentangled import is_disentangled
 
-# Architectures that call the three one after the other with one input, and how they name them.
+# Architectures that call the three one after the other with one input, and how they name them. DeBERTa does where its
+# positions are tabulated; stock, it projects them with two of the three.
 _KNOWN = {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
-_PLACES = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("q", "k", "v"))
+_PLACES = (
+    ("query", "key", "value"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("q", "k", "v"),
+    ("query_proj", "key_proj", "value_proj"),
+)
 _OUTPUTS = {"weight": 0, "bias": 0, "scale": 1}  # their dimension, in what linear layers of 16 and of 8 bits hold
 
 
@@ -68,7 +75,7 @@ def wants_joining(network: TextClassifier) -> bool:
 
 def join(network: TextClassifier) -> int:
     """Let attention layers compute so from now on, where the architecture is known; gives how many."""
-    if network.body.config.model_type not in _KNOWN:
+    if network.body.config.model_type not in _KNOWN and not is_disentangled(network):
         return 0
     found = 0
     for parent in list(network.encoder.modules()):

@@ -6,23 +6,32 @@ import torch._dynamo
 from torch import nn
 from transformers import BertConfig
 
-from models.inference import compiled, fp8, joined
+from models.inference import compiled, disentangled, fp8, joined
 from tests.models.test_fused import ALL, structure
 from tests.models.test_packed import classifier
 
-# ALBERT has one layer three times; ModernBERT has one product already; DeBERTa's key and query see positions as well.
+# ALBERT has one layer three times; ModernBERT has one product already; stock DeBERTa projects positions, too.
 LAYERS = {name: 0 if name.startswith(("modernbert", "deberta")) else 1 if name == "albert" else 3 for name in ALL}
+TABULATED = "deberta-v2, positions tabulated"
+LAYERS[TABULATED] = 3
 IDS = torch.randint(5, 90, (3, 20), generator=torch.Generator().manual_seed(0))
+
+
+def made(architecture):
+    network = classifier(ALL[architecture.split(", positions")[0]])
+    if architecture == TABULATED:
+        disentangled.disentangle(network, 64)
+    return network
 
 
 def tensors(network):
     return {name: part.clone() for name, part in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", LAYERS)
 @torch.inference_mode()
 def test_scores_stay_and_the_way_back_is_whole(architecture):
-    network = classifier(ALL[architecture])
+    network = made(architecture)
     expected, before, weights = network(IDS), structure(network), tensors(network)
     assert joined.join(network) == LAYERS[architecture]
     torch.testing.assert_close(network(IDS), expected, atol=1e-6, rtol=0)
@@ -74,13 +83,14 @@ def products(monkeypatch):
 @pytest.mark.parametrize("architecture", [name for name, n in LAYERS.items() if n])
 @torch.inference_mode()
 def test_compiled_layers_have_one_product_for_them(architecture, products):
-    network = classifier(ALL[architecture])
+    network = made(architecture)
     expected = network(IDS)
-    assert compiled.enable(network, packed=architecture != "mpnet") is None
+    assert compiled.enable(network, packed=architecture not in ("mpnet", TABULATED)) is None
     torch.testing.assert_close(network(IDS), expected, atol=1e-5, rtol=0)
     of_layers = [graph for graph in products if graph]
     assert {len(graph) for graph in of_layers} == {4}  # these, behind attention, and two of the feed-forward block
-    assert len(of_layers) == 2  # a layout each: what is kept for the next is no reason to compile anew
+    # A layout each, for DeBERTa within and beyond its tables: what is kept for the next is no reason to compile anew.
+    assert len(of_layers) == (4 if architecture == TABULATED else 2)
     compiled.disable(network)
     assert not any(isinstance(module, joined.Joined | joined.Kept) for module in network.modules())
 
