@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
+# Columns of a table are a multiple of so many: cuBLAS wants rows of 16 bytes, and a CPU nothing of the kind.
+_STEP = {"cuda": 8}
+
 
 class LightAttention(DisentangledSelfAttention):
     """The stock module but for how it comes by its bias; draws the same numbers for dropout."""
@@ -46,7 +49,8 @@ class LightAttention(DisentangledSelfAttention):
         apart = torch.cat([places[0, 1:].flip(0), places[:, 0]])  # of distances i - j from 1 - L to L - 1
         tables = {}
         for name, of_distances in (("key", apart.flip(0)), ("query", apart)):
-            rows = rel_embeddings[nn.functional.pad(of_distances, (0, 1))] if near else rel_embeddings[: 2 * span]
+            within = nn.functional.pad(of_distances, (0, 1 + -2 * length % _STEP["cuda"]))
+            rows = rel_embeddings[within] if near else rel_embeddings[: 2 * span]
             projection = position_projection(self, name)
             tables[name] = None if projection is None else projection(rows).unflatten(-1, heads).permute(1, 2, 0)
         q, k = (part.unflatten(0, (-1, heads[0])).transpose(1, 2) for part in (query_layer, key_layer))
@@ -79,7 +83,7 @@ def position_scores(
     Args:
         q: (B, L, H, E) queries.
         k: (B, L, H, E) keys.
-        keys: (H, E, 2L) K of distances j - i from 1 - L to L, the last of which is not read; with `places` (H, E, P) K
+        keys: (H, E, 2L or more) K of distances j - i from 1 - L on, those from L on not read; with `places` (H, E, P) K
             of each place; None: none.
         queries: The same of Q, of distances i - j.
         places: (L, L) int64 place of distance i - j in the tables; None: they are of distances.
@@ -94,6 +98,19 @@ def position_scores(
     return sum(parts[1:], parts[0]) if parts else None
 
 
+def distances_within(table: Tensor, length: int) -> Tensor:
+    """(H, E, 2L or a few more) of a table (H, E, 2N) of distances from 1 - N to N: those from 1 - L on.
+
+    Args:
+        table: At least as far-reaching.
+        length: L.
+    """
+    middle = table.shape[-1] // 2
+    within = table[..., middle - length : middle + length]
+    step = _STEP.get(table.device.type)
+    return within if step is None else nn.functional.pad(within, (0, -2 * length % step))
+
+
 def _products(vectors: Tensor, table: Tensor) -> Tensor:
     """(H, B, L, R) of vectors (B, L, H, E) and a table (H, E, R), head by head."""
     products = torch.bmm(vectors.flatten(0, 1).transpose(0, 1), table)
@@ -101,9 +118,8 @@ def _products(vectors: Tensor, table: Tensor) -> Tensor:
 
 
 def _diagonals(products: Tensor) -> Tensor:
-    """(…, L, L) with [r, c] taken from [r, c - r + L - 1] of (…, L, 2L), as a view."""
-    length = products.shape[-2]
-    width = 2 * length - 1  # from one row's diagonal place to the next row's
+    """(…, L, L) with [r, c] taken from [r, c - r + L - 1] of (…, L, 2L or more), as a view."""
+    length, width = products.shape[-2], products.shape[-1] - 1  # from one row's diagonal place to the next row's
     flat = products.flatten(-2)[..., length - 1 : length - 1 + length * width]
     return flat.view(*flat.shape[:-1], length, width)[..., :length]
 

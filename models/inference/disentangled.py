@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, build_relative_position
 
 from models.classifier import TextClassifier
-from models.disentangled import position_projection, position_scores
+from models.disentangled import distances_within, position_projection, position_scores
 from models.inference.packed import TOLERANCE
 from models.peculiar import n_known_tokens
 
@@ -98,7 +98,7 @@ class Attention(DisentangledSelfAttention):
         length = q.shape[1]
         if length <= self.reach:
             keys, queries = (
-                None if table is None else table[..., self.reach - length : self.reach + length]
+                None if table is None else distances_within(table, length)
                 for table in (self.near_pos_key, self.near_pos_query)
             )
             scores = position_scores(q, k, keys, queries)

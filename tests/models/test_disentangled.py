@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DebertaV2Config, DebertaV2Model
 
-from models.disentangled import lighten
+from models.disentangled import _STEP, lighten
 from models.heads import HEADS, HeadShape
 from models.inference import disentangled, packed
 from models.inference.scorer import Scorer
@@ -58,9 +58,11 @@ def padded(*lengths):
     return ids, (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
 
 
+@pytest.mark.parametrize("step", [1, 8])
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.inference_mode()
-def test_logits_are_those_of_the_stock_forward_pass(name):
+def test_logits_are_those_of_the_stock_forward_pass(name, step, monkeypatch):
+    monkeypatch.setitem(_STEP, "cpu", step)  # as on a GPU
     network = deberta(name)
     random = torch.Generator().manual_seed(1)
     batches = [(torch.randint(90, (1 + n % 4, n), generator=random), None) for n in LENGTHS]
