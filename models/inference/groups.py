@@ -53,6 +53,7 @@ class NetworkGroup:
         self.runs = [member.run for member in members]
         networks = [_take_over(member) for member in members]
         self.networks: list[nn.Module] = [*networks]
+        self._disentangle()
         self._known = [known_by(network) for network in networks]
         pad_id = members[0].tokenizer.pad_token_id or 0
         kinds = [_kind(member.spec, network) for member, network in zip(members, networks, strict=True)]
@@ -62,7 +63,6 @@ class NetworkGroup:
         for network in networks:
             network.pads = self.pads
         length = min(_FLOP_LENGTH, members[0].max_length)
-        self._disentangle()
         self.packed = False
         self.compiled = False
         self.graphs: Graphs | None = None
