@@ -24,7 +24,7 @@ from typing import TypeVar
 from jobs.machine import peak_memory
 from jobs.resolve import InputOptions, look_at_inputs
 from jobs.runner import planner
-from jobs.runner.plan import Request, tasks_of
+from jobs.runner.plan import Request, pieces_of, tasks_of
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.tables import index_file
@@ -84,9 +84,10 @@ def measure(table: Path, shard_rows: int) -> None:
 
     for name in ("index, first pass", "index, again"):
         index = timed(name, lambda: index_file(table, inputs.files[0].format, shard_rows=shard_rows))
-    tasks = tasks_of([index], None)
+    pieces = pieces_of([index], None)
+    tasks = tasks_of(pieces, [size], shard_rows)
     timed("the whole plan, ids checked", lambda: planner._make_plan(request, JobStore(table.parent), shard_rows))
-    timed("ids checked by reading the shards", lambda: planner._check_ids(request, tasks, table.parent))
+    timed("ids checked by reading the shards", lambda: planner._check_ids(request, pieces, table.parent))
     plan_bytes = sum(len(json.dumps(asdict(task), default=str)) for task in tasks)
 
     write = sys.stdout.write

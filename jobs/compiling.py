@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 
 from jobs.ceilings import identify
-from jobs.runner.local import Watch, texts_of
+from jobs.runner.local import Watch
+from jobs.runner.reading import texts_of
 from jobs.user_cache import keep_in_cache, read_cache
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest

@@ -24,11 +24,11 @@ from scipy.sparse import csr_matrix
 
 from jobs.runner.assemble import output_file, predictions_file
 from jobs.runner.joining import join
-from jobs.runner.local import part_column, read_texts
-from jobs.runner.plan import ShardTask
+from jobs.runner.local import part_column
+from jobs.runner.plan import Piece, ShardTask
 from jobs.runner.planner import Job
+from jobs.runner.reading import TaskReader, read_texts
 from kaggle_tools.files import file_digest
-from kaggle_tools.tables import ShardReader
 from models.inference.groups import Features, Group, NetworkGroup
 from models.inference.scorer import Scorer
 from models.inference.shards import Scored
@@ -126,23 +126,22 @@ class _Bench:
     def read(self, tasks: list[ShardTask]) -> Iterator[tuple[ShardTask, pl.Series, pl.Series, Cost]]:
         """Each shard's ids and texts, and what it takes to read so many rows."""
         request = self.job.plan.request
-        columns = list(dict.fromkeys(c for c in (request.id_column, *request.text_columns) if c is not None))
-        for number, file in enumerate(request.inputs):
-            end = 0
-            with ShardReader(
-                file.format, columns, id_column=request.id_column, on_bad_row=request.on_bad_row
-            ) as reader:
-                for task in (task for task in tasks if task.file == number):
-                    table, cost = self._timed("read", partial(reader.read, task.shard, task.n_rows))
-                    frame = table.frame
-                    # What is compressed has to be read through up to the shard.
-                    through = task.shard.first_row - end if file.format.compression else 0
-                    end = task.shard.first_row + task.shard.n_rows
-                    ids = pl.Series("row", np.arange(len(frame))).cast(pl.String)
-                    if request.id_column is not None:
-                        ids = frame[request.id_column]
-                    texts = read_texts(frame, request.text_columns)[0]
-                    yield task, ids, texts, cost.scaled(task.shard.n_rows / (task.shard.n_rows + through))
+        before: Piece | None = None
+        with TaskReader(request) as reader:
+            for task in tasks:
+                table, cost = self._timed("read", partial(reader.read, task))
+                # What is compressed has to be read through up to the shard.
+                first, through = task.pieces[0], 0
+                if request.inputs[first.file].format.compression:
+                    through = first.shard.first_row
+                    if before is not None and before.file == first.file:
+                        through -= before.shard.first_row + before.shard.n_rows
+                before = task.pieces[-1]
+                ids = pl.Series("row", np.arange(len(table.frame))).cast(pl.String)
+                if request.id_column is not None:
+                    ids = table.frame[request.id_column]
+                texts = read_texts(table.frame, request.text_columns)[0]
+                yield task, ids, texts, cost.scaled(task.n_rows / (task.n_rows + through))
 
     def try_one(self, task: ShardTask, ids: pl.Series, texts: pl.Series, reading: Cost) -> Trial:
         """One shard through all stages."""

@@ -185,10 +185,9 @@ class _Shift:
         costly = self.handout.lost(place)
         self._lost_at_start = 0 if was_ready else self._lost_at_start + 1
         if costly is not None:
-            shard = self._plan.tasks[costly].shard
             raise UserError(
                 f"workers die, one after the other, at shard {costly}: {how}",
-                where=f"{shard.path}, rows {shard.first_row + 1:,} to {shard.first_row + shard.n_rows:,}",
+                where=self._plan.tasks[costly].words,
                 next="often memory: fewer --workers, a smaller --batch-tokens, fewer --shard-rows",
             )
         if self._lost_at_start >= _MOST_LOST_AT_START:

@@ -12,28 +12,31 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.errors import Interrupted
 from jobs.runner.overlap import overlapped
 from jobs.runner.plan import Plan, ShardTask
+from jobs.runner.reading import TaskReader, read_texts
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.predictions import PREFIX
-from kaggle_tools.tables import BadRow, ShardReader, read_sample
+from kaggle_tools.remote import Place
+from kaggle_tools.tables import BadRow
 from kaggle_tools.tag_predictions import prob_columns
 from models.inference.device import PRECISIONS, measure_matmul_rate
 from models.inference.launched import Launched
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite, Prepared, Scored, ShardStats
 from models.inference.tokens import UnusableTexts
-from models.text.pairs import join_texts, single_texts
 
 TEXT = "text"  # second column of a part whose words have tags, so that entities can be shown
 
@@ -87,6 +90,7 @@ class _Shard:
     task: ShardTask
     ids: pl.Series
     texts: pl.Series
+    positions: NDArray[np.int64]
     bad_rows: tuple[BadRow, ...]
     n_null: int
     n_replaced: int
@@ -94,6 +98,10 @@ class _Shard:
     prepared: Prepared | None = None
     launched: Launched | None = None
     scored: Scored | None = None
+
+    def first_path(self, rows: Sequence[int]) -> Place:
+        """The file that holds the first of these good rows."""
+        return self.task.path_of(int(self.positions[rows[0]]))
 
 
 def run_shards(plan: Plan, store: JobStore, scorer: Scorer, watch: Watch, ceiling: float | None = None) -> None:
@@ -144,8 +152,8 @@ def work_through(
         UserError: See `run_shards`. The first task without a part is the one that failed.
         ModelError: Likewise.
     """
-    with ExitStack() as files:
-        shards = overlapped(tasks, _Reader(plan, files).read)
+    with TaskReader(plan.request) as rows:
+        shards = overlapped(tasks, _Reader(plan, rows).read)
         prepared = overlapped(shards, lambda shard: _prepare(shard, scorer))
         # A GPU is sent the next shard before this one is collected.
         stopped = threading.Event()
@@ -158,55 +166,28 @@ def work_through(
                 yield Part(shard.task.index, shard.scored.stats, shard.seconds)
 
 
+@dataclass
 class _Reader:
-    """Reads shards in order, one open file at a time."""
+    """Reads shards in order."""
 
-    def __init__(self, plan: Plan, stack: ExitStack) -> None:
-        self._plan = plan
-        self._stack = stack
-        self._first_rows = [0, *accumulate(task.shard.n_rows for task in plan.tasks)]
-        self._file = -1
-        self._reader: ShardReader | None = None
+    plan: Plan
+    rows: TaskReader
+
+    def __post_init__(self) -> None:
+        self._first_rows = [0, *accumulate(task.n_rows for task in self.plan.tasks)]
 
     def read(self, task: ShardTask) -> _Shard:
         began = time.perf_counter()
-        request = self._plan.request
-        if self._reader is None or task.file != self._file:
-            if self._reader is not None:
-                self._reader.close()  # of thousands of files only one is open
-            columns = list(dict.fromkeys(c for c in (request.id_column, *request.text_columns) if c is not None))
-            self._reader = self._stack.enter_context(
-                ShardReader(
-                    request.inputs[task.file].format,
-                    columns,
-                    id_column=request.id_column,
-                    on_bad_row=request.on_bad_row,
-                )
-            )
-            self._file = task.file
-        table = self._reader.read(task.shard, task.n_rows)
+        request = self.plan.request
+        table = self.rows.read(task)
         if request.id_column is None:
             ids = pl.Series("row", self._first_rows[task.index] + table.positions).cast(pl.String)
         else:
             ids = table.frame[request.id_column]
         texts, n_null = read_texts(table.frame, request.text_columns)
-        shard = _Shard(task, ids, texts, table.bad_rows, n_null, table.n_replaced)
+        shard = _Shard(task, ids, texts, table.positions, table.bad_rows, n_null, table.n_replaced)
         shard.seconds["read"] = time.perf_counter() - began
         return shard
-
-
-def read_texts(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.Series, int]:
-    """(N,) texts, or pairs joined to one column, and how many rows have a null among theirs."""
-    n_null = int(frame.select(pl.any_horizontal(pl.col(list(columns)).is_null()).sum()).item())
-    first = frame[columns[0]]
-    return (single_texts(first) if len(columns) == 1 else join_texts(first, frame[columns[1]])), n_null
-
-
-def texts_of(plan: Plan, task: ShardTask) -> pl.Series:
-    """(N,) texts of a shard's good rows, read apart from the job's own reading."""
-    request = plan.request
-    frame = read_sample(task.shard, request.inputs[task.file].format, request.text_columns)
-    return read_texts(frame, request.text_columns)[0]
 
 
 def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
@@ -214,7 +195,7 @@ def _prepare(shard: _Shard, scorer: Scorer) -> _Shard:
         shard.prepared = scorer.prepare(shard.texts)
     except UnusableTexts as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
-        details: dict[str, Any] = {**exc.details, "where": shard.task.shard.path}
+        details: dict[str, Any] = {**exc.details, "where": shard.first_path(exc.rows)}
         raise UserError(f"{exc.summary}: rows {ids}", **details) from exc
     shard.seconds["prepare"] = shard.prepared.seconds
     return shard
@@ -237,7 +218,7 @@ def _collect(shard: _Shard, scorer: Scorer) -> _Shard:
         shard.scored = scorer.collect(shard.launched)
     except NonFinite as exc:
         ids = ", ".join(shard.ids.gather(exc.rows[:5]).to_list())
-        raise UserError(exc.summary, first=ids, where=shard.task.shard.path, next=exc.details["next"]) from exc
+        raise UserError(exc.summary, first=ids, where=shard.first_path(exc.rows), next=exc.details["next"]) from exc
     shard.seconds["infer"] = shard.scored.stats.infer_s
     shard.prepared = shard.launched = None
     return shard

@@ -13,8 +13,9 @@ import polars as pl
 import torch
 
 from jobs.compiling import Asked, decide
-from jobs.runner.local import Watch, texts_of
+from jobs.runner.local import Watch
 from jobs.runner.plan import Plan
+from jobs.runner.reading import texts_of
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from models.errors import ModelError
@@ -202,7 +203,7 @@ def calibration_of(plan: Plan, device_type: str) -> tuple[str, ...]:
     first = texts_of(plan, plan.tasks[0])
     spread = {plan.tasks[k * len(plan.tasks) // _CALIBRATION_SHARDS].index for k in range(1, _CALIBRATION_SHARDS)} - {0}
     others = [plan.tasks[index] for index in sorted(spread)]
-    quick = [task for task in others if plan.request.inputs[task.file].format.compression is None]
+    quick = [task for task in others if not any(plan.request.inputs[p.file].format.compression for p in task.pieces)]
     texts = pl.concat([first, *(texts_of(plan, task) for task in quick)])
     judged = set(sample_positions(len(first), SAMPLE_ROWS[device_type]))
     return tuple(calibration_texts(texts.fill_null(""), judged))

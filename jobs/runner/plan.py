@@ -7,14 +7,16 @@ another id, and so a new job.
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 from kaggle_tools.files import digest, sample_digest, table_stem
 from kaggle_tools.remote import Place, place
-from kaggle_tools.tables import FileIndex, Shard, TableFormat
+from kaggle_tools.tables import MAX_SHARD_BYTES, FileIndex, Shard, TableFormat
 
 VERSION = 1
 _MOST_STEM_BYTES = 200  # what is written beside a job's folder has longer names
@@ -102,13 +104,40 @@ class Request:
 
 
 @dataclass(frozen=True)
-class ShardTask:
+class Piece:
     """A shard of one input file, and how many of its rows to score (fewer than it has only at the limit)."""
 
-    index: int
     file: int
     shard: Shard
     n_rows: int
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What becomes one part: a shard of one input file, or the shards of several small files together.
+
+    Attributes:
+        index: Of its part.
+        n_rows: That are scored.
+        pieces: In input order.
+    """
+
+    index: int
+    n_rows: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def words(self) -> str:
+        """Where its rows are."""
+        first, last = self.pieces[0].shard, self.pieces[-1].shard
+        if first is not last:
+            return f"{first.path} to {last.path}"
+        return f"{first.path}, rows {first.first_row + 1:,} to {first.first_row + first.n_rows:,}"
+
+    def path_of(self, row: int) -> Place:
+        """The file that holds a row, counted from 0 over the rows of all pieces."""
+        ends = list(accumulate(piece.n_rows for piece in self.pieces))
+        return self.pieces[bisect_right(ends, row)].shard.path
 
 
 @dataclass(frozen=True)
@@ -134,8 +163,11 @@ class Plan:
         request = raw["request"]
         inputs = tuple(InputFile(**{**f, "format": TableFormat(**f["format"])}) for f in request["inputs"])
         models = {run: tuple(prints) for run, prints in request["models"].items()}
-        shards = [Shard(**{**task["shard"], "path": place(task["shard"]["path"])}) for task in raw["tasks"]]
-        tasks = tuple(ShardTask(**{**task, "shard": shard}) for task, shard in zip(raw["tasks"], shards, strict=True))
+        # Where small files do not share parts, of an older version, a task is its one piece.
+        tasks = tuple(
+            ShardTask(task["index"], task["n_rows"], tuple(map(_piece, task.get("pieces", [task]))))
+            for task in raw["tasks"]
+        )
         return cls(
             id=raw["id"],
             created=raw["created"],
@@ -148,18 +180,44 @@ class Plan:
         )
 
 
-def tasks_of(indexes: Sequence[FileIndex], limit: int | None) -> list[ShardTask]:
+def _piece(raw: Mapping[str, Any]) -> Piece:
+    return Piece(raw["file"], Shard(**{**raw["shard"], "path": place(raw["shard"]["path"])}), raw["n_rows"])
+
+
+def pieces_of(indexes: Sequence[FileIndex], limit: int | None) -> list[Piece]:
     """Shards of all files in order, cut off after `limit` rows."""
-    tasks: list[ShardTask] = []
+    pieces: list[Piece] = []
     left = limit
     for number, index in enumerate(indexes):
         for shard in index.shards:
             if left is not None and left <= 0:
-                return tasks
+                return pieces
             n_rows = shard.n_rows if left is None else min(left, shard.n_rows)
-            tasks.append(ShardTask(len(tasks), number, shard, n_rows))
+            pieces.append(Piece(number, shard, n_rows))
             left = None if left is None else left - n_rows
-    return tasks
+    return pieces
+
+
+def tasks_of(pieces: Sequence[Piece], sizes: Sequence[int], shard_rows: int) -> list[ShardTask]:
+    """Shards that follow one another put together, while they are no more rows and bytes than one shard may have.
+
+    Args:
+        pieces: All of the job.
+        sizes: Bytes of each input file: of a Parquet file, whose shards do not tell theirs.
+        shard_rows: Rows of a shard.
+    """
+    groups: list[list[Piece]] = []
+    rows = n_bytes = 0
+    for piece in pieces:
+        shard = piece.shard
+        own = shard.end - shard.start or sizes[piece.file]
+        rows, n_bytes = rows + shard.n_rows, n_bytes + own
+        if groups and rows <= shard_rows and n_bytes <= MAX_SHARD_BYTES:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+            rows, n_bytes = shard.n_rows, own
+    return [ShardTask(index, sum(piece.n_rows for piece in group), tuple(group)) for index, group in enumerate(groups)]
 
 
 # Of two cores; of the slowest GPU that is worth having (a T4 in fp16). A GPU with shards made for a CPU would spend its

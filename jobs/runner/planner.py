@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from jobs.machine import usable_cores
 from jobs.runner.clock import now
 from jobs.runner.overlap import several_at_once
-from jobs.runner.plan import Plan, Request, ShardTask, tasks_of
+from jobs.runner.plan import Piece, Plan, Request, pieces_of, tasks_of
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import digest
@@ -93,7 +94,7 @@ def open_job(
         plan = load_plan(store)
         if plan is not None and _touched(plan, request):
             indexes, _ = _indexes(request, plan.shard_rows)
-            if tuple(tasks_of(indexes, request.limit)) != plan.tasks:
+            if pieces_of(indexes, request.limit) != [piece for task in plan.tasks for piece in task.pieces]:
                 store = _store(folder, request.job_id(salt=digest(*(index.digest for index in indexes))), parts)
                 stack.enter_context(store.lock())
                 plan = load_plan(store)
@@ -138,18 +139,18 @@ def _make_plan(request: Request, store: JobStore, shard_rows: int) -> Plan:
     in_passing = request.limit is None and all(file.format.kind == "csv" for file in request.inputs)
     with Repeats(store.folder) as seen:
         indexes, are_all = _indexes(request, shard_rows, seen if in_passing else None)
-        tasks = tasks_of(indexes, request.limit)
+        pieces = pieces_of(indexes, request.limit)
         different = are_all and not len(seen.found())
     if request.id_column is not None and not different:
-        _check_ids(request, tasks, store.folder)
+        _check_ids(request, pieces, store.folder)
     return Plan(
         id=store.id,
         created=now(),
         request=request,
         columns=indexes[0].columns,
         shard_rows=shard_rows,
-        n_rows=sum(task.n_rows for task in tasks),
-        tasks=tuple(tasks),
+        n_rows=sum(piece.n_rows for piece in pieces),
+        tasks=tuple(tasks_of(pieces, [index.size for index in indexes], shard_rows)),
         versions={name: version(name) for name in _LIBRARIES},
     )
 
@@ -210,20 +211,20 @@ def _touched(plan: Plan, request: Request) -> bool:
     return before != [file.mtime_ns for file in request.inputs]
 
 
-def _check_ids(request: Request, tasks: list[ShardTask], folder: Path) -> None:
+def _check_ids(request: Request, pieces: Sequence[Piece], folder: Path) -> None:
     """Read the id column of every shard: bad rows and broken bytes come up here too.
 
     Raises:
         UserError: Ids that occur more than once (how many, and the first few), or what `ShardReader.read` raises.
     """
     with Repeats(folder) as seen:
-        for ids in _id_shards(request, tasks):
+        for ids in _id_shards(request, pieces):
             seen.add(ids.hash().to_numpy())
         twice = seen.found()
     if not twice.size:
         return
     suspects = pl.Series("hash", twice, dtype=pl.UInt64).implode()
-    found = pl.concat([ids.filter(ids.hash().is_in(suspects)) for ids in _id_shards(request, tasks)])
+    found = pl.concat([ids.filter(ids.hash().is_in(suspects)) for ids in _id_shards(request, pieces)])
     repeated = found.filter(found.is_duplicated()).unique(maintain_order=True)
     if len(repeated):
         raise UserError(
@@ -238,13 +239,13 @@ def ids_of(plan: Plan) -> pl.Series:
     """(N,) String: the ids of a plan's good rows, read anew; where rows are numbered, the numbers of all."""
     if plan.request.id_column is None:
         return pl.Series("row", np.arange(plan.n_rows)).cast(pl.String)
-    return pl.concat(_id_shards(plan.request, plan.tasks))
+    return pl.concat(_id_shards(plan.request, [piece for task in plan.tasks for piece in task.pieces]))
 
 
-def _id_shards(request: Request, tasks: Sequence[ShardTask]) -> Iterator[pl.Series]:
+def _id_shards(request: Request, pieces: Sequence[Piece]) -> Iterator[pl.Series]:
     assert request.id_column is not None
-    for number, file in enumerate(request.inputs):
-        own = [task for task in tasks if task.file == number]
+    for number, pieces_of_file in groupby(pieces, key=lambda piece: piece.file):
+        file, own = request.inputs[number], list(pieces_of_file)
         # What is compressed, or comes over a network, is read from its start to its end.
         streamed = file.format.compression is not None or not isinstance(place(file.path), Path)
         at_once = 1 if streamed else max(1, min(_READERS, int(usable_cores()), len(own)))
@@ -260,11 +261,11 @@ def _id_shards(request: Request, tasks: Sequence[ShardTask]) -> Iterator[pl.Seri
             yield from map(read, own) if at_once == 1 else several_at_once(own, read, at_once)
 
 
-def _read_ids(readers: SimpleQueue[ShardReader], column: str, task: ShardTask) -> pl.Series:
+def _read_ids(readers: SimpleQueue[ShardReader], column: str, piece: Piece) -> pl.Series:
     """A shard's ids, by a reader that nobody else has meanwhile."""
     reader = readers.get()
     try:
-        return reader.read(task.shard, task.n_rows).frame[column]
+        return reader.read(piece.shard, piece.n_rows).frame[column]
     finally:
         readers.put(reader)
 

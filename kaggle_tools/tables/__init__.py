@@ -9,6 +9,7 @@ with ShardReader(fmt, ["id", "text"], id_column="id") as reader:
 from kaggle_tools.tables.formats import TableFormat, sniff_format
 from kaggle_tools.tables.ids import PassingIds
 from kaggle_tools.tables.index import (
+    MAX_SHARD_BYTES,
     FileIndex,
     index_file,
     missing_column,
@@ -23,6 +24,7 @@ from kaggle_tools.tables.repeats import Repeats
 from kaggle_tools.tables.shard import Shard
 
 __all__ = [
+    "MAX_SHARD_BYTES",
     "BadRow",
     "FileIndex",
     "PassingIds",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from encodings.aliases import aliases
+from functools import cache
 from itertools import pairwise
 
 from kaggle_tools.errors import UserError, did_you_mean
@@ -54,6 +55,7 @@ def normalise_encoding(name: str) -> str:
     return found
 
 
+@cache  # asked of each of thousands of files
 def hides(encoding: str, character: str) -> bool:
     """Whether the byte of an ASCII `character` may also be the second byte of another character."""
     for lead in range(0x80, 0x100):

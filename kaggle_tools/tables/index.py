@@ -26,7 +26,7 @@ from kaggle_tools.tables.shard import Shard
 from kaggle_tools.tables.streams import ByteStream
 
 # Several shards are in memory at a time, so long rows end one early; checked every so many rows.
-_MAX_SHARD_BYTES = 32 << 20
+MAX_SHARD_BYTES = 32 << 20
 _MARK_ROWS = 256
 
 Passer = Callable[[bytes, int, NDArray[np.int64]], None]
@@ -211,7 +211,7 @@ class _Cutter:
             self._crc = zlib.crc32(view[self._position - base : end - base], self._crc)
             self._position = end
             self._rows += self._mark_rows
-            if self._rows == self._shard_rows or self._position - self._start >= _MAX_SHARD_BYTES:
+            if self._rows == self._shard_rows or self._position - self._start >= MAX_SHARD_BYTES:
                 self._cut(next_line)
         self._crc = zlib.crc32(view[self._position - base :], self._crc)
         self._position = base + len(block)

@@ -19,7 +19,7 @@ from jobs import prune, score, status
 from jobs.resolve import InputOptions
 from jobs.runner import engines, planner
 from jobs.runner.joining import Joining
-from jobs.runner.plan import Plan
+from jobs.runner.plan import Plan, tasks_of
 from jobs.runner.planner import load_plan
 from jobs.runner.store import JobStore
 from jobs.score import ScoreOptions
@@ -147,6 +147,54 @@ def test_many_files_are_one_table_in_natural_order(here, model, expected):
         write_csv(here / f"part-{number}.csv", [row])
     score.run(options(model, "part-*.csv"), Notes())
     assert pl.read_parquet("out.parquet")["id"].to_list() == [row[0] for row in ROWS]
+    np.testing.assert_allclose(scores(), expected, atol=1e-6)
+
+
+def test_small_files_share_parts_and_their_rows_are_numbered_and_set_aside_as_those_of_one_table(here, model):
+    texts = [f"w{i}" for i in range(9)]
+    lines = [[texts[0]], ["w1,odd", texts[2], texts[3]], [texts[4]], [texts[5], "w6,odd"], [texts[7]], [texts[8]]]
+    for number, own in enumerate(lines):
+        (here / f"part-{number}.csv").write_text("text\n" + "\n".join(own) + "\n")
+    asked = options(model, "part-*.csv", on_bad_row="set-aside", shard_rows=4)
+    result = score.run(asked, Notes())
+    store = JobStore(here / ".jobs" / result.job)
+    assert [[piece.file for piece in task.pieces] for task in load_plan(store).tasks] == [[0, 1], [2, 3, 4], [5]]
+    assert (len(store.done()), result.totals["set_aside"], result.totals["rows"]) == (3, 2, 7)
+    assert pl.read_parquet("out.parquet")["row"].to_list() == ["0", "2", "3", "4", "5", "7", "8"]
+    alone = Scorer({"m": [model]}, precision="fp32").score([texts[i] for i in (0, 2, 3, 4, 5, 7, 8)])["m"]
+    np.testing.assert_allclose(scores(), alone, atol=1e-6)
+    aside = status.show(result.job).set_aside
+    assert [(Path(row["path"]).name, row["line"]) for row in aside] == [("part-1.csv", 2), ("part-3.csv", 3)]
+
+
+class _Killed(Exception):
+    pass
+
+
+class _Kills(Notes):
+    """Ends the job behind its first part."""
+
+    def committed(self, stats, seconds):
+        raise _Killed
+
+
+def test_a_job_of_an_older_version_whose_files_have_a_part_each_goes_on_so(here, model, expected, monkeypatch):
+    for number, row in enumerate(ROWS):
+        write_csv(here / f"part-{number}.csv", [row])
+    asked = options(model, "part-*.csv", shard_rows=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(planner, "tasks_of", lambda pieces, sizes, _rows: tasks_of(pieces, sizes, 1))
+        with pytest.raises(_Killed):
+            score.run(asked, _Kills())
+    (store,) = map(JobStore, here.glob(".jobs/*-*"))
+    plan = store.read("plan.json")
+    for task in plan["tasks"]:
+        task.update(*task.pop("pieces"))  # as it was written before
+    store.write("plan.json", plan)
+    os.utime("part-3.csv")
+    result = score.run(asked, Notes())
+    assert (result.job, len(store.done())) == (store.id, len(ROWS))
+    assert 0 < result.resumed_rows < len(ROWS)
     np.testing.assert_allclose(scores(), expected, atol=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def committed(tmp_path):
     return len(list(tmp_path.glob(".jobs/*/parts/[0-9]*.parquet")))
 
 
-def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, monkeypatch):
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Texts with the word w13 give NaN."""
     real = TextClassifier.forward
 
     def poisoned(self, input_ids, *rest, **named):
@@ -68,6 +71,10 @@ def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, mon
         return logits
 
     monkeypatch.setattr(TextClassifier, "forward", poisoned)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, monkeypatch):
     with pytest.raises(UserError, match="run 'tiny' gives NaN for 2 rows") as caught:
         score.run(options(model), Notes())
     assert caught.value.details["first"] == "r12, r13"
@@ -76,6 +83,17 @@ def test_nan_stops_the_job_with_the_ids_and_keeps_the_parts(tmp_path, model, mon
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert score.run(options(model), Notes()).resumed_rows == 10
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_of_files_that_share_a_shard_the_one_with_the_nan_is_named(tmp_path, model):
+    for name, text in (("a", "w1"), ("b", "w2,odd\nb2,w13"), ("c", "w3")):
+        (tmp_path / f"rows-{name}.csv").write_text(f"id,text\n{name},{text}\n")
+    asked = options(model, on_bad_row="set-aside")
+    with pytest.raises(UserError, match="gives NaN for 1 rows") as caught:
+        score.run(replace(asked, input=InputOptions(("rows-*.csv",))), Notes())
+    assert caught.value.details["first"] == "b2"
+    assert caught.value.details["where"].endswith("rows-b.csv")
 
 
 def test_a_shard_is_launched_before_the_one_ahead_of_it_is_collected(tmp_path, model, monkeypatch):
