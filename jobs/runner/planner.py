@@ -35,6 +35,7 @@ from kaggle_tools.tables import (
     PassingIds,
     Repeats,
     ShardReader,
+    changed_error,
     index_file,
     read_columns,
     require_columns,
@@ -198,6 +199,8 @@ def _indexes(request: Request, shard_rows: int, seen: Repeats | None = None) -> 
 def _index(request: Request, number: int, shard_rows: int, also: Passer) -> FileIndex:
     file = request.inputs[number]
     index = index_file(place(file.path), file.format, shard_rows=shard_rows, also=also)
+    if (index.size, index.mtime_ns) != (file.size, file.mtime_ns):  # since its content was sampled for the job's id
+        raise changed_error(index.path)
     require_columns(index, [c for c in (request.id_column, *request.text_columns) if c is not None])
     require_rows(index)
     if request.on_bad_row == "fail":

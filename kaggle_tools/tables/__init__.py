@@ -11,6 +11,7 @@ from kaggle_tools.tables.ids import PassingIds
 from kaggle_tools.tables.index import (
     MAX_SHARD_BYTES,
     FileIndex,
+    changed_error,
     index_file,
     missing_column,
     require_columns,
@@ -33,6 +34,7 @@ __all__ = [
     "ShardReader",
     "ShardTable",
     "TableFormat",
+    "changed_error",
     "expand_inputs",
     "float_columns",
     "index_file",

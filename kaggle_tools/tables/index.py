@@ -235,4 +235,9 @@ class _Cutter:
 def _refuse_changed(path: Place, before: os.stat_result | RemoteStat) -> None:
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise UserError(f"{path.name} changed while it was read", where=path, next="run the command again")
+        raise changed_error(path)
+
+
+def changed_error(path: Place) -> UserError:
+    """The error for a file that is not what it was a moment ago."""
+    return UserError(f"{path.name} changed while it was read", where=path, next="run the command again")

@@ -88,6 +88,24 @@ def test_other_bytes_in_place_are_noticed(here):
     assert not (here / "out.csv").exists()
 
 
+def test_a_file_that_is_replaced_before_it_is_planned_is_never_taken_for_what_it_was(here, monkeypatch):
+    first, before = (here / "rows.csv").read_text(), (here / "rows.csv").stat()
+    real = score.Scorer
+
+    def replaced(*models, **options):  # it was looked at before, and is indexed behind
+        (here / "rows.csv").write_text(first.replace("\nr", "\nother"))
+        return real(*models, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "Scorer", replaced)
+        with pytest.raises(UserError, match=r"rows\.csv changed while it was read"):
+            score_it(here)
+    (here / "rows.csv").write_text(first)
+    os.utime(here / "rows.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    score_it(here)
+    assert [line.split(",")[0] for line in as_text_of(here / "out.csv")[1:]] == [f"r{i}" for i in range(ROWS)]
+
+
 def test_a_parquet_file_that_is_written_over_is_noticed(here):
     frame = pl.read_csv(here / "rows.csv")
     frame.write_parquet(here / "rows.parquet", row_group_size=40)
