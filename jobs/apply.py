@@ -18,10 +18,9 @@ from pathlib import Path
 from jobs.members import checked, load_checked, outdated, test_stem
 from jobs.pipes import is_pipe
 from jobs.recipes import Application, check_recipe_name, find_recipe, newer_decoder, other_metric, write_application
-from jobs.runner.assemble import check_writable
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.files import write_atomically
+from kaggle_tools.files import check_writable, write_atomically
 from kaggle_tools.importing import read_foreign
 from kaggle_tools.predictions import METADATA_KEY, Predictions
 from kaggle_tools.search.recipe import Recipe

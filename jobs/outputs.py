@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.runner.assemble import predictions_file
 from jobs.runner.joining import JoinedFile, NotWanted
@@ -23,9 +19,8 @@ from kaggle_tools.bio import legal_tags
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import table_stem
-from kaggle_tools.predictions import METADATA_KEY, Predictions
+from kaggle_tools.predictions import Predictions, job_of
 from kaggle_tools.remote import place
-from kaggle_tools.seals import check_parquet
 from kaggle_tools.submissions import (
     ManifestDraft,
     build_submission,
@@ -84,7 +79,7 @@ def tell_of_replaced(job: Job, workspace: Workspace, predictions: RunPredictions
     """Say so where predictions are about to be replaced that another job made of the same name with other settings."""
     runs_of: dict[str, list[str]] = {}
     for run in predictions.files:
-        other = _job_of(_folder_of(workspace, run).predictions(job.plan.request.stem))
+        other = job_of(_folder_of(workspace, run).predictions(job.plan.request.stem))
         if other is not None and other != job.plan.id:
             runs_of.setdefault(other, []).append(run)
     for other, runs in runs_of.items():
@@ -93,11 +88,6 @@ def tell_of_replaced(job: Job, workspace: Workspace, predictions: RunPredictions
             if plan is not None and (differences := _differences(plan.request, job.plan.request)):
                 what = f"predictions/{job.plan.request.stem}.parquet of {', '.join(runs)}"
                 watch.note(f"{what} replaced, which was of job {other}, whose command restores it: {differences}")
-
-
-def are_of_job(paths: Iterable[Path], job_id: str) -> bool:
-    """Whether all of these predictions are there, undamaged, and written by this job: another may have come since."""
-    return all(_job_of(path) == job_id for path in paths)
 
 
 def check_sample(job: Job, workspace: Workspace, *, task: str) -> None:
@@ -180,16 +170,6 @@ def _is_model(run: Run, request: Request) -> bool:
 def _folder_of(workspace: Workspace, run: str) -> Run:
     """A run that was complete when the job began; it may be trained anew since, or gone."""
     return Run(run, workspace.runs_folder / run)
-
-
-def _job_of(path: Path) -> str | None:
-    """Which job wrote a predictions file; None where it is gone, damaged, or nobody's."""
-    try:
-        check_parquet(path)
-        about = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY.encode()])
-    except (UserError, pa.ArrowInvalid, OSError, KeyError, ValueError):
-        return None
-    return str(about["job"]) if isinstance(about, dict) and "job" in about else None
 
 
 def _differences(before: Request, now: Request) -> str:

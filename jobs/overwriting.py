@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.resolve import Inputs
-from jobs.runner.assemble import check_writable
 from jobs.runner.progress import FIRST_WORDS
 from jobs.runner.store import OUTPUT_FILE, JobStore
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import check_writable
 from kaggle_tools.remote import Place, RemoteFile
 
 State = tuple[int, int, int] | str | None

@@ -12,10 +12,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from jobs.machine import peak_memory as peak_host_memory
-from jobs.runner.local import Watch
 from models.inference.shards import ShardStats
+
+if TYPE_CHECKING:
+    from jobs.runner.local import Watch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jobs.run_folder import RECIPE_FILE
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
 from kaggle_tools.errors import UserError, did_you_mean
-from kaggle_tools.remote import Place, RemoteFile, place
+from kaggle_tools.remote import Place
 from kaggle_tools.tables import TableFormat, expand_inputs, float_columns, missing_column, read_columns, sniff_format
 from models.errors import ModelError
 from models.hub import checkpoints_of
@@ -77,19 +77,6 @@ class Inputs:
     settings: tuple[Setting, ...]
     pair_column: str | None = None
     float_ids: bool = False
-
-
-def look_early(asked: InputOptions, models: Sequence[str]) -> None:
-    """Tell what was mistyped before the libraries are loaded, which takes seconds; files of this machine only.
-
-    Raises:
-        UserError: What `look_at_inputs` and `find_models` raise.
-    """
-    if any(pattern == PIPE or isinstance(place(pattern), RemoteFile) for pattern in asked.patterns):
-        return
-    workspace = Workspace.find()
-    look_at_inputs(workspace, asked)
-    find_models(workspace, models)
 
 
 def find_models(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:

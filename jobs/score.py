@@ -15,115 +15,60 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
-from jobs.compiling import Asked
 from jobs.control import record_command
 from jobs.dry_run import Forecast, forecast
-from jobs.outputs import are_of_job, check_sample, run_predictions, tell_of_replaced, write_submission
-from jobs.overwriting import OutputClaim, check_targets
-from jobs.performance import Performance, Tally
+from jobs.early import (
+    Looked,
+    fingerprints,
+    is_intact,
+    look_at,
+    output_place,
+    request_of,
+    tell_of_changes,
+    tell_of_left_out,
+    tell_of_name,
+)
+from jobs.outputs import check_sample, run_predictions, tell_of_replaced, write_submission
+from jobs.overwriting import OutputClaim
+from jobs.performance import Tally
 from jobs.pipes import is_pipe, keep_stdin
-from jobs.resolve import InputOptions, Inputs, Setting, find_models, look_at_inputs, quick_looks
+from jobs.resolve import Inputs
 from jobs.runner.assemble import check_id_column, output_file
 from jobs.runner.claim import Claim
-from jobs.runner.engines import Engine, EngineOptions, Here, choose_engine
-from jobs.runner.joining import Joining, check_suffix
+from jobs.runner.decided import check_bounds, tell_of_layers
+from jobs.runner.engines import Engine, Here, choose_engine
+from jobs.runner.joining import Joining
 from jobs.runner.local import Watch
-from jobs.runner.numerics import Wanted, agree, check_bounds, check_shares, tell_of_layers
+from jobs.runner.numerics import Wanted, agree
 from jobs.runner.places import idle_gpus
 from jobs.runner.plan import Request, shard_rows_for
 from jobs.runner.planner import Job, open_job
 from jobs.runner.progress import recording
 from jobs.runner.worker import Work
+from jobs.score_options import ScoreOptions, ScoreResult, result_of
 from jobs.trial import Output
-from jobs.workspace import Run, Workspace
+from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_name, file_digest, sample_digest
-from kaggle_tools.remote import Place, RemoteFile, place
-from models.hub import fingerprint, local_folder, weight_bytes
+from kaggle_tools.files import file_digest, sample_digest
+from kaggle_tools.remote import Place, place
+from models.hub import weight_bytes
 from models.inference.device import peak_memory
-from models.inference.gate import GateBounds, GateReport
 from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 
 
-@dataclass(frozen=True)
-class ScoreOptions:
-    """What `cli score` was asked for; see its help for each. `argv` is how it was called, for `cli jobs resume`.
-
-    `called` is when, by `time.perf_counter`, so that imports are counted; None: when `run` is.
-    """
-
-    input: InputOptions
-    models: tuple[str, ...] = ()
-    output: Place | None = None
-    on_bad_row: Literal["fail", "set-aside"] = "fail"
-    device: str = "auto"
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    parts: RemoteFile | None = None
-    threads: int | None = None
-    precision: str = "auto"
-    backend: str = "auto"
-    bounds: GateBounds = field(default_factory=GateBounds)
-    compile: Asked = "auto"
-    max_length: int | None = None
-    tokenizer: Literal["auto", "stock"] = "auto"
-    token_budget: int | None = None
-    shard_rows: int | None = None
-    limit: int | None = None
-    each: bool = False
-    submission: bool = True
-    name: str | None = None
-    force: bool = False
-    metrics_file: Path | None = None
-    argv: tuple[str, ...] = ()
-    called: float | None = None
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """What a finished job left behind.
-
-    Attributes:
-        job: The job's id.
-        output: The table with all rows.
-        predictions: Run name → its Predictions file.
-        submission: Title of the submission version, such as ``v0001-mean``.
-        was_complete: Whether nothing had to be scored, since the same request was complete before.
-        resumed_rows: Rows that were committed by an earlier process.
-        totals: Sums over all parts: rows, scored, tokens, truncated, lost, null_texts, set_aside, …
-        tokenizers: Tokenisations a text, over which tokens and truncated texts are summed; 0 where an older version
-            scored.
-        gate: What the precision gate measured, where it was asked.
-        precision: Number format used.
-        backend: Who computed: ``torch`` or ``openvino``.
-        settings: Where inputs and columns came from.
-        seconds: Wall time of this call.
-        performance: How fast the call went that completed the job; None where an older version did.
-    """
-
-    job: str
-    output: Place
-    predictions: Mapping[str, Path]
-    submission: str | None
-    was_complete: bool
-    resumed_rows: int
-    totals: Mapping[str, float]
-    tokenizers: int
-    gate: GateReport | None
-    precision: str
-    backend: str
-    settings: tuple[Setting, ...]
-    seconds: float
-    performance: Performance | None
-
-
-def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
+def run(options: ScoreOptions, watch: Watch, looked: Looked | None = None) -> ScoreResult:
     """Score, or go on where the same request was interrupted.
+
+    Args:
+        options: What is asked for.
+        watch: Whoever follows.
+        looked: What `jobs.early.look` found; None: look now.
 
     Raises:
         UserError: See `jobs.resolve`, `jobs.runner.planner`, `jobs.runner.local`; an output that exists.
@@ -136,16 +81,15 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
     with ExitStack() as stack:
         with tally.stage("load"):
             asked = stack.enter_context(keep_stdin(options.input, workspace.jobs / "stdin"))
-            setup = _set_up(options, asked, workspace, watch)
-            _tell_of_changed_checkpoints(workspace, setup.request, watch)
-            _tell_of_changed_columns(workspace, setup.request, watch)
+            setup = _set_up(options, looked or look_at(options, asked, workspace), workspace, watch)
+            tell_of_changes(workspace, setup.request, watch)
         with tally.stage("plan"):
             rows = _shard_rows(options, setup)
             job = stack.enter_context(open_job(setup.request, workspace.jobs, rows, watch.note, options.parts))
         check_bounds(job.store, options.bounds)
-        output = _output(options, workspace, job)
+        output = output_place(options, workspace, job)
         result = job.store.result
-        was_complete = result is not None and not options.force and _is_intact(result, output, each=options.each)
+        was_complete = result is not None and not options.force and is_intact(result, output, each=options.each)
         if was_complete:
             tell_of_layers(job.store, options.compile, watch)
         if result is None or not was_complete:
@@ -160,9 +104,8 @@ def run(options: ScoreOptions, watch: Watch) -> ScoreResult:
             predictions = {name: Path(path) for name, path in result["predictions"].items()}
             result["submission"] = write_submission(job, workspace, predictions, options.name)
             job.store.write("result.json", result)
-        if options.name is not None and str(result["submission"]).partition("-")[2] not in ("", options.name):
-            watch.note(f"{result['submission']} is of this job: one job makes one version, which keeps its name")
-    return _result(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
+        tell_of_name(options, result, watch)
+    return result_of(result, setup.inputs, was_complete=was_complete, seconds=time.perf_counter() - called)
 
 
 def _work(
@@ -225,7 +168,7 @@ def _work(
     return result
 
 
-def predict(options: ScoreOptions, watch: Watch) -> Forecast:
+def predict(options: ScoreOptions, watch: Watch, looked: Looked | None = None) -> Forecast:
     """`--dry-run`: plan the job in a passing folder, try some shards, say what all would take. Nothing of it stays.
 
     Raises:
@@ -237,7 +180,7 @@ def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     with ExitStack() as stack:
         with tally.stage("load"):
             asked = stack.enter_context(keep_stdin(options.input, workspace.jobs / "stdin"))
-            setup = _set_up(options, asked, workspace, watch)
+            setup = _set_up(options, looked or look_at(options, asked, workspace), workspace, watch)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kaggle-jobs-")))
         with tally.stage("plan"):
             job = stack.enter_context(open_job(setup.request, folder, _shard_rows(options, setup), watch.note))
@@ -263,24 +206,13 @@ class _Setup:
     engine: Engine
 
 
-def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, watch: Watch) -> _Setup:
+def _set_up(options: ScoreOptions, looked: Looked, workspace: Workspace, watch: Watch) -> _Setup:
+    inputs, models = looked.inputs, looked.models
     engine = choose_engine(options.engine, options.device)
-    check_shares(options.bounds)
-    if options.output is not None and not is_pipe(options.output):
-        check_suffix(options.output)
-    if options.name is not None:
-        check_name(options.name, "version name")
-    inputs = look_at_inputs(workspace, asked)
-    check_targets(inputs, options.output, options.metrics_file)
-    named = find_models(workspace, options.models)
-    for name, why in quick_looks(workspace).items():
-        if not options.models:
-            watch.note(f"run '{name}' left out: {why}; --model {name} scores with it")
-    models = {run: [str(local_folder(source)) for source in sources] for run, sources in named.items()}
+    tell_of_left_out(options, workspace, watch)
     idle = idle_gpus(options.device, options.engine.workers) if options.engine.engine == "local" else None
     if idle is not None:
         watch.note(idle)
-    prints = _fingerprints(models)
     scorer = Scorer(
         models,
         device=engine.own_device,
@@ -291,66 +223,11 @@ def _set_up(options: ScoreOptions, asked: InputOptions, workspace: Workspace, wa
         tokenizer=options.tokenizer,
         backend="torch",
     )
-    if changed := [run for run, found in _fingerprints(models).items() if found != prints[run]]:
+    if changed := [run for run, found in fingerprints(models).items() if found != looked.prints[run]]:
         raise UserError(f"{', '.join(changed)} changed while it was loaded", next="run the command again")
     check_id_column(inputs.id_column, models, scorer.classes, scorer.task)
-    request = Request(
-        inputs=inputs.files,
-        id_column=inputs.id_column,
-        text_column=inputs.text_column,
-        models=prints,
-        classes=scorer.classes,
-        precision=options.precision,
-        max_length=options.max_length,
-        token_budget=options.token_budget,
-        limit=options.limit,
-        on_bad_row=options.on_bad_row,
-        pair_column=inputs.pair_column,
-        tokenizer=options.tokenizer,
-        backend=options.backend,
-        float_ids=inputs.float_ids,
-    )
+    request = request_of(options, looked, scorer.classes)
     return _Setup(inputs, models, scorer, request, engine)
-
-
-def _fingerprints(models: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {run: tuple(fingerprint(Path(folder)) for folder in folders) for run, folders in models.items()}
-
-
-def _tell_of_changed_checkpoints(workspace: Workspace, request: Request, watch: Watch) -> None:
-    """Say so where a run of the workspace has other weights than when its training ended: damage, or a will."""
-    for name, prints in request.models.items():
-        run = Run(name, workspace.runs_folder / name)
-        known = (run.info or {}).get("checkpoints", {})
-        found = {path.name: fingerprint(path) for path in run.checkpoints}
-        if not known or tuple(found.values()) != prints:  # made by an older version; or a model from elsewhere
-            continue
-        changed = sorted(fold for fold in {*known, *found} if known.get(fold) != found.get(fold))
-        if changed:
-            watch.note(
-                f"{', '.join(changed)} of run '{name}' changed since it was trained: if not by you, it is damaged"
-            )
-
-
-def _tell_of_changed_columns(workspace: Workspace, request: Request, watch: Watch) -> None:
-    """Say so where `competition.toml` names other texts than a run was trained on: its scores may mean nothing."""
-    if workspace.competition is None:
-        return
-    now = list(workspace.competition.text_columns)
-    for name in request.models:
-        trained_on = (Run(name, workspace.runs_folder / name).info or {}).get("text_columns", now)
-        if trained_on != now:
-            watch.note(
-                f"run '{name}' was trained on column {' and '.join(trained_on)}, competition.toml names "
-                f"{' and '.join(now)} now: unless they hold the same texts, train it again"
-            )
-
-
-def _output(options: ScoreOptions, workspace: Workspace, job: Job) -> Place:
-    """Where the output goes; what is meant for stdout waits in the job's folder until it is whole."""
-    if is_pipe(options.output):
-        return (job.store.folder / "stdout.csv").resolve()
-    return (options.output or workspace.root / "predictions" / f"{job.plan.id}.parquet").resolve()
 
 
 def _tell_of_changed_inputs(job: Job, watch: Watch) -> None:
@@ -373,36 +250,6 @@ def _totals(job: Job) -> dict[str, float]:
         for key, value in stats.items():
             totals[key] = totals.get(key, 0) + value
     return totals
-
-
-def _is_intact(result: Mapping[str, Any], output: Place, *, each: bool) -> bool:
-    """Whether the files that are asked for are there, as they were written."""
-    return (
-        result["output"] == str(output)
-        and result.get("each", False) == each
-        and output.is_file()
-        and file_digest(output) == result["output_digest"]
-        and are_of_job(map(Path, result["predictions"].values()), result["job"])
-    )
-
-
-def _result(raw: Mapping[str, Any], inputs: Inputs, *, was_complete: bool, seconds: float) -> ScoreResult:
-    return ScoreResult(
-        job=raw["job"],
-        output=place(raw["output"]),
-        predictions={name: Path(path) for name, path in raw["predictions"].items()},
-        submission=raw["submission"],
-        was_complete=was_complete,
-        resumed_rows=raw["resumed_rows"],
-        totals=raw["totals"],
-        tokenizers=raw.get("tokenizers", 0),
-        gate=GateReport(**raw["gate"]) if raw["gate"] else None,
-        precision=raw["precision"],
-        backend=raw.get("backend", "torch"),
-        settings=inputs.settings,
-        seconds=seconds,
-        performance=Performance(**raw["performance"]) if raw.get("performance") else None,
-    )
 
 
 def _shard_rows(options: ScoreOptions, setup: _Setup) -> Callable[[], int]:

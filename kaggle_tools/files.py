@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.remote import Place, RemoteFile, refuse_address
@@ -102,6 +103,23 @@ def check_regular(path: Place) -> None:
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no regular file"
         raise UserError(f"cannot write {path.name}: it is {what}", where=path.parent, next="name a file")
+
+
+def check_writable(path: Place) -> None:
+    """Fail before the work, not after it.
+
+    Raises:
+        UserError: The folder cannot be written to, or a folder or device is in the file's place.
+    """
+    check_regular(path)
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        with write_atomically(probe) as temporary:
+            temporary.touch()
+    except UserError as exc:
+        details: dict[str, Any] = {**exc.details}
+        raise UserError(exc.summary.replace(probe.name, path.name), **details) from exc
+    probe.unlink()
 
 
 def tell_written(path: Place) -> None:

@@ -22,7 +22,7 @@ from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from kaggle_tools.label_groups import likeliest_of_each
 from kaggle_tools.parquet import write_parquet
-from kaggle_tools.seals import read_parquet
+from kaggle_tools.seals import check_parquet, read_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -257,3 +257,16 @@ def _check_ids(ids: pl.Series) -> None:
             first=", ".join(twice.head(5).to_list()),
             next=_OWN_IDS,
         )
+
+
+def job_of(path: Path) -> str | None:
+    """Which job wrote a predictions file; None where it is gone, damaged, or nobody's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        check_parquet(path)
+        about = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY.encode()])
+    except (UserError, pa.ArrowInvalid, OSError, KeyError, ValueError):
+        return None
+    return str(about["job"]) if isinstance(about, dict) and "job" in about else None

@@ -117,23 +117,20 @@ def score(
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
     called = time.perf_counter()  # the imports below are counted, too
-    from jobs.resolve import InputOptions, look_early
-
-    asked = InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair)
-    look_early(asked, model or ())
-
-    from jobs import score as command
+    from jobs import early
     from jobs.pipes import is_pipe, send
-    from jobs.runner.engines import EngineOptions
+    from jobs.resolve import InputOptions
+    from jobs.runner.engine_options import EngineOptions
+    from jobs.score_options import ScoreOptions
     from jobs.show import score as show
     from jobs.show.output import emit
     from jobs.show.progress import watching
     from kaggle_tools.remote import place, shared_place
-    from models.inference.gate import GateBounds
+    from models.inference.bounds import GateBounds
 
     target = None if output is None else place(output)
-    options = command.ScoreOptions(
-        input=asked,
+    options = ScoreOptions(
+        input=InputOptions(tuple(input), id_column, no_id, text, encoding, encoding_errors, separator, quote, pair),
         models=tuple(model or ()),
         output=target,
         on_bad_row=on_bad_row,
@@ -162,11 +159,11 @@ def score(
         show.render_sources(_sources(ctx))
     if dry_run:
         with watching(quiet) as watch:
-            predicted = command.predict(options, watch)
+            predicted = early.predict(options, watch)
         emit(predicted, show.render_forecast, as_json=as_json, quiet=quiet)
         return
     with watching(quiet) as watch:
-        result = command.run(options, watch)
+        result = early.score(options, watch)
     if verbose:
         show.render_settings(result)
     if is_pipe(target):

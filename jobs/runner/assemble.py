@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -14,7 +13,6 @@ from jobs.runner.local import TEXT, part_column
 from jobs.runner.plan import Plan
 from kaggle_tools.bio import entities, legal_tags
 from kaggle_tools.errors import UserError
-from kaggle_tools.files import check_regular, write_atomically
 from kaggle_tools.predictions import PREFIX, SCHEMA_VERSION, likeliest
 from kaggle_tools.remote import Place
 from kaggle_tools.tag_predictions import TagPredictions, prob_columns, read_prob_columns
@@ -78,23 +76,6 @@ def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str
             f"the id column is called '{name}', as a column of the scores is",
             next="rename it in the table, name another with --id, or number the rows with --no-id",
         )
-
-
-def check_writable(path: Place) -> None:
-    """Fail before the work, not after it.
-
-    Raises:
-        UserError: The folder cannot be written to, or a folder or device is in the file's place.
-    """
-    check_regular(path)
-    probe = path.with_name(f".{path.name}.probe")
-    try:
-        with write_atomically(probe) as temporary:
-            temporary.touch()
-    except UserError as exc:
-        details: dict[str, Any] = {**exc.details}
-        raise UserError(exc.summary.replace(probe.name, path.name), **details) from exc
-    probe.unlink()
 
 
 def _mean_tags(frame: pl.DataFrame, plan: Plan, each: bool) -> pl.DataFrame:

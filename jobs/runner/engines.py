@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
 from jobs.ceilings import known
 from jobs.runner.crew import run_crew
+from jobs.runner.engine_options import EngineOptions
 from jobs.runner.local import Watch, run_shards
 from jobs.runner.numerics import Numerics, choose_for_job, measure_gate
 from jobs.runner.places import devices_of_workers
@@ -23,26 +24,11 @@ from jobs.runner.processes import ProcessCrew
 from jobs.runner.worker import Report, ShardWorker, Work, check_weights
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
+from models.inference.bounds import GateBounds, GateReport
 from models.inference.device import PRECISIONS, measure_matmul_rate, resolve_device, resolve_precision
-from models.inference.gate import GateBounds, GateReport
 from models.inference.groups import NetworkGroup
 from models.inference.scorer import Scorer
 from models.memory import release
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What was asked for.
-
-    Attributes:
-        engine: ``local`` or ``ray``.
-        workers: How many, at most; None: one, or one a named device, or what the cluster holds.
-        ray_address: Of a running cluster, ``auto`` for the one of this machine; None starts one for this job.
-    """
-
-    engine: Literal["local", "ray"] = "local"
-    workers: int | None = None
-    ray_address: str | None = None
 
 
 class Engine(Protocol):

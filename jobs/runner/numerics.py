@@ -13,17 +13,16 @@ import polars as pl
 import torch
 
 from jobs.compiling import Asked, decide
+from jobs.runner.decided import FILE, measured
 from jobs.runner.local import Watch
 from jobs.runner.plan import Plan
 from jobs.runner.reading import texts_of
-from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from models.errors import ModelError
+from models.inference.bounds import GateBounds, GateReport
 from models.inference.choice import choose_backend
 from models.inference.gate import (
     SAMPLE_ROWS,
-    GateBounds,
-    GateReport,
     calibration_texts,
     sample_positions,
     try_precision,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from jobs.runner.engines import Engine
     from jobs.runner.worker import Work
 
-FILE = "precision.json"
 _CALIBRATION_SHARDS = 4
 # Times the gate's sample: a shorter table is scored in float32 before a format of half the time has paid for the gate.
 _WORTH_JUDGING = 4
@@ -145,44 +143,6 @@ def _told(device: str, precision: str, backend: str) -> str:
     return f"{device} in {precision}" + (" with OpenVINO" if backend == "openvino" else "")
 
 
-def check_shares(bounds: GateBounds) -> None:
-    """Refuse bounds that bound nothing.
-
-    Raises:
-        UserError: No number, or one outside [0, 1].
-    """
-    for option, value in (("--max-flips", bounds.flips), ("--max-difference", bounds.difference)):
-        if not 0 <= value <= 1:
-            raise UserError(f"{option} is {value:g}", expected="a share between 0 and 1")
-
-
-def tell_of_layers(store: JobStore, asked: Asked, watch: Watch) -> None:
-    """Say so where a complete job was computed with other layers than are asked for now; they are no part of its id."""
-    compiled = (store.read(FILE) or {}).get("compiled", False)
-    if asked == ("off" if compiled else "on"):
-        kind = "compiled" if compiled else "eager"
-        watch.note(f"the scores were computed before, with {kind} layers: --compile {asked} changes nothing")
-
-
-def check_bounds(store: JobStore, bounds: GateBounds) -> None:
-    """Refuse parts in a format that strayed further, when the job began, than is allowed now.
-
-    Raises:
-        UserError: They did.
-    """
-    decided = store.read(FILE)
-    if decided is None or decided["gate"] is None or decided["precision"] == "fp32":
-        return
-    gate = GateReport(**decided["gate"])
-    if gate.flips > bounds.flips or gate.difference > bounds.difference:
-        raise UserError(
-            f"job {store.id} was begun in {gate.precision}, which strays from float32 by more than is allowed now",
-            found=_measured(gate),
-            expected=f"at most {bounds.flips:.2%} and {bounds.difference:.4f}",
-            next="--precision fp32, or the bounds that it was begun with",
-        )
-
-
 def measure_gate(plan: Plan, precision: str, backend: str, bounds: GateBounds, scorer: Scorer) -> GateReport | None:
     """Try `precision` on rows of the first shard; None where they tell nothing, or none is left: then float32 it is."""
     texts = texts_of(plan, plan.tasks[0])
@@ -240,15 +200,11 @@ def _threads(begun_with: int | None, wanted: Wanted, device: str, engine: Engine
 
 def _refuse(gate: GateReport, wanted: Wanted, watch: Watch) -> None:
     if wanted.precision == "auto":
-        watch.note(f"{gate.precision} strays from float32 ({_measured(gate)}): going on in fp32")
+        watch.note(f"{gate.precision} strays from float32 ({measured(gate)}): going on in fp32")
         return
     raise UserError(
         f"{gate.precision} strays too far from float32 on this input",
-        found=_measured(gate),
+        found=measured(gate),
         expected=f"at most {wanted.bounds.flips:.2%} and {wanted.bounds.difference:.4f}",
         next="--precision fp32, or wider bounds with --max-flips and --max-difference",
     )
-
-
-def _measured(gate: GateReport) -> str:
-    return f"{gate.flips:.2%} labels flipped, probabilities up to {gate.difference:.4f} off on {gate.rows} rows"

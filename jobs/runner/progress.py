@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.runner.claim import Claim
-from jobs.runner.local import Watch
 from jobs.runner.store import JobStore
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import write_atomically
 from models.inference.shards import ShardStats
+
+if TYPE_CHECKING:
+    from jobs.runner.local import Watch
 
 EVERY_S = 2.0
 FIRST_WORDS = "# HELP kaggle_jobs"  # of a metrics file

@@ -35,8 +35,8 @@ from jobs.runner.reports import Failed, Lost, Ready
 from jobs.runner.worker import Duty, Report, ShardWorker, Work
 from kaggle_tools.errors import UserError
 from models.inference.arithmetic import resolve_backend
+from models.inference.bounds import GateBounds, GateReport
 from models.inference.device import resolve_device, resolve_precision
-from models.inference.gate import GateBounds, GateReport
 from models.inference.scorer import Scorer
 
 try:

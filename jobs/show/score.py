@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from jobs.dry_run import Forecast
 from jobs.performance import Performance
-from jobs.score import ScoreResult
+from jobs.score_options import ScoreResult
 from jobs.show.output import count, duration, flop_rate, short_path, size, stderr
+
+if TYPE_CHECKING:
+    from jobs.dry_run import Forecast
 
 _LEAST_SECONDS = 0.05  # of a stage that is worth a word
 _BOTTLENECKS = {

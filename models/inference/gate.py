@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,47 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from models.inference.bounds import GateBounds, GateReport
 from models.inference.scorer import Scorer
 from models.inference.shards import NonFinite
 from models.label_groups import group_sizes
 
 _THRESHOLD = 0.5  # from which probability on a row has one of several labels
-
-
-@dataclass(frozen=True)
-class GateBounds:
-    """How far a format may stray from float32 on the sample.
-
-    Attributes:
-        flips: Share of rows that are decided otherwise, in [0, 1]; see `GateReport`.
-        difference: Largest change of a probability, in [0, 1].
-    """
-
-    flips: float = 0.01
-    difference: float = 0.05
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """What the gate measured; the worst run counts.
-
-    Attributes:
-        precision: The format that was tried.
-        rows: Rows in the sample.
-        flips: Share of rows (of label groups or tags: of decisions) whose most probable class differs from float32;
-            for multi_label of rows with another set of labels; of a regression of outputs on the other side of their
-            mean.
-        difference: Largest difference of a probability; of a regression, of the logistic function of its outputs, less
-            their mean, over their standard deviation.
-        passed: Whether both stayed within the bounds; never where the format gives NaN or lacks an operation: then
-            both are 1.
-    """
-
-    precision: str
-    rows: int
-    flips: float
-    difference: float
-    passed: bool
 
 
 SAMPLE_ROWS = {"cpu": 128, "cuda": 1024, "mps": 256}

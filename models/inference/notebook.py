@@ -25,7 +25,7 @@ from models.text.given import check_list, read_given
 
 if TYPE_CHECKING:
     from models.inference.arithmetic import Due
-    from models.inference.gate import GateReport
+    from models.inference.bounds import GateReport
     from models.inference.scorer import Scorer
     from models.inference.shards import Prepared
 
@@ -153,15 +153,9 @@ def _settle(scorer: Scorer, texts: pl.Series) -> None:
 
 
 def _find_out(scorer: Scorer, due: Due, texts: pl.Series) -> None:
+    from models.inference.bounds import GateBounds
     from models.inference.choice import choose_backend
-    from models.inference.gate import (
-        LEAST_ROWS,
-        SAMPLE_ROWS,
-        GateBounds,
-        calibration_texts,
-        sample_positions,
-        try_precision,
-    )
+    from models.inference.gate import LEAST_ROWS, SAMPLE_ROWS, calibration_texts, sample_positions, try_precision
 
     backend = due.backend
     judged = sample_positions(len(texts), SAMPLE_ROWS[scorer.device.type])

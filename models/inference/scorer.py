@@ -39,7 +39,7 @@ from models.text.cleaning import clean
 from models.text.pairs import Text, are_pairs, as_series
 
 if TYPE_CHECKING:
-    from models.inference.gate import GateReport
+    from models.inference.bounds import GateReport
 
 _MORE_ROOM = "score fewer models at a time, or use --precision bf16, another --device, or --device cpu"
 BATCH_ROWS = 4096  # of a stream: enough to find rows of equal length, little enough to wait for

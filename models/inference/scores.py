@@ -23,7 +23,7 @@ from models.errors import ModelError, did_you_mean
 from models.label_groups import group_sizes
 
 if TYPE_CHECKING:
-    from models.inference.gate import GateReport
+    from models.inference.bounds import GateReport
     from models.inference.shards import ShardStats
 
 THRESHOLD = 0.5  # from which probability on a text has one of several labels

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.inference.groups import Features
+
+if TYPE_CHECKING:
+    from models.inference.groups import Features
 
 
 @dataclass(frozen=True)
