@@ -8,6 +8,8 @@ the environment: `KAGGLE_JOBS_SCORE_DEVICE=cpu` is `cli score --device cpu`.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -27,6 +29,7 @@ def main() -> None:
     # Threads of torch that wait for each other would otherwise spin, and take the cores from whoever has work: another
     # job on the machine, or our own tokeniser.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    atexit.register(gc.freeze)  # else Python searches all of torch for garbage before it ends, which takes a second
     _open_standard_streams()
     try:
         app()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.loading import loading
 from jobs.overwriting import check_targets
 from jobs.pipes import is_pipe
 from jobs.resolve import InputOptions, Inputs, find_models, look_at_inputs, quick_looks
@@ -68,7 +69,8 @@ def score(options: ScoreOptions, watch: Watch) -> ScoreResult:
     found = None if looked is None else complete_already(options, looked, watch)
     if found is not None:
         return found
-    from jobs import score as command
+    with loading():
+        from jobs import score as command
 
     return command.run(options, watch, looked)
 
@@ -76,7 +78,8 @@ def score(options: ScoreOptions, watch: Watch) -> ScoreResult:
 def predict(options: ScoreOptions, watch: Watch) -> Forecast:
     """`--dry-run`. Raises as `jobs.score.predict`."""
     looked = look(options)
-    from jobs import score as command
+    with loading():
+        from jobs import score as command
 
     return command.predict(options, watch, looked)
 

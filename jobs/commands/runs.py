@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.commands.app import Force, Json, Quiet, app, examples, option
+from jobs.loading import loading
 
 
 @app.command(
@@ -116,10 +117,11 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train an encoder on the texts themselves: whole words are masked and foretold. Run again to resume."""
-    from jobs import pretrain as command
-    from jobs.show.output import emit
-    from jobs.show.pretrain import render_pretrain
-    from jobs.show.train import training_progress
+    with loading():
+        from jobs import pretrain as command
+        from jobs.show.output import emit
+        from jobs.show.pretrain import render_pretrain
+        from jobs.show.train import training_progress
 
     with training_progress(quiet, title="pretraining", score="held-out perplexity") as display:
         options = command.PretrainOptions(
@@ -163,9 +165,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe in k folds: out-of-fold predictions, a checkpoint a fold. Run again to resume."""
-    from jobs import train as command
-    from jobs.show.output import emit
-    from jobs.show.train import render_train, training_progress
+    with loading():
+        from jobs import train as command
+        from jobs.show.output import emit
+        from jobs.show.train import render_train, training_progress
 
     with training_progress(quiet) as display:
         options = command.TrainOptions(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from jobs.commands.app import Force, Json, Quiet, app, examples, option
+from jobs.loading import loading
 
 
 @app.command(
@@ -117,16 +118,17 @@ def score(
 ) -> None:
     """Score a table with every model in one pass. Run the same command again to resume."""
     called = time.perf_counter()  # the imports below are counted, too
-    from jobs import early
-    from jobs.pipes import is_pipe, send
-    from jobs.resolve import InputOptions
-    from jobs.runner.engine_options import EngineOptions
-    from jobs.score_options import ScoreOptions
-    from jobs.show import score as show
-    from jobs.show.output import emit
-    from jobs.show.progress import watching
-    from kaggle_tools.remote import place, shared_place
-    from models.inference.bounds import GateBounds
+    with loading():
+        from jobs import early
+        from jobs.pipes import is_pipe, send
+        from jobs.resolve import InputOptions
+        from jobs.runner.engine_options import EngineOptions
+        from jobs.score_options import ScoreOptions
+        from jobs.show import score as show
+        from jobs.show.output import emit
+        from jobs.show.progress import watching
+        from kaggle_tools.remote import place, shared_place
+        from models.inference.bounds import GateBounds
 
     target = None if output is None else place(output)
     options = ScoreOptions(
