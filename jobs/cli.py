@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -69,6 +70,8 @@ def _open_standard_streams() -> None:
 
 
 def _say_interrupted(exit_code: int) -> NoReturn:
+    # Libraries tidy up at the end for a while: a second Ctrl-C then is no error of theirs.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     sys.stderr.write("interrupted: what was finished is kept; run the same command again to go on\n")
     sys.exit(exit_code)
 

@@ -345,3 +345,26 @@ def test_a_beginning_that_several_jobs_share_lists_them_and_says_how_many_more(t
     _, _, err = call("jobs", "show", "smoll-07")
     assert "no job's id begins with 'smoll-07'" in err
     assert "did you mean 'small-07'?" in err
+
+
+def test_a_second_ctrl_c_while_libraries_tidy_up_ends_it_without_an_error_of_theirs():
+    program = (
+        "import atexit, time, jobs.cli as line\n"
+        "from jobs.errors import Interrupted\n"
+        "def app():\n    raise Interrupted(2)\n"
+        "line.app = app\n"
+        "atexit.register(lambda: (print('tidying', flush=True), time.sleep(60)))\n"
+        "line.main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "tidying\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.count("\n")) == (-signal.SIGINT, 1)
+    assert said.startswith("interrupted")
