@@ -157,7 +157,7 @@ class Competition:
 
         Raises:
             UserError: Not TOML, an unknown or missing key, a value of the wrong type or outside its choices, one column
-                for two things, a metric that is unknown or not for this task.
+                for two things, ids called as a column of predictions is, a metric that is unknown or not for this task.
         """
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -179,6 +179,7 @@ class Competition:
         with _located(path):
             labels = tuple(values.get("label_groups", ())) or (values["label_column"],)
             check_columns((values["text_column"], values.get("pair_column")), labels)
+            check_id_columns((values["id_column"], values.get("test_id_column")), values["classes"])
         if values["task"] == "token":
             with _located(path):
                 check_tags(values["classes"])
@@ -208,6 +209,17 @@ def check_columns(texts: Iterable[str | None], labels: Iterable[str | None]) -> 
                 f"column '{name}' cannot be two things at once",
                 found="text_column, pair_column and label_column (or [label_groups]) name it more than once",
                 next="name the text and the label apart",
+            )
+
+
+def check_id_columns(names: Iterable[str | None], classes: Iterable[str]) -> None:
+    """Raises `UserError` where a column of ids is called as a column of `Predictions` is: none could be written."""
+    taken = {"label", "fold", *(f"prob_{one}" for one in classes)}
+    for name in names:
+        if name in taken:
+            raise UserError(
+                f"the id column cannot be called '{name}', as a column of predictions is",
+                next="rename it in the table, or leave it out: rows are then known by their number",
             )
 
 

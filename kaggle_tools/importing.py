@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def read_foreign(
             ids = _ids(table, names)
             rest = [name for name in table.columns if name != ids.name and not _is_index(name)]
             labels = _labels(table, rest, classes, task, label_column, label_names, column)
-            folds = _folds(table, rest)
+            folds = _folds(table, rest, classes, column)
             taken = [series.name for series in (labels, folds) if series is not None]
             candidates = table.select(name for name in rest if name not in taken)
             found = _find_values(candidates, ids, classes, task, column, logits=logits)
@@ -222,8 +222,12 @@ def _labels(
     return next((_label_text(table[n], task) for n in names if _holds_classes(table[n], classes, task)), None)
 
 
-def _folds(table: pl.DataFrame, rest: list[str]) -> pl.Series | None:
-    name = next((name for name in FOLD_NAMES if name in rest), None)
+def _folds(table: pl.DataFrame, rest: list[str], classes: tuple[str, ...], column: str | None) -> pl.Series | None:
+    own = [name for name in FOLD_NAMES if name in rest]
+    with suppress(UserError):  # a class may be called so
+        of_classes = match_class_columns(rest, classes, prefix=column).values()
+        own = [name for name in own if name not in of_classes]
+    name = next(iter(own), None)
     if name is None:
         return None
     folds = _text(table[name]).cast(pl.Int16, strict=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kaggle_tools.competition import Competition, SubmissionFormat, Task, check_columns
+from kaggle_tools.competition import Competition, SubmissionFormat, Task, check_columns, check_id_columns
 from kaggle_tools.errors import UserError
 from kaggle_tools.inspect import answers, columns, findings
 from kaggle_tools.inspect.files import File, read_file
@@ -304,6 +304,7 @@ def _competition(files: _Files, found: _Columns, answer: _Answers, asked: Overri
     assert text is not None  # `columns.text_column` finds one or raises
     for name in (found.train_text, found.test_text):
         check_columns((name, found.pair), tuple(answer.label_groups) or (found.label,))
+    check_id_columns((found.train_id, found.test_id), answer.classes)
     id_column = found.train_id if files.train else found.test_id
     return Competition(
         root=root.resolve(),

@@ -91,6 +91,8 @@ def test_absent_columns_are_none_in_a_file(tmp_path: Path) -> None:
         ("label_column = 'text'", r"column 'text' cannot be two things at once[\s\S]*competition.toml"),
         ("pair_column = 'text'", r"column 'text' cannot be two things at once"),
         ("label_column = 'y'\npair_column = 'y'", r"column 'y' cannot be two things at once"),
+        ("id_column = 'fold'", r"id column cannot be called 'fold'[\s\S]*competition.toml"),
+        ("test_id_column = 'prob_a'", r"id column cannot be called 'prob_a'"),
     ],
 )
 def test_mistakes_are_told_with_a_hint(tmp_path: Path, change: str, message: str) -> None:

@@ -94,6 +94,20 @@ def test_labels_and_folds_are_found(tmp_path: Path) -> None:
     assert found.folds.dtype == np.int16
 
 
+@pytest.mark.parametrize("name", ["fold", "Fold"])
+def test_a_class_may_be_called_fold(tmp_path: Path, name: str) -> None:
+    columns = {"id": GOOD["id"], "fold": PROBS[:, 0], "hold": PROBS[:, 1], "raise": PROBS[:, 2]}
+    classes = (name, "hold", "raise")
+    found = read(write_csv(tmp_path / "p.csv", columns), classes=classes)
+    assert found.folds is None
+    np.testing.assert_array_equal(found.probs, PROBS.astype(np.float32))
+    columns = {"fold": [1, 0], **{key if key == "id" else f"prob_{key}": column for key, column in columns.items()}}
+    found = read(write_csv(tmp_path / "q.csv", columns), classes=("fold", "hold", "raise"))
+    assert found.folds is not None
+    assert found.folds.tolist() == [1, 0]
+    np.testing.assert_array_equal(found.probs, PROBS.astype(np.float32))
+
+
 def test_label_column_may_be_named(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", {"author": ["c", "b"], **GOOD})
     assert read(path).labels is None
