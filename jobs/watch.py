@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from jobs.batch.children import Child, Stop, stopping
 from jobs.batch.commands import check, process_environment, process_words
-from jobs.batch.fingerprints import Digests, relative
+from jobs.batch.fingerprints import UNREADABLE, Digests, Stat, relative
 from jobs.batch.matrix import Task
 from jobs.batch.state import BatchStore
 from jobs.errors import Interrupted
@@ -148,8 +148,8 @@ def _watch(
     options: WatchOptions, folder: Path, into: Path, store: BatchStore, ledger: Ledger, touched: set[str], stop: Stop
 ) -> None:
     digests = Digests(store.files)
-    known: dict[Path, tuple[int, int, int]] = {}  # files whose content was dealt with by this process
-    seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
+    known: dict[Path, Stat] = {}  # files whose content was dealt with by this process
+    seen: dict[Path, tuple[Stat, float]] = {}
     while not stop.is_asked():
         restless = scored = False
         for path in _arrived(folder):
@@ -165,6 +165,11 @@ def _watch(
             if content is None or _stat(path) != stat:
                 restless = True
                 continue
+            unread = f"{UNREADABLE} {path.name}"  # what is in it is unknown: it is like no other file
+            if content == UNREADABLE:
+                content = unread
+            else:
+                ledger.entries.pop(unread, None)
             known[path] = stat
             store.files |= digests.remembered
             store.save()
@@ -189,7 +194,7 @@ def _score(
     options: WatchOptions,
     path: Path,
     content: str,
-    stat: tuple[int, int, int],
+    stat: Stat,
     into: Path,
     store: BatchStore,
     ledger: Ledger,
@@ -271,16 +276,19 @@ def _arrived(folder: Path) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def _stat(path: Path) -> tuple[int, int, int] | None:
+def _stat(path: Path) -> Stat | None:
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except OSError:  # gone, or a link that leads nowhere
         return None
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 def _holds(path: Path, content: str) -> bool:
-    return path.is_file() and file_digest(path) == content
+    try:
+        return path.is_file() and file_digest(path) == content
+    except OSError:
+        return False
 
 
 def _sleep(seconds: float, stop: Stop) -> None:

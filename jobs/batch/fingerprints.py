@@ -65,6 +65,8 @@ _TEACHERS = ("pseudo_labels.run", "distill.teacher")
 # Written by one step and edited by a person or another step ever after: it counts that they are there.
 _EDITED = (COMPETITION, "manifest.json", "attempts.json")
 
+UNREADABLE = "unreadable"
+
 Stat = tuple[int, int, int, int]
 
 
@@ -89,7 +91,7 @@ class Digests:
         except FileNotFoundError:
             return None
         except PermissionError:
-            return "unreadable"
+            return UNREADABLE
 
     def of_all(self, paths: Iterable[str], folder: Path) -> dict[str, str]:
         """Path or address → digest of those that exist."""

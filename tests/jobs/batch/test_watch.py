@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from jobs import watch
+from jobs.batch import fingerprints
 from jobs.batch.state import BatchStore
 from kaggle_tools.errors import UserError
+from kaggle_tools.files import file_digest
 from tests.conftest import process_environment
 
 
@@ -95,6 +97,29 @@ def test_a_file_that_fails_is_told_and_tried_again_by_the_next_watch_only(arriva
     assert len(calls(arrivals)) == 2
     assert once(arrivals).exit_code == 1
     assert calls(arrivals) == ["in/a.csv"]
+
+
+def test_files_that_cannot_be_read_are_not_taken_for_each_other(arrivals, monkeypatch):
+    for name in ("a.csv", "b.csv"):
+        (arrivals / name).write_text(f"bad {name}")
+    (arrivals / "c.csv").symlink_to("c.csv")
+    closed = {"a.csv", "b.csv"}
+
+    def digest_unless_closed(path):
+        if path.name in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return file_digest(path)
+
+    monkeypatch.setattr(fingerprints, "file_digest", digest_unless_closed)
+    monkeypatch.setattr(watch, "file_digest", digest_unless_closed)
+    assert [(e.file, e.state) for e in once(arrivals).entries] == [
+        (str(arrivals / name), "failed") for name in ("a.csv", "b.csv")
+    ]
+    closed.remove("b.csv")
+    (arrivals / "b.csv").write_text("good")
+    first, second = once(arrivals).entries
+    assert (first.file, first.state) == (str(arrivals / "a.csv"), "failed")
+    assert (second.state, Path(second.output).name) == ("done", "b.parquet")
 
 
 @pytest.fixture
