@@ -6,8 +6,10 @@ It never fails what it tells of, and never shows the address or the command, whi
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
+import signal
 import subprocess
 import threading
 import urllib.error
@@ -79,19 +81,25 @@ def send(notify: Notify, notice: Notice) -> tuple[str, ...]:
 def _run(command: str, content: Mapping[str, object]) -> str | None:
     variables = {f"KAGGLE_JOBS_{key.upper()}": str(value) for key, value in content.items()}
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             shlex.split(command),
-            input=json.dumps(content).encode(),
             env=process_environment(variables),
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
+            process_group=0,
         )
-    except subprocess.TimeoutExpired:
-        return f"took longer than {TIMEOUT_S:.0f} s"
     except OSError as exc:
         return f"cannot be started: {exc.strerror}"
-    return f"exit code {done.returncode}" if done.returncode else None
+    with child:
+        try:
+            child.communicate(json.dumps(content).encode(), TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"took longer than {TIMEOUT_S:.0f} s"
+        finally:
+            if child.returncode is None:  # whatever it has started ends with it
+                os.killpg(child.pid, signal.SIGKILL)
+    return f"exit code {child.returncode}" if child.returncode else None
 
 
 def _post(url: str, content: Mapping[str, object]) -> str | None:

@@ -85,6 +85,14 @@ def test_what_goes_wrong_is_told_without_the_address(server, monkeypatch):
         assert SECRET not in complaint + repr(one)
 
 
+def test_nothing_that_a_command_has_started_outlives_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(notify, "TIMEOUT_S", 0.3)
+    (complaint,) = send(Notify(command=f"sh -c '(sleep 0.8; touch {tmp_path}/late) & sleep 5'"), NOTICE)
+    assert "took longer" in complaint
+    time.sleep(0.9)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "host/x"])
 def test_only_web_addresses_are_taken(url):
     with pytest.raises(UserError, match="http"):
