@@ -8,13 +8,14 @@ How it is never sent twice: `kaggle_tools/kaggle_service/sending.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, wait_for_score
+from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, load_attempts, wait_for_score
 from kaggle_tools.kaggle_service.sending import (
     Earlier,
     check_quota,
@@ -25,7 +26,7 @@ from kaggle_tools.kaggle_service.sending import (
     sending_alone,
     settle,
 )
-from kaggle_tools.submissions import Version, find_version, is_intact, record_scores, validate
+from kaggle_tools.submissions import Version, find_version, is_intact, list_versions, record_scores, validate
 
 
 def silent(_: object) -> None:
@@ -156,16 +157,36 @@ def competition_slug(workspace: Workspace, given: str | None) -> str:
     """Kaggle's name of the competition: the one given, or that of `competition.toml`.
 
     Raises:
-        UserError: Neither.
+        UserError: Neither, or scores of two competitions would stand beside each other in one folder.
     """
-    found = given or (workspace.competition.slug if workspace.competition else None)
+    where = workspace.root / "competition.toml"
+    slug = workspace.competition.slug if workspace.competition else None
+    found = given or slug
     if not found:
         raise UserError(
             "which Kaggle competition?",
-            where=workspace.root / "competition.toml",
+            where=where,
             found="no `slug` in it" if workspace.competition else "no such file",
             next='add `slug = "..."`, the last part of the competition\'s address, or give --competition',
         )
+    own_folder = f"send to '{found}' from a folder of its own: scores of two competitions would be ranked together"
+    if slug and found != slug:
+        raise UserError(f"competition.toml is of '{slug}', not of '{found}'", where=where, next=own_folder)
+    if not slug and (others := _sent_to(workspace) - {found}):
+        raise UserError(
+            f"versions here were sent to '{min(others)}', not to '{found}'",
+            where=workspace.submissions,
+            next=f'{own_folder}; or say in competition.toml which one it is: `slug = "..."`',
+        )
+    return found
+
+
+def _sent_to(workspace: Workspace) -> set[str]:
+    """Competitions that have a version of this folder."""
+    found = set()
+    for version in list_versions(workspace.submissions).versions:
+        with suppress(UserError):  # a damaged record is told where it matters
+            found |= {attempt.competition for attempt in load_attempts(version.folder) if attempt.state == "sent"}
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from kaggle_tools.kaggle_service import sending
 from kaggle_tools.submissions import record_scores
 from tests.conftest import process_environment
-from tests.submitting import add_version, manifest_of, no_secret_in, states
+from tests.submitting import COMPETITION, add_version, manifest_of, no_secret_in, states
 
 
 def test_answer_that_is_lost_after_the_submission_is_found_by_its_marker(workspace, kaggle, submit):
@@ -162,8 +162,27 @@ def test_content_that_another_machine_sent_needs_again(workspace, kaggle, submit
 def test_same_content_for_another_competition_is_another_submission(workspace, kaggle, submit):
     submit("2")
     kaggle.slug, kaggle.submissions = "spooky-two", []
-    submit("2", "--competition", "spooky-two")
+    (workspace / "competition.toml").write_text(COMPETITION.replace('slug = "spooky"', 'slug = "spooky-two"'))
+    submit("2")
     assert kaggle.n_created() == 1
+
+
+@pytest.mark.parametrize(
+    ("slug", "message"),
+    [
+        ('slug = "spooky"', "competition.toml is of 'spooky', not of 'spooky-two'"),
+        ("", "versions here were sent to 'spooky', not to 'spooky-two'"),
+    ],
+)
+def test_scores_of_another_competition_do_not_come_home(workspace, kaggle, submit, slug, message):
+    submit("2")
+    kaggle.slug, kaggle.scores = "spooky-two", ["0.9"] * 9
+    kaggle.submissions[0]["publicScore"] = "0.9"
+    (workspace / "competition.toml").write_text(COMPETITION.replace('slug = "spooky"', slug))
+    for version in ("1", "2", "--list"):
+        assert message in submit(version, "--competition", "spooky-two", code=2).err
+    assert kaggle.n_created() == 1
+    assert manifest_of(workspace, "v0002-second").public_score == 0.71234
 
 
 def test_damaged_record_of_attempts_stops_everything(workspace, kaggle, submit):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.fake_kaggle import KEY, TOKEN, USER
-from tests.submitting import manifest_of, states
+from tests.submitting import COMPETITION, manifest_of, states
 
 
 def test_username_and_key_serve_too(kaggle, submit, monkeypatch):
@@ -143,7 +143,8 @@ def test_rules_that_are_not_accepted_are_told(kaggle, submit):
     assert "accept its rules at https://www.kaggle.com/competitions/spooky/rules" in done.err
 
 
-def test_unknown_competition_is_told(kaggle, submit):
+def test_unknown_competition_is_told(workspace, kaggle, submit):
+    (workspace / "competition.toml").write_text(COMPETITION.replace('slug = "spooky"', ""))
     done = submit("2", "--competition", "spoky", code=2)
     assert "error: Kaggle has no competition 'spoky' (404)" in done.err
     assert "set `slug` in competition.toml or give --competition" in done.err
