@@ -33,7 +33,8 @@ class PickResult:
 
     Attributes:
         metric: Name.
-        basis: What the estimates are: ``honest`` scores, or scores ``predicted`` from the board.
+        basis: What the estimates are, and so the scale of all scores here: ``honest`` scores, scores ``predicted``
+            from public ones, or those that the runs alone make expect (``believed``).
         pick: The choice and the simulation behind it.
         reasons: In words.
         n_public: Public rows assumed.

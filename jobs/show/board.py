@@ -59,7 +59,9 @@ def render_pick(result: PickResult, console: Console) -> None:
     console.print(f"pick  {pick.first}" + (f"  and  {pick.second}" if pick.second else ""), style="bold", markup=False)
     for reason in result.reasons:
         console.print(f"  {reason}", markup=False)
-    table = _table("version", f"private {result.metric}", "95 %", "P(best)", "place, 90 %")
+    # Honest scores are of training rows: the board's may all be off by as much.
+    estimate = "honest" if result.basis == "honest" else "expected"
+    table = _table("version", f"{estimate} {result.metric}", "95 %", "P(best)", "place, 90 %")
     for one in pick.chances[:_MOST_CHANCES]:
         table.add_row(
             Text(one.name), f"{one.expected:.5f}", f"[{one.low:.5f}, {one.high:.5f}]", f"{one.p_best:.3f}",

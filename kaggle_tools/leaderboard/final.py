@@ -23,7 +23,7 @@ class Chances:
 
     Attributes:
         name: Which.
-        expected: Mean private score.
+        expected: Mean private score, on the scale of the estimates.
         low: Lower end of its 95 % interval.
         high: Upper end.
         p_best: Share of draws in which it is the best of all in private.

@@ -272,7 +272,7 @@ def test_pick_takes_the_best_and_tells_why(workspace):
     assert (found.pick.first, found.basis) == ("v0001-m1", "honest")
     assert found.pick.second == "v0002-m2"
     assert found.reasons[0].startswith("v0001-m1 has the best honest")
-    assert "v0001-m1" in shown(found, render_pick)
+    assert re.search(r"version +honest log_loss", shown(found, render_pick))
 
 
 def test_a_choice_of_versions_uses_the_public_scores_of_all(workspace):
@@ -286,6 +286,7 @@ def test_a_choice_of_versions_uses_the_public_scores_of_all(workspace):
         assert foreseen.public.n_known == 4
         assert one.expected == pytest.approx(foreseen.public.score, abs=0.005)
     assert len(found.pick.chances) == 2
+    assert re.search(r"version +expected log_loss", shown(found, render_pick))
 
 
 @pytest.fixture
