@@ -23,6 +23,7 @@ from kaggle_tools.errors import UserError
 ALIKE, DIFFERENT = "1", "0"
 COLUMNS = ("id", "text_a", "text_b", "label", "block")
 BLOCK = 16  # groups: enough to draw from
+_TRIES = 50  # to draw a pair of different texts that is new; a small block may have no more
 LEAST_BLOCKS = 10  # of small files, so that folds can be made of them; then a block has fewer groups, but two
 _EXPECTED = 'a group a line: texts separated by tabs, or JSON such as ["…", "…"] or {"text": "…", "synonyms": ["…"]}'
 
@@ -68,7 +69,7 @@ def to_pairs(groups: Sequence[Sequence[str]], *, most: int, negatives: int, seed
     Args:
         groups: Of two texts at least, no text in two of them.
         most: Pairs of alike texts that a group gives at most, drawn at random.
-        negatives: Pairs of different texts for each of these.
+        negatives: Pairs of different texts for each of these, no two alike; fewer where a block has no more.
         seed: Of all draws.
 
     Returns:
@@ -85,14 +86,19 @@ def to_pairs(groups: Sequence[Sequence[str]], *, most: int, negatives: int, seed
     blocks = [[groups[i] for i in part] for part in np.array_split(order, n_blocks)]
     rows: list[tuple[str, str, str, str]] = []
     for number, block in enumerate(blocks):
+        apart: set[frozenset[str]] = set()
         for own, group in enumerate(block):
             pairs = list(itertools.combinations(group, 2))
             drawn = [pairs[i] for i in sorted(rng.permutation(len(pairs))[:most])]
             rows += [(first, second, ALIKE, f"block{number}") for first, second in drawn]
             for _ in range(negatives * len(drawn)):
-                other = block[(own + 1 + rng.integers(len(block) - 1)) % len(block)]
-                texts = (str(rng.choice(group)), str(rng.choice(other)))
-                rows.append((*texts, DIFFERENT, f"block{number}"))
+                for _ in range(_TRIES):
+                    other = block[(own + 1 + rng.integers(len(block) - 1)) % len(block)]
+                    texts = (str(rng.choice(group)), str(rng.choice(other)))
+                    if frozenset(texts) not in apart:
+                        apart.add(frozenset(texts))
+                        rows.append((*texts, DIFFERENT, f"block{number}"))
+                        break
     shuffled = [(f"pair{i}", *rows[j]) for i, j in enumerate(rng.permutation(len(rows)))]
     return pl.DataFrame(shuffled, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
 

@@ -63,6 +63,13 @@ def test_pairs_of_one_group_are_alike_and_of_two_groups_different():
     assert not table.equals(to_pairs(groups, most=2, negatives=3, seed=2))
 
 
+def test_no_pair_is_drawn_twice():
+    """Two groups of two texts have four pairs of different texts, of which ten are asked for."""
+    table = to_pairs([["a", "b"], ["c", "d"]], most=1, negatives=5, seed=0)
+    apart = [frozenset(pair) for pair in table.filter(label="0").select("text_a", "text_b").iter_rows()]
+    assert len(apart) == len(set(apart)) == 4
+
+
 @pytest.mark.parametrize(("n_groups", "n_blocks"), [(2, 1), (3, 1), (9, 4), (40, 10), (159, 10), (320, 20)])
 def test_small_files_have_blocks_enough_for_folds_and_none_has_a_single_group(n_groups, n_blocks):
     table = to_pairs([[f"{i}a", f"{i}b"] for i in range(n_groups)], most=1, negatives=1, seed=0)
