@@ -106,6 +106,11 @@ class Board:
             )
         table = join({"the runs": belief, **answers})
         versions = tuple(own.version for own in answers.values())
+        for version in filter(None, versions):
+            for by in ("public", "private"):
+                score = score_of(version, by, metric.name, competition.classes)
+                if score is not None and metric.clip(score) != score:
+                    notes.append(f"{version.title}: its {by} score {score:g} is no {metric.name}, and is not used")
         return cls(
             competition=competition,
             titles=tuple(answers),
@@ -153,10 +158,10 @@ class Board:
         return filled
 
     def scores(self, by: str) -> Floats:
-        """(K,) scores of one kind, NaN where unknown."""
+        """(K,) scores of one kind, NaN where unknown or where the metric cannot be so."""
         classes = self.competition.classes
         known = [None if one is None else score_of(one, by, self.metric, classes) for one in self.versions]
-        return np.array([np.nan if score is None else score for score in known])
+        return np.array([np.nan if score is None or self.clip(score) != score else score for score in known])
 
     @cached_property
     def originals(self) -> NDArray[np.intp]:

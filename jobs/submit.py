@@ -15,7 +15,7 @@ from typing import Literal
 
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
-from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, load_attempts, wait_for_score
+from kaggle_tools.kaggle_service import Entry, KaggleService, Quota, ServiceError, load_attempts, wait_for_score
 from kaggle_tools.kaggle_service.sending import (
     Earlier,
     check_quota,
@@ -26,7 +26,15 @@ from kaggle_tools.kaggle_service.sending import (
     sending_alone,
     settle,
 )
-from kaggle_tools.submissions import Version, find_version, is_intact, list_versions, record_scores, validate
+from kaggle_tools.submissions import (
+    Version,
+    check_score,
+    find_version,
+    is_intact,
+    list_versions,
+    record_scores,
+    validate,
+)
 
 
 def silent(_: object) -> None:
@@ -149,8 +157,25 @@ def run(options: SubmitOptions) -> SubmitResult:
             ref = send(service, version, attempt, words, options.on_note)
             n_left, sent = n_left - 1, True
             options.on_note(f"sent as {ref}")
-    entry = wait_for_score(service, competition, ref, options.timeout_s if options.wait else 0.0, options.on_note)
+    try:
+        entry = wait_for_score(service, competition, ref, options.timeout_s if options.wait else 0.0, options.on_note)
+    except ServiceError as exc:
+        hint = f"it was sent as {ref}, do not send it again: `cli submit {version.title}` fetches its score"
+        raise ServiceError.like(exc, next=hint) from None
+    tell_if_odd(entry, workspace, options.on_note)
     return _finish(version, competition, ref, entry, sent=sent, n_left=n_left, message=message)
+
+
+def tell_if_odd(entry: Entry | None, workspace: Workspace, on_note: Callable[[str], None]) -> None:
+    """Tell of scores that `competition.toml`'s metric cannot have."""
+    if entry is None or workspace.competition is None:
+        return
+    for name, score in (("public", entry.public_score), ("private", entry.private_score)):
+        try:
+            if score is not None:
+                check_score(name, score, workspace.competition.metric)
+        except UserError as exc:
+            on_note(f"{exc.summary}: {exc.details['expected']}; is `metric` in competition.toml the board's?")
 
 
 def competition_slug(workspace: Workspace, given: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.submit import competition_slug, silent
+from jobs.submit import competition_slug, silent, tell_if_odd
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 from kaggle_tools.kaggle_service import Entry, KaggleService, Match, Quota, match_versions
@@ -49,6 +49,8 @@ def list_submissions(competition: str | None = None, on_note: Callable[[str], No
     matches = match_versions(service.submissions(name), list_versions(workspace.submissions).versions)
     newest = {m.version.title: m for m in reversed(matches) if m.version is not None and m.entry.status == "complete"}
     recorded = tuple(title for title, match in newest.items() if _bring_home(match, on_note))
+    for title in recorded:
+        tell_if_odd(newest[title].entry, workspace, on_note)
     listed = tuple(Listed(match.version.title if match.version else None, match.entry) for match in matches)
     return ListResult(name, service.quota(name), listed, recorded)
 

@@ -73,7 +73,7 @@ def explain(exc: Exception, doing: str, competition: str) -> ServiceError:
         )
     return ServiceError(
         f"Kaggle's answer at {doing} cannot be understood: {type(exc).__name__}",
-        next="`pip install --upgrade kaggle`; if that does not help, submit the file by hand",
+        next="`pip install --upgrade kaggle`; if that does not help, submit the file by hand, unless the site lists it",
     )
 
 

@@ -3,7 +3,7 @@
 from kaggle_tools.submissions.answers import Answers, count_answers, read_answer_file, read_answers
 from kaggle_tools.submissions.build import build_submission, count_classes, require_same_ids
 from kaggle_tools.submissions.manifest import Manifest, ManifestDraft, edited_by_hand
-from kaggle_tools.submissions.scores import record_scores
+from kaggle_tools.submissions.scores import check_score, record_scores
 from kaggle_tools.submissions.validate import Problem, Validation, validate
 from kaggle_tools.submissions.versions import (
     Damaged,
@@ -26,6 +26,7 @@ __all__ = [
     "Validation",
     "Version",
     "build_submission",
+    "check_score",
     "count_answers",
     "count_classes",
     "edited_by_hand",

@@ -59,7 +59,7 @@ def record_scores(
     """
     for name, score in (("public", public), ("private", private)):
         if score is not None:
-            _check_score(name, score, metric)
+            check_score(name, score, metric)
     if rank is not None and rank < 1:
         raise UserError(f"the rank cannot be {rank}", expected="1 or more")
     given: dict[str, Any] = {
@@ -83,7 +83,8 @@ def record_scores(
     return manifest
 
 
-def _check_score(name: str, score: float, metric: str | None) -> None:
+def check_score(name: str, score: float, metric: str | None) -> None:
+    """Raises `UserError` where the ``public`` or ``private`` score is no finite number, or none of the metric."""
     if not math.isfinite(score):
         raise UserError(f"the {name} score cannot be {score}", expected="a finite number")
     if metric is None:

@@ -24,7 +24,7 @@ from jobs.similarity import SimilarityOptions
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate
 from kaggle_tools.predictions import Predictions
-from kaggle_tools.submissions import Manifest, ManifestDraft, write_version
+from kaggle_tools.submissions import Manifest, ManifestDraft, record_scores, write_version
 
 CLASSES = ("ant", "bee", "cow")
 N_TRAIN, N_TEST = 1200, 800
@@ -116,6 +116,19 @@ def test_what_cannot_be_recorded(workspace, options, message):
         record(replace(options, start=workspace))
     assert re.search(message, str(caught.value)), str(caught.value)
     assert (workspace / "submissions" / "v0001-m1" / "manifest.json").read_bytes() == before
+
+
+def test_scores_that_the_metric_cannot_have_are_told_and_not_used(workspace):
+    """As a board in percent gives them."""
+    without = foresee.run(PredictOptions("m1", start=workspace))
+    add_version(workspace, "odd", guess(np.random.default_rng(3), np.zeros(N_TEST, int), 2.0))
+    record_scores(workspace / "submissions" / "v0007-odd", public=-71.2)
+    found = foresee.run(PredictOptions("m1", start=workspace))
+    told = "v0007-odd: its public score -71.2 is no log_loss, and is not used"
+    assert found.notes == (told,)
+    assert found.public == without.public
+    assert told in pick.run(PickOptions(start=workspace)).notes
+    assert noise.run(NoiseOptions(("7",), start=workspace)).bands[0].public_score is None
 
 
 def test_a_score_in_percent_is_refused_with_the_share_that_it_may_be(workspace):

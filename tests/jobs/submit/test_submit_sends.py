@@ -93,6 +93,27 @@ def test_failures_while_waiting_are_waited_out(workspace, kaggle, submit):
     assert kaggle.n_created() == 1
 
 
+def test_a_score_that_the_metric_cannot_have_is_kept_and_told(workspace, kaggle, submit):
+    kaggle.scores = ["-71.2", None]
+    told = "the public score cannot be -71.{}: log_loss is 0 or more; is `metric` in competition.toml the board's?"
+    assert told.format(2) in submit("1").err
+    assert manifest_of(workspace, "v0001-first").public_score == -71.2
+    submit("2", "--no-wait")
+    kaggle.submissions[-1] |= {"status": "COMPLETE", "publicScore": "-71.3"}
+    done = submit("--list")
+    assert told.format(3) in done.err
+    assert told.format(2) not in done.err
+
+
+def test_an_answer_that_is_not_understood_after_the_submission_does_not_ask_for_another(workspace, kaggle, submit):
+    listing = kaggle.ListSubmissions
+    weird = {"submissions": [{"ref": 1, "status": "WEIRD"}]}
+    kaggle.ListSubmissions = lambda request: weird if kaggle.n_created() else listing(request)
+    done = submit("2", code=2)
+    assert "it was sent as 1000, do not send it again: `cli submit v0002-second` fetches its score" in done.err
+    assert "by hand" not in done.err
+
+
 def test_list_shows_everything_and_writes_new_scores_into_manifests(workspace, kaggle, submit):
     kaggle.page_size = 2
     for i in range(4):
