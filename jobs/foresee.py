@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.board import Board
+from jobs.board import Board, Floats
 from kaggle_tools.leaderboard import Predicted, leave_one_out, predict, prepare
 
 
@@ -36,7 +36,7 @@ class PredictResult:
         known_public: What the board said, if it has; not used.
         known_private: The same of the private board.
         others: Known version → (its public score, what the others predict).
-        correlation: Of those two, None with fewer than three.
+        correlation: Of those two, None with fewer than three, or where one side does not vary.
         n_public: Public rows assumed.
         copy_of: A version that says the same of every row and has a score, which is then what is expected.
         notes: What was left out and why.
@@ -85,7 +85,7 @@ def run(options: PredictOptions) -> PredictResult:
         known_public=_or_none(board.scores("public")[target]),
         known_private=_or_none(board.scores("private")[target]),
         others={board.titles[k]: (float(public[k]), float(value)) for k, value in zip(others, predicted, strict=False)},
-        correlation=float(np.corrcoef(public[others], predicted)[0, 1]) if len(predicted) else None,
+        correlation=_correlation(public[others], predicted) if len(predicted) else None,
         n_public=n_public,
         copy_of=twin or private_twin,
         notes=board.notes,
@@ -101,6 +101,10 @@ def _of_copy(board: Board, by: str, expected: Predicted) -> tuple[str | None, Pr
     score = float(scores[copies[0]])
     found = replace(expected, score=score, low=score, high=score, error=0.0, n_known=1, method="copy")
     return board.titles[copies[0]], found
+
+
+def _correlation(a: Floats, b: Floats) -> float | None:
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else None
 
 
 def _widened(expected: Predicted, shift: float) -> Predicted:

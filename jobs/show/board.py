@@ -83,7 +83,7 @@ def _grounds(result: PredictResult) -> list[str]:
     elif found.n_known:
         lines.append(
             f"corrected  by {found.n_known} known public scores ({found.method}); each predicted by the others: error "
-            f"{found.error:.5f}, correlation {result.correlation:.3f}"
+            f"{found.error:.5f}, correlation {'–' if result.correlation is None else f'{result.correlation:.3f}'}"
         )
     else:
         lines.append("corrected  by nothing yet: `cli record V --public SCORE` of three versions makes it sharper")

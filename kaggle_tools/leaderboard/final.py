@@ -97,7 +97,10 @@ def pick(
     second = int(np.argmax(pairs)) if len(names) > 1 else None
     best_public = np.argmax(sign * drawn_public, axis=1)
     shaken = float(np.mean(best_public != private.argmax(axis=1)))
-    known = public is not None and bool(np.isfinite(public).any())
+    leader = None
+    if public is not None and np.isfinite(public).any():
+        leader = int(np.nanargmax(sign * public))
+        leader = first if public[first] == public[leader] else leader
     return Pick(
         first=names[first],
         second=None if second is None else names[second],
@@ -105,7 +108,7 @@ def pick(
         expected_first=float(drawn_private[:, first].mean()),
         expected_pair=None if second is None else float(sign * pairs[second]),
         p_second_wins=None if second is None else float(np.mean(private[:, second] > private[:, first])),
-        public_best=names[int(np.nanargmax(sign * public))] if known and public is not None else None,
+        public_best=None if leader is None else names[leader],
         p_shake_up=shaken,
         chances=_chances(names, drawn_private, sign),
     )

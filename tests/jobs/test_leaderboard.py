@@ -262,6 +262,16 @@ def test_score_is_predicted_without_looking_at_it(workspace, truth):
     assert "corrected  by 6 known public scores" in shown(found, render_predicted)
 
 
+def test_equal_scores_have_no_correlation_and_no_leader(workspace):
+    for folder in (workspace / "submissions").iterdir():
+        record_scores(folder, public=0.6)
+    found = foresee.run(PredictOptions("m1", start=workspace))
+    assert found.correlation is None
+    assert "correlation –" in shown(found, render_predicted)
+    chosen = pick.run(PickOptions(("6", "1"), start=workspace))
+    assert chosen.pick.first == chosen.pick.public_best == "v0001-m1"
+
+
 def test_file_that_is_no_version_yet_can_be_predicted_and_other_ids_are_refused(workspace, truth):
     probs = guess(np.random.default_rng(5), truth["test"], 1.5)
     table = pl.DataFrame({"id": [f"test{i}" for i in range(N_TEST)], **{c: probs[:, k] for k, c in enumerate(CLASSES)}})
