@@ -13,7 +13,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,6 +161,12 @@ def _watch(
             if time.monotonic() - seen[path][1] < options.settle_s:
                 restless = True
                 continue
+            if not _is_utf8(path.name):
+                known[path] = stat
+                refused = _refused(path, store)
+                touched.add(refused.digest)
+                _end(options, refused, 0.0, store, ledger)
+                continue
             content = digests.of(path)
             if content is None or _stat(path) != stat:
                 restless = True
@@ -227,12 +233,26 @@ def _score(
             handle.write(f"{path.name} was replaced while it was scored: {output} may hold the scores of either\n")
     state: Literal["done", "failed"] = "done" if code == 0 else "failed"
     entry = Entry(content, str(path), str(output), state, code, now(), str(log))
+    _end(options, entry, time.monotonic() - began, store, ledger)
+
+
+def _refused(path: Path, store: BatchStore) -> Entry:
+    """Of a file whose name no command line, table or JSON file can hold."""
+    name = path.name.encode(errors="surrogateescape").decode(errors="replace")
+    log = store.log(name)
+    with write_atomically(log) as temporary:
+        temporary.write_text(f"the name of {name} is not UTF-8: rename it\n", encoding="utf-8")
+    return Entry(f"name {name}", str(path.with_name(name)), "", "failed", 2, now(), str(log))
+
+
+def _end(options: WatchOptions, entry: Entry, seconds: float, store: BatchStore, ledger: Ledger) -> None:
+    """Keep how it ended, and tell."""
     ledger.put(entry)
-    store.event(state, file=str(path), digest=content, output=str(output), exit_code=code)
-    words = f"scores in {output}" if code == 0 else f"exit code {code}, log {log}"
-    event = "finished" if code == 0 else "failed"
-    complaints = send(options.notify, Notice(event, path.name, words, round(time.monotonic() - began, 3)))
-    options.tell(Entry(**{**vars(entry), "complaints": complaints}))
+    done = entry.state == "done"
+    store.event(entry.state, file=entry.file, digest=entry.digest, output=entry.output, exit_code=entry.exit_code)
+    words = f"scores in {entry.output}" if done else f"exit code {entry.exit_code}, log {entry.log}"
+    notice = Notice("finished" if done else "failed", Path(entry.file).name, words, round(seconds, 3))
+    options.tell(replace(entry, complaints=send(options.notify, notice)))
 
 
 def _task(options: WatchOptions, path: Path, output: Path) -> Task:
@@ -282,6 +302,14 @@ def _stat(path: Path) -> Stat | None:
     except OSError:  # gone, or a link that leads nowhere
         return None
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _holds(path: Path, content: str) -> bool:

@@ -122,6 +122,18 @@ def test_files_that_cannot_be_read_are_not_taken_for_each_other(arrivals, monkey
     assert (second.state, Path(second.output).name) == ("done", "b.parquet")
 
 
+def test_a_name_that_is_not_utf8_is_told_and_hides_no_other_file(arrivals):
+    (arrivals / "caf\udce9.csv").write_text("one")
+    (arrivals / "b.csv").write_text("two")
+    told = []
+    result = once(arrivals, tell=told.append)
+    assert result.exit_code == 1
+    assert sorted((Path(e.file).name, e.state) for e in result.entries) == [("b.csv", "done"), ("caf�.csv", "failed")]
+    (refused,) = (entry for entry in told if entry.state == "failed")
+    assert "is not UTF-8: rename it" in Path(refused.log).read_text()
+    assert calls(arrivals) == ["in/b.csv"]
+
+
 @pytest.fixture
 def meanwhile(arrivals):
     """Gives a function: what is to happen once the program has begun and has read nothing yet."""
