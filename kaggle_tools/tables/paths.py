@@ -6,6 +6,7 @@ expand_inputs(["data/part-*.csv"])      # part-2.csv before part-10.csv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kaggle_tools.errors import UserError
@@ -26,9 +27,16 @@ def expand_inputs(patterns: Sequence[str | Place]) -> list[Place]:
     found: dict[Place, Place] = {}
     for pattern in patterns:
         named = place(pattern)
-        for path in _objects(named) if isinstance(named, RemoteFile) else _files(named.expanduser()):
+        for path in _objects(named) if isinstance(named, RemoteFile) else _files(_at_home(named)):
             found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def _at_home(pattern: Path) -> Path:
+    """`~` and `~name` as a shell has them, unless a file is called so or nobody is."""
+    with suppress(RuntimeError):
+        return pattern if pattern.exists() else pattern.expanduser()
+    return pattern
 
 
 def _files(pattern: Path) -> list[Path]:

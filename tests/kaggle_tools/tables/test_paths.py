@@ -36,6 +36,13 @@ def test_two_stars_match_folders_and_a_literal_name_may_have_brackets(folder: Pa
     assert [path.name for path in expand_inputs(["test[1].csv"])] == ["test[1].csv"]
 
 
+def test_a_tilde_that_is_nobodys_home_is_a_part_of_the_name(folder: Path) -> None:
+    write(folder / "~nobody.csv", "x")
+    assert [path.name for path in expand_inputs(["~nobody.csv"])] == ["~nobody.csv"]
+    with pytest.raises(UserError, match="no file part-1"):
+        expand_inputs(["~nobody-at-all/part-1.csv"])
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
