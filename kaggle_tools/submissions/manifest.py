@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -203,7 +204,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "submitted": _TEXT_OR_NONE,
     "scored": _TEXT_OR_NONE,
 }
-_TIMES = ("created", "submitted", "scored")
 _LATER = ("rank", "kaggle_ref", "submitted", "scored")  # manifests of older versions of this program lack them
 
 
@@ -213,8 +213,9 @@ def _checked(key: str, value: Any, path: Path) -> Any:
     if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
         expected = " or ".join(kind.__name__.replace("NoneType", "null") for kind in _KINDS[key])
         raise UserError(f"manifest.json: '{key}' cannot be {value!r}", where=path, expected=expected)
-    if key in _TIMES and value is not None and not _is_time(value):
-        raise UserError(f"manifest.json: '{key}' cannot be {value!r}", where=path, expected="a time, ISO 8601 in UTC")
+    is_right, expected = _CONTENT.get(key, (None, ""))
+    if is_right is not None and value is not None and not is_right(value):
+        raise UserError(f"manifest.json: '{key}' cannot be {value!r:.80}", where=path, expected=expected)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -223,3 +224,27 @@ def _is_time(value: object) -> bool:
         return datetime.fromisoformat(str(value)).tzinfo is not None
     except ValueError:
         return False
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, str | bool) and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
+
+
+def _are(kind: type, values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+# Of values that are not null: whether it is one, and what one is.
+_NUMBER = (_is_number, "a finite number")
+_TIME = (_is_time, "a time, ISO 8601 in UTC")
+_CONTENT: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("oof_score", "honest_score", "public_score", "private_score"), _NUMBER),
+    **dict.fromkeys(("created", "submitted", "scored"), _TIME),
+    "honest_interval": (lambda ends: len(ends) == 2 and all(map(_is_number, ends)), "two finite numbers"),
+    "class_counts": (lambda counts: _are(int, counts.values()), "a whole number for each class"),
+    "parents": (lambda titles: _are(str, titles), "titles of versions"),
+    "inputs": (lambda digests: _are(str, digests.values()), "a digest for each path"),
+}
