@@ -6,9 +6,10 @@ A version that cannot be read, or is about other rows, is told and left out; one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,16 @@ from jobs.workspace import Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.leaderboard import Splits, believe, draw_splits
-from kaggle_tools.metrics import find_metric
+from kaggle_tools.metrics import Metric, find_metric
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.similarity import Table, join
-from kaggle_tools.submissions import Answers, Version, find_version, list_versions
+from kaggle_tools.submissions import Answers, Version, find_version, is_intact, list_versions
 from kaggle_tools.submissions.answers import read_answer_file, read_answers
 
 Floats = NDArray[np.float64]
+
+_OF_BOARD = {"public_score": "public", "private_score": "private"}
+_SCORES = ("oof_score", "honest_score", "honest_interval", *_OF_BOARD)
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,12 +109,7 @@ class Board:
                 found="; ".join(notes) or "none",
             )
         table = join({"the runs": belief, **answers})
-        versions = tuple(own.version for own in answers.values())
-        for version in filter(None, versions):
-            for by in ("public", "private"):
-                score = score_of(version, by, metric.name, competition.classes)
-                if score is not None and metric.clip(score) != score:
-                    notes.append(f"{version.title}: its {by} score {score:g} is no {metric.name}, and is not used")
+        versions = tuple(own.version and _with_usable_scores(own.version, metric, notes) for own in answers.values())
         return cls(
             competition=competition,
             titles=tuple(answers),
@@ -158,10 +157,10 @@ class Board:
         return filled
 
     def scores(self, by: str) -> Floats:
-        """(K,) scores of one kind, NaN where unknown or where the metric cannot be so."""
+        """(K,) scores of one kind, NaN where unknown."""
         classes = self.competition.classes
         known = [None if one is None else score_of(one, by, self.metric, classes) for one in self.versions]
-        return np.array([np.nan if score is None or self.clip(score) != score else score for score in known])
+        return np.array([np.nan if score is None else score for score in known])
 
     @cached_property
     def originals(self) -> NDArray[np.intp]:
@@ -225,6 +224,21 @@ def _all_versions(workspace: Workspace, notes: list[str]) -> tuple[Version, ...]
     listing = list_versions(workspace.submissions)
     notes += [f"{one.folder.name} left out: {one.problem.summary}" for one in listing.damaged]
     return listing.versions
+
+
+def _with_usable_scores(version: Version, metric: Metric, notes: list[str]) -> Version:
+    """Without scores that are not those of the file as it is now, or none of the metric."""
+    known = {key: getattr(version.manifest, key) for key in _SCORES}
+    odd = [key for key in known if known[key] is not None]
+    if not is_intact(version):
+        notes += [f"{version.title}: submission.csv changed since, so its scores are not used"] if odd else []
+    else:
+        odd = [key for key in odd if key in _OF_BOARD and metric.clip(known[key]) != known[key]]
+        for key in odd:
+            what = f"its {_OF_BOARD[key]} score {known[key]:g}"
+            notes.append(f"{version.title}: {what} is no {metric.name}, and is not used")
+    without: dict[str, Any] = dict.fromkeys(odd)
+    return replace(version, manifest=replace(version.manifest, **without))
 
 
 def _taken(table: Table, kept: NDArray[np.intp]) -> Table:

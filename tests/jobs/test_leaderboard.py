@@ -131,6 +131,19 @@ def test_scores_that_the_metric_cannot_have_are_told_and_not_used(workspace):
     assert noise.run(NoiseOptions(("7",), start=workspace)).bands[0].public_score is None
 
 
+def test_scores_of_a_file_that_changed_since_are_told_and_not_used(workspace):
+    for number in (2, 6):
+        record_scores(workspace / "submissions" / f"v000{number}-m{number}", clear=("public",))
+    without = foresee.run(PredictOptions("m1", start=workspace)).public
+    record_scores(workspace / "submissions" / "v0006-m6", public=0.3)
+    path = workspace / "submissions" / "v0006-m6" / "submission.csv"
+    path.write_text((workspace / "submissions" / "v0002-m2" / "submission.csv").read_text())
+    found = foresee.run(PredictOptions("m1", start=workspace))
+    assert found.public == without
+    assert found.notes == ("v0006-m6: submission.csv changed since, so its scores are not used",)
+    assert "v0006-m6" not in [one.name for one in pick.run(PickOptions(start=workspace)).pick.chances]
+
+
 def test_a_score_in_percent_is_refused_with_the_share_that_it_may_be(workspace):
     text = (workspace / "competition.toml").read_text()
     (workspace / "competition.toml").write_text(text.replace('"log_loss"', '"macro_f1"'))
