@@ -28,9 +28,13 @@ def match_class_columns(columns: Sequence[str], classes: Sequence[str], *, prefi
     """
     if prefix is None:
         for key in (str, _folded):
-            by_key = {key(column): column for column in columns}
-            if all(key(name) in by_key for name in classes):
-                return {name: by_key[key(name)] for name in classes}
+            own: dict[str, list[str]] = {}
+            for column in columns:
+                own.setdefault(key(column), []).append(column)
+            keys = [key(name) for name in classes]
+            # Of two columns, or two classes, that differ by case alone nobody knows which is meant.
+            if len(set(keys)) == len(keys) and all(len(own.get(one, ())) == 1 for one in keys):
+                return {name: own[one][0] for name, one in zip(classes, keys, strict=True)}
     found = _prefixed(columns, classes)
     complete = {p: names for p, names in found.items() if len(names) == len(classes)}
     if prefix is not None:

@@ -35,6 +35,16 @@ def test_own_names_win_over_prefixed_ones() -> None:
     assert match_class_columns(["p_a", "p_b", "a", "b"], ("a", "b")) == {"a": "a", "b": "b"}
 
 
+@pytest.mark.parametrize(
+    ("columns", "classes"), [(["A", " a", "b"], ("a", "b")), (["MAY", "june"], ("may", "May", "June"))]
+)
+def test_names_that_differ_by_case_alone_are_not_taken_for_each_other(
+    columns: list[str], classes: tuple[str, ...]
+) -> None:
+    with pytest.raises(UserError, match="missing"):
+        match_class_columns(columns, classes)
+
+
 def test_several_prefixes_must_be_chosen_from() -> None:
     columns = ["lgb_a", "lgb_b", "xgb_a", "xgb_b"]
     with pytest.raises(UserError, match="2 sets of class columns: lgb, xgb"):
