@@ -121,6 +121,7 @@ def diff(
     from jobs.show.output import emit
 
     result = command.run(command.DiffOptions(a, b, rows, metric, tolerance, common, csv, html, force))
-    emit(result, render_diff, as_json=as_json, quiet=quiet or csv == command.STDOUT)
+    piped = csv == command.STDOUT
+    emit(result, render_diff, as_json=as_json, quiet=quiet or piped, on_stderr=piped)
     if not result.same:
         raise typer.Exit(1)

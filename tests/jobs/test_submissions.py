@@ -316,7 +316,9 @@ def test_predictions_and_versions_made_of_them_are_the_same(here, cli):
 
 
 def test_changed_rows_as_csv_hold_no_formula(here, cli):
-    rows = list(csv.DictReader(io.StringIO(cli("diff", "one", "two", "--csv", "-", check=1).stdout)))
+    done = cli("diff", "one", "two", "--csv", "-", "--json", check=1)
+    assert json.loads(done.stderr)["n_changed"]
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == N
     assert {row["id"] for row in rows} == {f"id{i:04d}" for i in range(N)}
     (cell,) = [row["text"] for row in rows if row["id"] == "id0007"]
