@@ -203,6 +203,7 @@ def find_version(folder: Path, wanted: str) -> Version:
     folders = _version_folders(folder)
     latest = _LATEST.fullmatch(wanted)
     number = _NUMBER.fullmatch(wanted)
+    named = [path for path in folders if path.name.split("-", 1)[1] == wanted]
     if latest:
         # Damaged versions count: the one below must not be sent in place of a newer one that cannot be read.
         numbers = sorted({_number(path) for path in folders}, reverse=True)[int(latest[1] or 0) :]
@@ -210,13 +211,11 @@ def find_version(folder: Path, wanted: str) -> Version:
     elif number:
         found = [path for path in folders if _number(path) == int(number[1])]
     else:
-        found = (
-            [path for path in folders if path.name == wanted]
-            or _by_path(Path(wanted))
-            or [path for path in folders if path.name.split("-", 1)[1] == wanted]
-        )
+        found = [path for path in folders if path.name == wanted] or _by_path(Path(wanted)) or named
+    if latest or number:  # another may be called so, after a file 7.csv: which one is meant is not for us to say
+        found += [path for path in named if path not in found]
     if len(found) > 1:
-        what = "have this number" if latest or number else f"are called '{wanted}'"
+        what = f"are called '{wanted}'" if named else "have this number"
         raise UserError(f"{len(found)} versions {what}", found=_names(found[-8:]), next=f"say which: {found[-1].name}")
     if not found:
         raise _unknown(wanted, folder, folders)

@@ -295,6 +295,17 @@ def test_version_is_found_by_its_name_where_one_alone_has_it(tmp_path: Path) -> 
     assert caught.value.details == {"found": "v0002-b, v0003-b", "next": "say which: v0003-b"}
 
 
+def test_a_version_called_like_the_number_of_another_must_be_told_apart(tmp_path: Path) -> None:
+    make(tmp_path, "a", "1", "20261130", "latest", "v0001-a", "b")
+    for wanted, both in (("1", "v0001-a, v0002-1"), ("latest", "v0006-b, v0004-latest")):
+        with pytest.raises(UserError, match=f"2 versions are called '{wanted}'") as caught:
+            find_version(tmp_path, wanted)
+        assert caught.value.details["found"] == both
+    for wanted, title in (("v1", "v0001-a"), ("20261130", "v0003-20261130"), ("v0001-a", "v0001-a"), ("2", "v0002-1")):
+        assert find_version(tmp_path, wanted).title == title
+    assert find_version(tmp_path, "latest~0").title == "v0006-b"
+
+
 def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     version = write_version_bytes(tmp_path, "foreign", b"id,y\r\nr1,1.50\r\n", 1, ManifestDraft(note="from a friend"))
     assert version.submission.read_bytes() == b"id,y\r\nr1,1.50\r\n"
