@@ -69,6 +69,8 @@ def read_raw(path: Path) -> Raw:
     line_ends = kinds[0] if len(kinds) == 1 else "mixed" if kinds else "none"
     if line_ends == "CR":
         problem = Problem("lines end in CR alone: one long line for most readers", next="save it with LF line ends")
+    elif cr and b'"' not in content:
+        problem = problem or _cr_within_a_line(content)
     if not content.strip():
         problem = Problem("the file is empty", next="is it the right one?")
     return Raw(encoding, line_ends, crlf + lf + cr + (not ends), ends, problem)
@@ -86,6 +88,12 @@ def line_of_row(path: Path, row: int) -> int:
             return begins
         begins = reader.line_num + 1
     return begins
+
+
+def _cr_within_a_line(content: bytes) -> Problem:
+    line = content.replace(b"\r\n", b"\n").partition(b"\r")[0].count(b"\n") + 1
+    what = "a CR within a line, where many readers end it"
+    return Problem(what, first=f"line {line:,}", next="save it with LF line ends")
 
 
 def _encoding(content: bytes) -> tuple[str, Problem | None]:

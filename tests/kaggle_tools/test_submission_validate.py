@@ -152,6 +152,7 @@ def test_usual_mistakes_come_with_advice(tmp_path: Path, rows: str, advice: str)
         (b"PAR1\x00\x00", "the file is a Parquet file, not CSV"),
         (b"PK\x03\x04\x00", "the file is a zip archive or an Excel workbook, not CSV"),
         (LABEL_SAMPLE.replace("\n", "\r").encode(), "lines end in CR alone"),
+        (LABEL_SAMPLE.replace("r2,", "r2,\r").encode(), "a CR within a line, where many readers end it"),
     ],
 )
 def test_what_is_no_csv_is_called_by_its_name(tmp_path: Path, content: bytes, what: str) -> None:
