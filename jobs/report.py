@@ -118,7 +118,7 @@ def build_page(
         _DIFFERENCE: lambda: _unless_refused(
             competition, "diff", _DIFFERENCE, lambda: _difference(workspace, competition, versions)
         ),
-        "Leaderboard": lambda: leaderboard_section(versions, metric, version_problems),
+        "Leaderboard": lambda: leaderboard_section(versions, metric, competition.classes, version_problems),
         "Scoring jobs": lambda: throughput_section(jobs, job_problems),
     }
     problems = [*table_problems, *runs.problems, *version_problems, *blend_problems, *job_problems, *others]
@@ -134,7 +134,7 @@ def build_page(
         title=competition.name,
         kicker="Competition report",
         lead=_lead(ordered, versions, metric),
-        facts=_facts(ordered, versions, blends, metric),
+        facts=_facts(ordered, versions, blends, metric, competition.classes),
         sections=sections,
         footer=f"Written on {datetime.now().astimezone():%d %b %Y, %H:%M} by `cli report` of kaggle-jobs. "
         "Nothing on this page is fetched from anywhere.",
@@ -197,10 +197,14 @@ def _lead(runs: Sequence[Measured], versions: Sequence[Version], metric: str) ->
 
 
 def _facts(
-    runs: Sequence[Measured], versions: Sequence[Version], blends: Sequence[Blend], metric: str
+    runs: Sequence[Measured],
+    versions: Sequence[Version],
+    blends: Sequence[Blend],
+    metric: str,
+    classes: Sequence[str],
 ) -> tuple[Fact, ...]:
     facts = []
-    honest = [one for one in versions if one.manifest.honest_score is not None and one.manifest.is_scored_by(metric)]
+    honest = [v for v in versions if v.manifest.honest_score is not None and v.manifest.is_scored_by(metric, classes)]
     sign = -1 if find_metric(metric).greater_is_better else 1
     if honest:
         best = min(honest, key=lambda one: sign * (one.manifest.honest_score or 0.0))

@@ -14,16 +14,22 @@ from kaggle_tools.report.sections.words import number_cell, plural, spaced, time
 from kaggle_tools.submissions import Version
 
 
-def leaderboard_section(versions: Sequence[Version], metric: str, problems: Sequence[str] = ()) -> Section:
-    """All versions ranked, and OOF against board where both are known."""
+def leaderboard_section(
+    versions: Sequence[Version], metric: str, classes: Sequence[str], problems: Sequence[str] = ()
+) -> Section:
+    """All versions ranked, and OOF against board where both are known; `classes` as competition.toml has them now."""
     if not versions:
         hint = Note("No submission versions yet; `cli score --input` the test file or `cli blend` makes one.")
         return Section("Leaderboard", [hint, *warnings(problems)])
-    ordered = sorted(versions, key=lambda version: _order(version, metric))
-    blocks: list[Block] = [*warnings(problems), _table(ordered, metric), *_against_board(versions, metric)]
+    ordered = sorted(versions, key=lambda version: _order(version, metric, classes))
+    blocks: list[Block] = [
+        *warnings(problems),
+        _table(ordered, metric, classes),
+        *_against_board(versions, metric, classes),
+    ]
     if len(versions) > 1:
         blocks += _class_shares(versions)
-    best = _expected(ordered[0], metric)
+    best = _expected(ordered[0], metric, classes)
     lead = plural(len(versions), "version")
     if best is not None:
         kind = "honest" if ordered[0].manifest.honest_score is not None else "out-of-fold"
@@ -31,26 +37,27 @@ def leaderboard_section(versions: Sequence[Version], metric: str, problems: Sequ
     return Section("Leaderboard", blocks, lead=f"{lead}.")
 
 
-def _expected(version: Version, metric: str) -> float | None:
+def _expected(version: Version, metric: str, classes: Sequence[str]) -> float | None:
     """What we believe it to be worth: the honest score where there is one."""
-    honest = _score(version, "honest_score", metric)
-    return honest if honest is not None else _score(version, "oof_score", metric)
+    honest = _score(version, "honest_score", metric, classes)
+    return honest if honest is not None else _score(version, "oof_score", metric, classes)
 
 
-def _score(version: Version, key: str, metric: str) -> float | None:
-    """None where our own scores are of another metric: these cannot stand beside the others."""
-    if key in ("honest_score", "oof_score") and not version.manifest.is_scored_by(metric):
+def _score(version: Version, key: str, metric: str, classes: Sequence[str]) -> float | None:
+    """None where our own scores are of another metric, or by another order of the classes where that matters: these
+    cannot stand beside the others."""
+    if key in ("honest_score", "oof_score") and not version.manifest.is_scored_by(metric, classes):
         return None
     value: float | None = getattr(version.manifest, key)
     return value
 
 
-def _order(version: Version, metric: str) -> tuple[bool, float, int]:
-    score, greater = _expected(version, metric), find_metric(metric).greater_is_better
+def _order(version: Version, metric: str, classes: Sequence[str]) -> tuple[bool, float, int]:
+    score, greater = _expected(version, metric, classes), find_metric(metric).greater_is_better
     return score is None, (-score if greater else score) if score is not None else 0.0, -version.number
 
 
-def _table(versions: Sequence[Version], metric: str) -> Table:
+def _table(versions: Sequence[Version], metric: str, classes: Sequence[str]) -> Table:
     columns = (
         Column("version"),
         Column("OOF", "number", "On the rows that the recipe was fitted to"),
@@ -64,7 +71,7 @@ def _table(versions: Sequence[Version], metric: str) -> Table:
     best = {
         key: (max if find_metric(metric).greater_is_better else min)(known)
         for key in ("oof_score", "honest_score", "public_score", "private_score")
-        if (known := [v for one in versions if (v := _score(one, key, metric)) is not None])
+        if (known := [v for one in versions if (v := _score(one, key, metric, classes)) is not None])
     }
     rows = []
     for version in versions:
@@ -72,20 +79,22 @@ def _table(versions: Sequence[Version], metric: str) -> Table:
         scores = [
             number_cell(value, ".5f", strong=value is not None and value == best.get(key))
             for key in ("oof_score", "honest_score", "public_score", "private_score")
-            for value in [_score(version, key, metric)]
+            for value in [_score(version, key, metric, classes)]
         ]
         kind = str(manifest.recipe.get("kind", ""))
         if not manifest.is_scored_by(metric):
             kind += f", fitted to {manifest.metric}"
+        elif manifest.of_other_order(classes):
+            kind += f", made when the classes were {', '.join(manifest.class_counts)}"
         rows.append(
             (Cell(version.title), *scores, Cell(spaced(kind)), time_cell(manifest.created), Cell(manifest.note))
         )
     return without_empty(Table("Versions, the best expected score first", columns, tuple(rows)))
 
 
-def _against_board(versions: Sequence[Version], metric: str) -> list[Block]:
+def _against_board(versions: Sequence[Version], metric: str, classes: Sequence[str]) -> list[Block]:
     """Our scores against the public ones, and the public against the private ones."""
-    ours = [_expected(one, metric) for one in versions]
+    ours = [_expected(one, metric, classes) for one in versions]
     public = [one.manifest.public_score for one in versions]
     private = [one.manifest.private_score for one in versions]
     names = [one.title for one in versions]

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from kaggle_tools.competition import Competition
-from kaggle_tools.report.blocks import Fact, Facts, Figure, Note
+from kaggle_tools.report.blocks import Fact, Facts, Figure, Note, Table
 from kaggle_tools.report.sections.competition import Texts, competition_section
 from kaggle_tools.report.sections.leaderboard import leaderboard_section
-from kaggle_tools.submissions import ManifestDraft, Version, write_version
+from kaggle_tools.submissions import ManifestDraft, Version, list_versions, write_version
 
 
 def of_kind(section, kind):
@@ -46,5 +46,17 @@ def test_the_task_is_called_by_its_name(tmp_path):
 def test_a_boards_scores_are_known_where_none_of_ours_is(tmp_path):
     version = write_version(tmp_path, "one", pl.DataFrame({"id": ["a"], "y": ["b"]}), ManifestDraft())
     scored = Version(version.folder, dataclasses.replace(version.manifest, public_score=0.5))
-    assert "No board" in of_kind(leaderboard_section([version], "accuracy"), Note)[0].text
-    assert "No version has two" in of_kind(leaderboard_section([scored], "accuracy"), Note)[0].text
+    assert "No board" in of_kind(leaderboard_section([version], "accuracy", "ab"), Note)[0].text
+    assert "No version has two" in of_kind(leaderboard_section([scored], "accuracy", "ab"), Note)[0].text
+
+
+def test_scores_by_another_order_of_the_classes_do_not_rank(tmp_path):
+    table = pl.DataFrame({"id": ["a"], "y": ["b"]})
+    for name, order, honest in (("old", "ba", 0.9), ("new", "ab", 0.6)):
+        draft = ManifestDraft(metric="binary_f1", honest_score=honest, class_counts=dict.fromkeys(order, 1))
+        write_version(tmp_path, name, table, draft)
+    section = leaderboard_section(list_versions(tmp_path).versions, "binary_f1", "ab")
+    assert "v0002-new has the best honest binary F1, 0.60000" in section.lead
+    cells = [[cell.text for cell in row] for row in of_kind(section, Table)[0].rows]
+    assert [row[0] for row in cells] == ["v0002-new", "v0001-old"]
+    assert ", made when the classes were b, a" in cells[1]
