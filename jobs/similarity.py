@@ -204,13 +204,16 @@ def _everything(on: On, workspace: Workspace, notes: list[str]) -> dict[str, Ans
     if on == "test":
         listing = list_versions(workspace.submissions)
         notes += [f"{one.folder.name} left out: {one.problem.summary}" for one in listing.damaged]
+        first = dict(list(found.items())[:1])
         for version in listing.versions:
             try:
-                found[version.title] = read_answers(
-                    str(version.submission), workspace.submissions, workspace.competition
-                )
+                own = read_answers(str(version.submission), workspace.submissions, workspace.competition)
+                if first:
+                    join({**first, version.title: own})  # which says where it is about other rows
             except UserError as exc:
                 notes.append(f"{version.title} left out: {exc.summary}")
+                continue
+            found[version.title] = own
     return found
 
 

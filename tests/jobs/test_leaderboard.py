@@ -379,6 +379,12 @@ def test_similarity_of_versions_runs_and_files_is_on_the_test(workspace):
     everything = similarity.run(SimilarityOptions(on="test", by="pearson", start=workspace))
     assert len(everything.names) == 8
     assert "Pearson" in shown(everything, render_similarity)
+    table = pl.read_csv(workspace / "submissions" / "v0001-m1" / "submission.csv")
+    for name, odd in (("short", table.head(9)), ("twice", pl.concat([table, table.head(1)]))):
+        write_version(workspace / "submissions", name, odd, ManifestDraft())
+    again = similarity.run(SimilarityOptions(on="test", by="pearson", start=workspace))
+    assert again.names == everything.names
+    assert [note.split(":")[0] for note in again.notes] == ["v0007-short left out", "v0008-twice left out"]
 
 
 @pytest.mark.parametrize(
