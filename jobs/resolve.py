@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.run_folder import RECIPE_FILE
 from jobs.runner.plan import InputFile
 from jobs.workspace import Run, Workspace
+from kaggle_tools.competition import FILE_NAME, Competition
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place
 from kaggle_tools.tables import TableFormat, expand_inputs, float_columns, missing_column, read_columns, sniff_format
@@ -162,6 +163,8 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
         for path in paths
     ]
     columns = _common_columns(paths, formats)
+    if competition is not None and isinstance(first, Path) and first.resolve() == competition.path(competition.test):
+        _check_test_columns(competition, first, columns, asked)
     texts = (competition.test_text, competition.text_column) if competition else ()
     text = _choose("text column", asked.text_column, _first(texts, columns), _only_text(columns))
     if text is None:
@@ -188,6 +191,24 @@ def look_at_inputs(workspace: Workspace, asked: InputOptions) -> Inputs:
         pair_column=pair_column,
         float_ids=any(chosen_id in float_columns(path, fmt) for path, fmt in zip(paths, formats, strict=True)),
     )
+
+
+def _check_test_columns(competition: Competition, path: Path, columns: Sequence[str], asked: InputOptions) -> None:
+    """Refuse a name that `competition.toml` has for test alone and test lacks: that of train would take its place."""
+    named = {
+        "test_id_column": asked.no_id or asked.id_column,
+        "test_text_column": asked.text_column,
+        "test_pair_column": asked.pair_column,
+    }
+    for key, flag in named.items():
+        name = getattr(competition, key)
+        if name is not None and not flag and name not in columns:
+            raise UserError(
+                f"{path.name} has no column '{name}', which competition.toml names as {key}",
+                where=path,
+                found=", ".join(columns),
+                next=f"mend {key} in {competition.root / FILE_NAME}",
+            )
 
 
 def _check_header(path: Place, fmt: TableFormat, columns: Sequence[str]) -> None:

@@ -180,6 +180,7 @@ class Competition:
             labels = tuple(values.get("label_groups", ())) or (values["label_column"],)
             check_columns((values["text_column"], values.get("pair_column")), labels)
             check_id_columns((values["id_column"], values.get("test_id_column")), values["classes"])
+            _check_test_pair(values)
         if values["task"] == "token":
             with _located(path):
                 check_tags(values["classes"])
@@ -277,6 +278,17 @@ def _check_metric(values: dict[str, Any], path: Path) -> None:
 
     with _located(path):
         metric_for(values["metric"], values["task"], len(values["classes"]))
+
+
+def _check_test_pair(values: dict[str, Any]) -> None:
+    """Two texts a row of test are two different columns, and train has two as well."""
+    pair, test_pair = values.get("pair_column"), values.get("test_pair_column")
+    if pair is None and test_pair is not None:
+        raise UserError(
+            f"test_pair_column = '{test_pair}' without pair_column: test would have pairs, and train single texts",
+            next="name the second text of train as pair_column, or leave test_pair_column out",
+        )
+    check_columns((values.get("test_text_column") or values["text_column"], test_pair or pair), ())
 
 
 @contextmanager

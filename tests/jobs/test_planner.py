@@ -67,3 +67,34 @@ def test_an_id_that_two_files_have_is_found(parts, cores, monkeypatch):
         file.write("r0-3,again\n")
     with pytest.raises(UserError, match=r"1 ids occur more than once(.|\n)*first: +r0-3"):
         plan(parts, cores, monkeypatch)
+
+
+COMPETITION = """name = "x"
+task = "single_label"
+metric = "log_loss"
+classes = ["a", "b"]
+text_column = "text"
+pair_column = "text2"
+id_column = "id"
+test = "test.csv"
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "flag"),
+    [
+        ("test_id_column", {"no_id": True}),
+        ("test_text_column", {"text_column": "text"}),
+        ("test_pair_column", {"pair_column": "text2"}),
+    ],
+)
+def test_a_column_of_test_that_is_not_there_is_not_replaced_by_that_of_train(tmp_path, monkeypatch, key, flag):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "competition.toml").write_text(f'{COMPETITION}{key} = "nope"\n')
+    for name in ("test.csv", "other.csv"):
+        (tmp_path / name).write_text("id,text,text2\n1,a,b\n")
+    with pytest.raises(UserError, match=rf"test\.csv has no column 'nope', which competition\.toml names as {key}"):
+        look_at_inputs(Workspace.find(tmp_path), InputOptions(("test.csv",)))
+    named = look_at_inputs(Workspace.find(tmp_path), InputOptions(("test.csv",), **flag))
+    other = look_at_inputs(Workspace.find(tmp_path), InputOptions(("other.csv",)))
+    assert (named.text_column, named.pair_column) == (other.text_column, other.pair_column) == ("text", "text2")

@@ -138,6 +138,21 @@ def test_a_class_has_a_name(tmp_path: Path) -> None:
         Competition.load(write(tmp_path, "\n".join([*kept, "classes = ['a', '']"])))
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ('test_pair_column = "b"', r"test_pair_column = 'b' without pair_column[\s\S]*where"),
+        ('pair_column = "b"\ntest_text_column = "b"', r"column 'b' cannot be two things[\s\S]*where"),
+        ('pair_column = "b"\ntest_pair_column = "text"', r"column 'text' cannot be two things"),
+    ],
+)
+def test_a_pair_of_test_is_two_columns_and_goes_with_one_of_train(tmp_path: Path, keys: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Competition.load(write(tmp_path, MINIMAL + keys))
+    swapped = 'pair_column = "b"\ntest_text_column = "b"\ntest_pair_column = "text"'
+    assert Competition.load(write(tmp_path, MINIMAL + swapped)).test_pair == "text"
+
+
 def test_every_field_but_the_root_is_a_key(tmp_path: Path) -> None:
     competition = Competition(tmp_path, "x", "single_label", "log_loss", "text", ("a",), slug="x", train="a", test="b")
     competition = dataclasses.replace(competition, sample_submission="c", submission_id="id")
