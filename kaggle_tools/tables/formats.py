@@ -23,7 +23,7 @@ import numpy as np
 
 from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.remote import Place, refuse_address
-from kaggle_tools.tables.encodings import BOMS, WIDE_BOMS, hides, normalise_encoding
+from kaggle_tools.tables.encodings import BOMS, WIDE_BOMS, hides, is_surely_utf8, normalise_encoding
 from kaggle_tools.tables.scanner import FIELDS, RecordScanner
 from kaggle_tools.tables.streams import MAGIC, ByteStream, Compression
 
@@ -102,13 +102,14 @@ def sniff_format(
     Args:
         path: The file.
         encoding: Python codec name; default UTF-8. Never guessed: a wrong guess damages text without a word.
+            Refused where the file is UTF-8 beyond doubt, most of which decodes as GB18030, to other text.
         encoding_errors: Default ``strict``.
         separator: ``,``, tab, ``;`` or ``|``; default: the most frequent in the header line.
         quote_char: A character, None for no quoting, ``auto`` for the rule above.
 
     Raises:
-        UserError: No such file, an empty file, UTF-16 or UTF-32, an archive, an unknown encoding; a separator or quote
-            that cannot be one.
+        UserError: No such file, an empty file, UTF-16 or UTF-32, an archive, an unknown encoding, another one than
+            UTF-8 for what is UTF-8; a separator or quote that cannot be one.
     """
     head_raw = _first_bytes(path)
     compression = next((kind for magic, kind in MAGIC.items() if head_raw.startswith(magic)), None)
@@ -122,6 +123,14 @@ def sniff_format(
     _refuse_foreign(path, head)
     bom = BOMS["utf-8"] if head.startswith(BOMS["utf-8"]) else b""
     codec = "utf-8" if bom else normalise_encoding(encoding or "utf-8")
+    if codec != "utf-8" and is_surely_utf8(head, whole=whole):
+        raise UserError(
+            f"{path.name} is UTF-8, not {codec}",
+            where=path,
+            found="bytes that are UTF-8 throughout, which text in another encoding never is",
+            next="name utf-8 as its encoding: --encoding utf-8, or `encoding` or `test_encoding` in competition.toml; "
+            f"where neither applies: iconv -f UTF-8 -t {codec} {path.name} > {codec.replace('-', '')}_{path.name}",
+        )
     head = head.removeprefix(bom or BOMS.get(codec, b""))
     kind = _kind(path, head)
     if kind == "jsonl":

@@ -102,6 +102,28 @@ def test_a_byte_order_mark_is_skipped_and_decides_the_encoding(tmp_path: Path) -
     assert read_table(chinese, fmt=sniff_format(chinese, encoding="GB18030")).columns == ["id", "文"]
 
 
+CHINESE = "武汉加油今天天气很好我们的猫不想出门买菜了"
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "cp1252", "big5"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_utf8_is_not_read_in_another_encoding(tmp_path: Path, encoding: str, name: str) -> None:
+    body = {"a.csv": f"id,text\n1,{CHINESE}\n", "a.jsonl": f'{{"id": 1, "text": "{CHINESE}"}}\n'}[name]
+    path = write(tmp_path / name, body * (60_000 if name == "a.csv" else 1))  # the first MiB ends within a character
+    with pytest.raises(UserError, match=rf"{name} is UTF-8, not {encoding}[\s\S]*--encoding utf-8"):
+        sniff_format(path, encoding=encoding, encoding_errors="replace")
+    assert sniff_format(path).encoding == "utf-8"
+    if encoding == "gb18030":
+        assert sniff_format(write(tmp_path / name, body.encode(encoding)), encoding=encoding).encoding == encoding
+
+
+@pytest.mark.parametrize("text", ["联通" * 100, "Ã©tÃ© " * 100, "ascii"])
+def test_the_few_characters_that_pass_for_utf8_are_read_as_said(tmp_path: Path, text: str) -> None:
+    encoding = "gb18030" if text[0] == "联" else "cp1252"
+    path = write(tmp_path / "a.csv", f"id,text\n1,{text}\n".encode(encoding))
+    assert read_table(path, fmt=sniff_format(path, encoding=encoding))["text"].to_list() == [text]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_wide_text_is_refused_with_the_command_that_converts_it(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "a.csv", "id,text\n".encode(encoding))
