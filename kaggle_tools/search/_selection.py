@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric, find_metric
+from kaggle_tools.search._ranked import of_weights
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search.compare import Comparison
 
@@ -123,9 +124,8 @@ def scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[A
     if values_of is not None and metric.name not in NOT_MEANS:
         values = np.stack([values_of(truth, output.astype(np.float64)) for output in outputs])
         return lambda weights: np.asarray(values @ weights / weights.sum()), _WORK
-    function = metric.functions[task]
-    probs = [output.astype(np.float64) for output in outputs]
-    return lambda weights: np.array([function(truth, one, weights) for one in probs]), _SLOW_WORK
+    scores = [of_weights(metric, task, truth, output.astype(np.float64)) for output in outputs]
+    return lambda weights: np.array([score(weights) for score in scores]), _SLOW_WORK
 
 
 def _by_confusion(

@@ -29,6 +29,7 @@ from kaggle_tools.search._outcomes import (
     single_label_cells,
     value_cells,
 )
+from kaggle_tools.search._ranked import of_weights
 from kaggle_tools.search._resample import bootstrap
 from kaggle_tools.search._row_values import ROW_VALUES
 
@@ -242,17 +243,17 @@ def _by_rows(
     n_bootstraps: int,
     seed: int,
 ) -> Floats:
-    score = metric.functions[task]
     sides = (a,) if b is None else (a, b)
     probs = [np.asarray(_probabilities(side, *sides), np.float64) for side in sides]
     n = len(codes)
     truth = _truth(codes, probs[0].shape[1])
+    scorers = [of_weights(metric, task, truth, side) for side in probs]
     random = np.random.default_rng(seed)
     gains = []
     for _ in range(min(n_bootstraps, max(_LEAST_BOOTSTRAPS, _SLOW_WORK // probs[0].size))):
         weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
         try:
-            scores = [score(truth, side, weights) for side in probs]
+            scores = [score(weights) for score in scorers]
         except UserError:  # no row of a class was drawn: the metric is undefined, as it would be for those who drew so
             continue
         gains.append(scores[0] - sum(scores[1:]))

@@ -8,6 +8,7 @@ from kaggle_tools.metrics import evaluate as score
 from kaggle_tools.search import honest
 from kaggle_tools.search._best_single import spread_of_choice
 from kaggle_tools.search._outcomes import SCORERS, multi_label_cells, side_of, single_label_cells, value_cells
+from kaggle_tools.search._ranked import of_weights
 from kaggle_tools.search._resample import Cells, bootstrap
 from kaggle_tools.search._row_values import ROW_VALUES
 from kaggle_tools.search.compare import compare, standard_error
@@ -240,6 +241,23 @@ def test_where_one_model_is_clearly_the_best_the_interval_is_that_of_the_rows_al
     fixed = compare(name, codes, stack.mean(axis=0), stack[0], n_bootstraps=500)
     assert found.comparison.low == pytest.approx(fixed.low, rel=1e-6)
     assert found.comparison.high == pytest.approx(fixed.high, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize(("task", "n_classes"), [("single_label", 2), ("single_label", 9), ("multi_label", 5)])
+def test_rows_that_are_ranked_once_score_as_those_ranked_anew_for_each_weighting(name, task, n_classes):
+    rng = np.random.default_rng(0)
+    truth = np.eye(n_classes, dtype=np.bool_)[rng.integers(n_classes, size=80)]
+    truth |= (task == "multi_label") & (rng.random(truth.shape) < 0.2)
+    truth[:, -1] &= n_classes == 2  # a label without a row
+    probs = np.round(rng.dirichlet(np.ones(n_classes), 80), 1)  # ties
+    metric = find_metric(name)
+    found = of_weights(metric, task, truth, probs)
+    weights = [*rng.poisson(0.3, (20, 80)).astype(np.float64), rng.random(80)]
+    expected = [metric.functions[task](truth, probs, one) for one in weights]
+    assert [found(one) for one in weights] == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(UserError, match="ranks nothing here"):
+        found(np.zeros(80))
 
 
 def test_classes_by_the_thousand_leave_the_interval_quick():
