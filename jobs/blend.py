@@ -178,12 +178,13 @@ def run(options: BlendOptions) -> BlendResult:
         oof.codes,
         setting,
         folds=oof.folds,
+        groups=loaded.groups,
         candidates=candidates,
         on_tried=options.on_tried,
     )
     gain, low, high = chosen.gain
     verdict = verdict_of(low, high)
-    recipe = with_worth(chosen.recipe, chosen.tried.honest, oof.codes)
+    recipe = with_worth(chosen.recipe, chosen.tried.honest, oof.codes, loaded.groups)
     worth = {**recipe.provenance, "gain": gain, "low": low, "high": high, "verdict": verdict}
     recipe = replace(recipe, honest=chosen.honest, provenance=worth)
     application = None

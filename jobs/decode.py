@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.groups import groups_of
 from jobs.members import find_runs, flattered, outdated, relabelled, test_stem
 from jobs.recipes import FOLDER, check_recipe_name, other_metric
 from jobs.workspace import Run, Workspace
@@ -127,12 +128,13 @@ def run(options: DecodeOptions) -> DecodeResult:
     given = joint_file.load(options.decoder) if options.decoder else None
     oof = _in_order(Predictions.load(found.oof), competition, given)
     codes, probs = _known(oof)
-    decoder = given or _fit(options, competition, oof, codes, probs)
+    groups, grouped = (None, ()) if given else groups_of(competition, oof.ids)
+    decoder = given or _fit(options, competition, oof, codes, probs, groups)
     # A given decoder may have been made from these very rows, and its file does not hold what was decided without them.
     decided = decoder.decode(probs) if decoder.held_out is None else decoder.held_out
     alone = np.stack([part.argmax(axis=1) for part in probs], axis=1)
     table = None
-    notes = (*relabelled(competition, [found]), *flattered([found]))
+    notes = (*relabelled(competition, [found]), *flattered([found]), *grouped)
     if options.submission:
         test = Predictions.load(found.predictions(test_stem(workspace))).in_class_order(oof.classes)
         notes += outdated(competition, {found.name: test.meta.get("input")})
@@ -226,11 +228,12 @@ def _fit(
     oof: Predictions,
     codes: NDArray[np.int64],
     probs: list[NDArray[np.float32]],
+    row_groups: NDArray[np.int64] | None,
 ) -> joint.JointDecoder:
     metric = find_metric(options.metric or competition.metric).name
     if options.metric is None and metric not in joint.METRICS:
         metric = joint.METRICS[0]
-    found = joint.fit(codes, probs, metric, folds=oof.folds, seed=options.seed)
+    found = joint.fit(codes, probs, metric, folds=oof.folds, seed=options.seed, row_groups=row_groups)
     return dataclasses.replace(found, classes=oof.classes)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from jobs.tasks import require_plain
-from jobs.workspace import RUN_FILE, Run, Workspace
+from jobs.workspace import FOLD_FILE, RUN_FILE, Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.files import check_name, file_digest, sample_digest, sync_folder, table_stem, write_atomically
@@ -113,7 +113,7 @@ def run(options: ImportOptions) -> ImportResult:
     oof = test = None
     if options.oof is not None:
         oof = _read_oof(options.oof, options, competition, notes)
-        oof = _with_folds(oof, workspace.runs_folder / "folds.parquet", notes)
+        oof = _with_folds(oof, workspace.runs_folder / FOLD_FILE, notes)
     if options.test is not None:
         test = _read_test(options.test, options, competition, notes)
     hard = {part: "hard_labels" in one.meta for part, one in (("oof", oof), ("test", test)) if one is not None}

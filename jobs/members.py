@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from jobs.groups import groups_of
 from jobs.workspace import Run, Workspace
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
@@ -69,11 +71,13 @@ class LoadedRuns:
     Attributes:
         runs: In order.
         oof: Their out-of-fold predictions as one array.
-        notes: Runs that were left out and why, those whose labels may be old, and those whose scores flatter.
+        groups: (N,) groups of its rows, where the folds keep some together.
+        notes: Runs that were left out and why, those whose labels may be old, those whose scores flatter, and groups.
     """
 
     runs: tuple[Run, ...]
     oof: joined.Members
+    groups: NDArray[np.int64] | None
     notes: tuple[str, ...]
 
 
@@ -120,7 +124,9 @@ def load_oof(
     if not allow_absent:
         _refuse_absent(found)
     kept = tuple(run for run in runs if run.name in oof)
-    return LoadedRuns(kept, found, (*left_out(partial), *relabelled(competition, kept), *flattered(kept)))
+    groups, note = groups_of(competition, found.ids)
+    notes = (*left_out(partial), *relabelled(competition, kept), *flattered(kept), *note)
+    return LoadedRuns(kept, found, groups, notes)
 
 
 def relabelled(competition: Competition, runs: Sequence[Run]) -> tuple[str, ...]:

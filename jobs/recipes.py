@@ -67,18 +67,20 @@ def check_recipe_name(name: str) -> str:
     return name
 
 
-def with_worth(recipe: Recipe, honest: Honest, codes: NDArray[np.int64]) -> Recipe:
+def with_worth(recipe: Recipe, honest: Honest, codes: NDArray[np.int64], groups: NDArray[np.int64] | None) -> Recipe:
     """The recipe with its scores, unless it has some, and with what its gain is worth, for `cli explain`.
 
     Args:
         recipe: That was found.
         honest: What it is worth.
         codes: (N,) or (N, C) true classes of all rows.
+        groups: (N,) groups of rows that are not independent; None: rows are.
     """
     gain = honest.comparison
     worth = {"gain": gain.gain, "low": gain.low, "high": gain.high, "optimism": honest.optimism}
-    judged = codes[honest.folds] if honest.folds_from == "held out" else codes
-    worth["honest_error"] = standard_error(honest.metric, judged, honest.output)
+    judged = honest.folds if honest.folds_from == "held out" else np.arange(len(codes))
+    together = None if groups is None else groups[judged]
+    worth["honest_error"] = standard_error(honest.metric, codes[judged], honest.output, groups=together)
     provenance = {**recipe.provenance, **worth, "verdict": honest.verdict}
     fitted = honest.fitted if recipe.fitted is None else recipe.fitted
     score = honest.honest if recipe.honest is None else recipe.honest

@@ -166,8 +166,8 @@ def run(options: RescaleOptions) -> RescaleResult:
     if options.submission:
         notes += check_test(workspace, runs, oof, normalise=options.normalise)
     codes = oof.codes
-    found, honest, certificate = _fit(plan, oof, codes)
-    recipe = with_worth(found, honest, codes)
+    found, honest, certificate = _fit(plan, oof, codes, loaded.groups)
+    recipe = with_worth(found, honest, codes, loaded.groups)
     application = None
     if options.submission:
         application = apply_to_test(workspace, recipe, runs, normalise=options.normalise, note=honest.verdict)
@@ -242,7 +242,9 @@ def _no_certificate(options: RescaleOptions, oof: Members, metric: str) -> str:
     return "" if options.certify_s else "no certificate was asked for"
 
 
-def _fit(plan: _Plan, oof: Members, codes: NDArray[np.int64]) -> tuple[Recipe, Honest, Certificate | None]:
+def _fit(
+    plan: _Plan, oof: Members, codes: NDArray[np.int64], groups: NDArray[np.int64] | None
+) -> tuple[Recipe, Honest, Certificate | None]:
     """The recipe fitted to all rows, what it is worth, and its certificate."""
     fits: list[tuple[Recipe, Certificate | None]] = []
 
@@ -263,7 +265,7 @@ def _fit(plan: _Plan, oof: Members, codes: NDArray[np.int64]) -> tuple[Recipe, H
             fits.append((plan.recipe("class_weights", found.weights), found.certificate))
         return partial(apply_stack, fits[-1][0])
 
-    honest = evaluate_honestly(fit, oof.probs, codes, plan.metric, folds=oof.folds, seed=plan.seed)
+    honest = evaluate_honestly(fit, oof.probs, codes, plan.metric, folds=oof.folds, seed=plan.seed, groups=groups)
     recipe, certificate = fits[0]
     return recipe, honest, certificate
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jobs.workspace import FOLD_FILE
 from kaggle_tools.competition import Competition
 from kaggle_tools.errors import UserError
 from kaggle_tools.folds import FoldSettings, load_or_make, uneven_fold
@@ -28,8 +29,6 @@ from models.text.cleaning import clean
 from models.text.entities import find_fault
 from models.text.forms import ENTITY_FORMS
 from models.text.pairs import join_texts, single_texts
-
-FOLD_FILE = "folds.parquet"
 
 
 @dataclass(frozen=True)

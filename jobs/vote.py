@@ -155,7 +155,7 @@ def run(options: VoteOptions) -> VoteResult:
     notes = loaded.notes
     if options.submission:
         notes += check_test(workspace, runs, oof, normalise=options.normalise)
-    found = (_plain if options.plain else _search)(options, oof, metric)
+    found = (_plain if options.plain else _search)(options, oof, metric, loaded.groups)
     application = None
     if options.submission:
         application = apply_to_test(workspace, found.recipe, runs, normalise=options.normalise, note=found.verdict)
@@ -202,7 +202,7 @@ def _check_votable(oof: Members, metric: str, *, least: int) -> None:
         raise UserError(f"{have}: {', '.join(oof.names)}", expected=f"{least} or more that vote", next=hint)
 
 
-def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:
+def _search(options: VoteOptions, oof: Members, metric: str, groups: NDArray[np.int64] | None) -> _Found:
     found = vote.search(
         oof.probs,
         oof.codes,
@@ -213,6 +213,7 @@ def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:
         max_rounds=options.max_rounds,
         folds=oof.folds,
         seed=options.seed,
+        groups=groups,
     )
     recipe = found.recipe(oof.classes)
     gain, low, high = found.gain
@@ -222,7 +223,7 @@ def _search(options: VoteOptions, oof: Members, metric: str) -> _Found:
     return _Found(recipe, found.rounds, found.honest, found.stopped, found.gain, found.verdict)
 
 
-def _plain(options: VoteOptions, oof: Members, metric: str) -> _Found:
+def _plain(options: VoteOptions, oof: Members, metric: str, groups: NDArray[np.int64] | None) -> _Found:
     recipes: list[Recipe] = []
 
     def fit(stack: NDArray[np.float32], codes: NDArray[np.int64], _folds: NDArray[np.int64]) -> Apply:
@@ -232,10 +233,10 @@ def _plain(options: VoteOptions, oof: Members, metric: str) -> _Found:
         recipes.append(Recipe("vote", oof.task, oof.classes, oof.names, metric, parameters))
         return partial(apply_stack, recipes[-1])
 
-    honest = evaluate_honestly(fit, oof.probs, oof.codes, metric, folds=oof.folds, seed=options.seed)
+    honest = evaluate_honestly(fit, oof.probs, oof.codes, metric, folds=oof.folds, seed=options.seed, groups=groups)
     round_ = _describe(recipes[0], oof, honest.fitted)
     path = (honest.comparison.theirs, honest.honest)
-    recipe = with_worth(recipes[0], honest, oof.codes)
+    recipe = with_worth(recipes[0], honest, oof.codes, groups)
     gain = honest.comparison.gain, honest.comparison.low, honest.comparison.high
     return _Found(recipe, (round_,), path, "one plain majority was asked for", gain, honest.verdict)
 

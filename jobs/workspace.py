@@ -15,6 +15,7 @@ from kaggle_tools.seals import read_sealed
 from models.fold_folders import fold_folders
 
 RUN_FILE = "run.json"
+FOLD_FILE = "folds.parquet"  # in `runs/`
 DUTY_FILE = "duty.pickle"  # in `.jobs/runs/<name>/`, while workers train that run
 
 

@@ -166,6 +166,16 @@ def load_or_make(
     return folds
 
 
+def group_column_of(path: Path) -> str | None:
+    """The column whose groups a fold file keeps together; None where there is no file, or none were asked for.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    column = _load(path)[0].get("group_column") if path.is_file() else None
+    return None if column is None else str(column)
+
+
 def uneven_fold(folds: NDArray[np.int16], groups: pl.Series, n: int) -> str | None:
     """The fold that is much larger than its share of the rows, and the group that makes it so; None: there is none.
 

@@ -38,6 +38,7 @@ def spread_of_choice(
     folds: NDArray[np.int64],
     *,
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> float:
     """By what factor the gain over the best single model spreads further than with the choice of that model fixed.
 
@@ -48,6 +49,7 @@ def spread_of_choice(
         output: Cross-validated probabilities or decisions, of what is compared with them.
         folds: (N,) folds.
         seed: Of what is drawn.
+        groups: (N,) groups of rows that belong together, counted from 0; None: rows are independent.
 
     Returns:
         1 or more; 1 where one model is clearly the best.
@@ -56,24 +58,25 @@ def spread_of_choice(
         return 1.0
     rng = np.random.default_rng(seed)
     sign = 1.0 if metric.greater_is_better else -1.0
-    scores, covariance = _scores(metric, codes, [*stack, output], rng)
+    units = np.arange(len(codes)) if groups is None else groups
+    scores, covariance = _scores(metric, codes, [*stack, output], units, rng)
     if covariance is None:
         return 1.0
     # Of each model's score less that of the output: (M,) and (M, M).
     behind = sign * (scores[:-1] - scores[-1])
     covariance = covariance[:-1, :-1] - covariance[:-1, -1:] - covariance[-1:, :-1] + covariance[-1, -1]
     share = np.unique(folds, return_counts=True)[1] / len(folds)
-    return _factor(behind, covariance, share, len(folds), rng)
+    return _factor(behind, covariance, share, int(units.max()) + 1, rng)
 
 
-def _factor(scores: Floats, covariance: Floats, share: Floats, n_rows: int, rng: np.random.Generator) -> float:
+def _factor(scores: Floats, covariance: Floats, share: Floats, n_units: int, rng: np.random.Generator) -> float:
     variance = np.diag(covariance)
     if not variance.mean() > 0:
         return 1.0
     best = int(np.argmax(scores))
     error = np.sqrt(np.maximum(variance + variance[best] - 2 * covariance[best], 0.0))
     distance = scores - scores[best]  # (M,), none above 0
-    distance[-distance <= np.sqrt(2 * np.log(np.log(max(n_rows, 16)))) * error] = 0.0
+    distance[-distance <= np.sqrt(2 * np.log(np.log(max(n_units, 16)))) * error] = 0.0
     root = np.linalg.cholesky(covariance + _RIDGE * variance.mean() * np.eye(len(scores)))
     # What each fold adds to the models' scores.
     drawn = rng.normal(size=(_DRAWS, len(share), len(scores))) @ root.T * np.sqrt(share)[:, None]
@@ -90,9 +93,13 @@ def _gains(drawn: Floats, chosen: NDArray[np.intp]) -> Floats:
 
 
 def _scores(
-    metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]], rng: np.random.Generator
+    metric: Metric,
+    codes: NDArray[np.int64],
+    outputs: Sequence[NDArray[Any]],
+    units: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats | None]:
-    """(K,) scores and their (K, K) covariance, of rows drawn anew; None where the metric is undefined in most draws."""
+    """(K,) scores and their (K, K) covariance, of (N,) rows or groups drawn anew; None: mostly undefined."""
     n_rows, n_classes = len(codes), outputs[0].shape[1]
     values_of = ROW_VALUES.get((metric.name, "single_label" if codes.ndim == 1 else "multi_label"))
     if values_of is not None:
@@ -102,17 +109,29 @@ def _scores(
         values = np.stack([codes == (one.argmax(axis=1) if one.ndim == 2 else one) for one in outputs])
     else:
         score, _ = scorer(metric, codes, outputs)
-        some = np.sort(rng.permutation(n_rows)[:_ROWS])
-        covariance = _covariance(scorer(metric, codes[some], [one[some] for one in outputs])[0], len(some), rng)
+        some = _some(units, rng)
+        numbered = np.unique(units[some], return_inverse=True)[1]
+        covariance = _covariance(scorer(metric, codes[some], [one[some] for one in outputs])[0], numbered, rng)
         return score(np.ones(n_rows)), None if covariance is None else covariance * len(some) / n_rows
-    return values.mean(axis=1), np.cov(values) / n_rows
+    means = values.mean(axis=1)
+    sums = np.stack([np.bincount(units, own) for own in values - means[:, None]])  # (K, units)
+    n_units = sums.shape[1]
+    return means, sums @ sums.T / n_rows**2 * n_units / (n_units - 1)
 
 
-def _covariance(score: Scores, n_rows: int, rng: np.random.Generator) -> Floats | None:
-    drawn = []
+def _some(units: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Rows of about `_ROWS`, of whole units, in their order."""
+    sizes = np.bincount(units)
+    shuffled = rng.permutation(len(sizes))
+    taken = shuffled[: max(2, int(np.searchsorted(np.cumsum(sizes[shuffled]), _ROWS, side="right")))]
+    return np.flatnonzero(np.isin(units, taken))
+
+
+def _covariance(score: Scores, units: NDArray[np.int64], rng: np.random.Generator) -> Floats | None:
+    drawn, n = [], int(units.max()) + 1
     for _ in range(_BOOTSTRAPS):
         try:
-            drawn.append(score(np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows).astype(np.float64)))
+            drawn.append(score(np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)[units]))
         except UserError:  # a class was not drawn, and the metric is undefined without it
             continue
     return np.cov(np.array(drawn).T) if len(drawn) > 1 else None

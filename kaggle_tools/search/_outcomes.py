@@ -19,11 +19,16 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
-def single_label_cells(codes: Codes, ours: Codes, theirs: Codes, n_classes: int) -> Cells:
-    """Cells of (N,) codes. Sums: true (C), then for each side hits (C), predicted (C), squared distance (1)."""
+def single_label_cells(codes: Codes, ours: Codes, theirs: Codes, n_classes: int, groups: Codes | None = None) -> Cells:
+    """Cells of (N,) codes. Sums: true (C), then for each side hits (C), predicted (C), squared distance (1).
+
+    Of rows in (N,) `groups` each group is a cell.
+    """
     c = n_classes
     outcome = (codes * c + ours) * c + theirs
-    if c**3 <= 1 << 24:
+    if groups is not None:
+        distinct, sizes = outcome, np.ones(len(outcome), np.int64)
+    elif c**3 <= 1 << 24:
         counts = np.bincount(outcome)
         distinct = np.flatnonzero(counts)
         sizes = counts[distinct]
@@ -39,19 +44,26 @@ def single_label_cells(codes: Codes, ours: Codes, theirs: Codes, n_classes: int)
             (base + c + predicted, np.ones(len(distinct))),
             (np.full(len(distinct), base + 2 * c), distance),
         ]
-    return _cells(sizes, np.stack([s for s, _ in columns], 1), np.stack([a for _, a in columns], 1), 5 * c + 2)
+    cells = _cells(sizes, np.stack([s for s, _ in columns], 1), np.stack([a for _, a in columns], 1), 5 * c + 2)
+    return cells if groups is None else _together(cells, groups)
 
 
-def multi_label_cells(truth: NDArray[np.bool_], ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Cells:
-    """Cells of (N, L) label sets, sums as `single_label_cells` (the distances stay 0)."""
+def multi_label_cells(
+    truth: NDArray[np.bool_], ours: NDArray[np.bool_], theirs: NDArray[np.bool_], groups: Codes | None = None
+) -> Cells:
+    """Cells of (N, L) label sets, sums and groups as `single_label_cells` (the distances stay 0)."""
     c = truth.shape[1]
-    packed = np.packbits(np.concatenate([truth, ours, theirs], axis=1), axis=1)
-    keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
+    if groups is None:
+        packed = np.packbits(np.concatenate([truth, ours, theirs], axis=1), axis=1)
+        keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+        _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
+    else:
+        first, sizes = np.arange(len(truth)), np.ones(len(truth), np.int64)
     gap = np.zeros((len(first), 1), np.bool_)
     t, a, b = truth[first], ours[first], theirs[first]
     flags = np.concatenate([t, t & a, a, gap, t & b, b, gap], axis=1).astype(np.float64)
-    return _cells(sizes, np.broadcast_to(np.arange(5 * c + 2), flags.shape), flags, 5 * c + 2)
+    cells = _cells(sizes, np.broadcast_to(np.arange(5 * c + 2), flags.shape), flags, 5 * c + 2)
+    return cells if groups is None else _together(cells, groups)
 
 
 def value_cells(values: Floats, most: int = 8192) -> Cells:
@@ -71,6 +83,23 @@ def value_cells(values: Floats, most: int = 8192) -> Cells:
     sizes = np.diff(starts, append=n)
     means = np.add.reduceat(ordered, starts) / sizes
     return Cells(sizes, np.arange(len(starts) + 1), np.zeros(len(starts), np.int64), means, 1)
+
+
+def mean_cells(values: Floats, groups: Codes) -> Cells:
+    """A cell a group of (N,) values. Sums: of the values, and of the rows, whose number differs between bootstraps."""
+    sums = np.stack([np.bincount(groups, values), np.bincount(groups)], axis=1, dtype=np.float64)
+    n = len(sums)
+    return Cells(np.ones(n, np.int64), np.arange(0, 2 * n + 1, 2), np.tile([0, 1], n), sums.ravel(), 2)
+
+
+def _together(cells: Cells, groups: Codes) -> Cells:
+    """Cells of single rows as one cell for each of their (N,) groups, which are counted from 0."""
+    entries = np.repeat(groups, np.diff(cells.starts)) * cells.n_sums + cells.sums
+    distinct, place = np.unique(entries, return_inverse=True)
+    n_groups = int(groups.max()) + 1
+    starts = np.searchsorted(distinct, np.arange(n_groups + 1) * cells.n_sums)
+    amounts = np.bincount(place, cells.amounts).astype(np.float64)
+    return Cells(np.ones(n_groups, np.int64), starts, distinct % cells.n_sums, amounts, cells.n_sums)
 
 
 def _cells(sizes: NDArray[np.int64], sums: Codes, amounts: Floats, n_sums: int) -> Cells:

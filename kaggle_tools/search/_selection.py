@@ -41,6 +41,7 @@ def optimism_of_choice(
     taken: int,
     *,
     seed: int = 0,
+    groups: NDArray[np.int64] | None = None,
 ) -> float:
     """How much better the taken candidate looks than a choice that is scored on rows which it did not see.
 
@@ -51,6 +52,7 @@ def optimism_of_choice(
         choice: How one is taken.
         taken: The place of the one that was taken.
         seed: Of the bootstraps.
+        groups: (N,) groups that are drawn and left out whole, counted from 0; None: rows are.
 
     Returns:
         Above zero is too good, whatever the metric's direction; zero for one candidate.
@@ -62,10 +64,12 @@ def optimism_of_choice(
     score, work = scorer(found, codes, outputs)
     n_rows = len(codes)
     n_bootstraps = int(np.clip(work // (n_rows * len(outputs)), _FEWEST, _BOOTSTRAPS))
+    units = np.arange(n_rows) if groups is None else groups
+    n_units = int(units.max()) + 1
     rng = np.random.default_rng(seed)
     inside, outside = [], []
     for _ in range(n_bootstraps):
-        drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        drawn = np.bincount(rng.integers(n_units, size=n_units), minlength=n_units)[units]
         if drawn.all():  # of few rows: none is left out to score on
             continue
         try:

@@ -26,7 +26,7 @@ from kaggle_tools.errors import UserError, did_you_mean
 from kaggle_tools.metrics import find_metric
 from kaggle_tools.search._selection import gain_of_chosen, optimism_of_choice, simplest, simplest_of_the_best
 from kaggle_tools.search.candidates import CANDIDATES, Candidate, Codes, Setting, Stack
-from kaggle_tools.search.compare import compare
+from kaggle_tools.search.compare import compare, group_codes
 from kaggle_tools.search.honest import (
     Apply,
     Fit,
@@ -140,6 +140,7 @@ def choose(
     setting: Setting,
     *,
     folds: NDArray[np.integer] | None = None,
+    groups: NDArray[np.integer] | None = None,
     candidates: Mapping[str, Candidate] | None = None,
     on_tried: Callable[[str, Honest], None] | None = None,
 ) -> Chosen:
@@ -150,26 +151,32 @@ def choose(
         codes: (N,) int64 true classes, or (N, C) of 0 and 1.
         setting: Models, classes, metric.
         folds: (N,) folds that the models were trained in; None makes stratified ones.
+        groups: (N,) groups of rows that are not independent; None: rows are.
         candidates: What to try; None: all that suit.
         on_tried: Told about each candidate as it is done.
 
     Raises:
         UserError: Unusable input; see `honest.evaluate`.
     """
-    problem = _Problem(probs, codes, setting, folds)
+    problem = _Problem(probs, codes, setting, folds, group_codes(groups, probs.shape[1]))
     rows = problem.sample() if probs.shape[1] > MANY else None
     found = candidates or candidates_for(setting, "auto")
     tried = [_try(name, candidate, problem, rows, on_tried) for name, candidate in found.items()]
     sign = 1.0 if find_metric(setting.metric).greater_is_better else -1.0
     tried.sort(key=lambda one: -sign * one.honest.honest)
-    scored = codes if rows is None else codes[rows[1]]
+    scored, units = codes, problem.groups
+    if rows is not None:
+        scored = codes[rows[1]]
+        units = None if units is None else group_codes(units[rows[1]], len(scored))
     best = tried[0]
-    table = [best, *(_behind(one, best, scored, setting.metric) for one in tried[1:])]
+    table = [best, *(_behind(one, best, scored, setting.metric, units) for one in tried[1:])]
     n_parameters = [one.n_parameters for one in table]
     place = simplest_of_the_best(-_column(table, "behind"), _column(table, "standard_error"), n_parameters)
     taken = table[place]
     outputs = [one.honest.output for one in table]
-    optimism = optimism_of_choice(setting.metric, scored, outputs, simplest(n_parameters), place, seed=setting.seed)
+    optimism = optimism_of_choice(
+        setting.metric, scored, outputs, simplest(n_parameters), place, seed=setting.seed, groups=units
+    )
     near = [one for one in table if one.behind <= one.standard_error]
     reason = _reason(taken, best, near)
     if rows is not None:
@@ -187,6 +194,7 @@ class _Problem:
     codes: Codes
     setting: Setting
     folds: NDArray[np.integer] | None
+    groups: NDArray[np.int64] | None
 
     def sample(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Codes]:
         """Rows to fit to, rows of one fold to score on, and the folds of all rows."""
@@ -223,12 +231,15 @@ def _try(
     setting, recipes = problem.setting, list[Recipe]()
     fit = _fit(candidate, setting, recipes)
     if rows is None:
-        honest = evaluate(fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed)
+        honest = evaluate(
+            fit, problem.probs, problem.codes, setting.metric, folds=problem.folds, seed=setting.seed,
+            groups=problem.groups,
+        )  # fmt: skip
     else:
         train, held_out, folds = rows
         honest = hold_out(
             fit, problem.probs, problem.codes, setting.metric, train=train, held_out=held_out, folds=folds,
-            seed=setting.seed,
+            seed=setting.seed, groups=problem.groups,
         )  # fmt: skip
     if on_tried is not None:
         on_tried(name, honest)
@@ -242,7 +253,7 @@ def _on_all_rows(taken: Tried, candidate: Candidate, problem: _Problem) -> Tried
     setting, recipes = problem.setting, list[Recipe]()
     honest = evaluate(
         _fit(candidate, setting, recipes), problem.probs, problem.codes, setting.metric, folds=problem.folds,
-        seed=setting.seed, most_rows=FITTED,
+        seed=setting.seed, most_rows=FITTED, groups=problem.groups,
     )  # fmt: skip
     seconds = taken.seconds + time.perf_counter() - began
     return replace(taken, recipe=_told(recipes[0], taken.name, honest), honest=honest, seconds=seconds)
@@ -270,9 +281,9 @@ def _column(table: Sequence[Tried], name: str) -> NDArray[np.float64]:
     return np.array([getattr(one, name) for one in table], np.float64)
 
 
-def _behind(one: Tried, best: Tried, codes: Codes, metric: str) -> Tried:
+def _behind(one: Tried, best: Tried, codes: Codes, metric: str, groups: Codes | None) -> Tried:
     """How far behind the best it is, on the same held-out rows."""
-    difference = compare(metric, codes, best.honest.output, one.honest.output, n_bootstraps=1000)
+    difference = compare(metric, codes, best.honest.output, one.honest.output, n_bootstraps=1000, groups=groups)
     return replace(one, behind=max(0.0, difference.gain), standard_error=difference.standard_error)
 
 

@@ -9,6 +9,8 @@
   mean of its placement values (exact up to terms of order 1/N).
 - Any other metric: rows are drawn again and all is computed anew, fewer times where there are many rows.
 
+Rows that are not independent, such as those of one author, are drawn together: whole groups (Davison & Hinkley 1997).
+
 Knows nothing of how either prediction came about: that the data had no part in it is up to `honest`.
 """
 
@@ -19,11 +21,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric, confusion, evaluate, find_metric
 from kaggle_tools.search._outcomes import (
     SCORERS,
+    mean_cells,
     multi_label_cells,
     side_of,
     single_label_cells,
@@ -85,6 +90,7 @@ def compare(
     n_bootstraps: int = 10_000,
     seed: int = 0,
     spread: float = 1.0,
+    groups: ArrayLike | None = None,
 ) -> Comparison:
     """Score two predictions and bootstrap their difference, row by row in pairs.
 
@@ -96,6 +102,7 @@ def compare(
         n_bootstraps: At most so many; at least 1.
         seed: Of the draws.
         spread: How many times as far from the gain the bootstraps lie; above 1 for noise that is not of the rows.
+        groups: (N,) groups that are drawn whole; None: rows are drawn.
 
     Raises:
         UserError: Shapes that do not fit, decisions where the metric needs probabilities, or as `metrics.evaluate`.
@@ -106,7 +113,9 @@ def compare(
     a, b = np.asarray(ours), np.asarray(theirs)
     task = "single_label" if truth.ndim == 1 else "multi_label"
     score_a, score_b = score_output(found, truth, a), score_output(found, truth, b)
-    method, gains = _bootstrapped(found, task, truth, a, b, n_bootstraps, seed)
+    units = group_codes(groups, len(truth))
+    method, gains = _bootstrapped(found, task, truth, a, b, n_bootstraps, seed, units)
+    spread *= _few(units)
     sign = 1.0 if found.greater_is_better else -1.0
     gain = (score_a - score_b) * sign
     gains = gain + spread * (gains * sign - gain) if spread != 1 else gains * sign
@@ -127,19 +136,52 @@ def compare(
 
 
 def standard_error(
-    metric: str, codes: ArrayLike, output: ArrayLike, *, n_bootstraps: int = 2_000, seed: int = 0
+    metric: str,
+    codes: ArrayLike,
+    output: ArrayLike,
+    *,
+    n_bootstraps: int = 2_000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> float:
     """Standard deviation of one prediction's score over bootstraps of its rows; arguments and errors as `compare`."""
     found, truth = find_metric(metric), np.asarray(codes)
     task = "single_label" if truth.ndim == 1 else "multi_label"
-    return float(_bootstrapped(found, task, truth, np.asarray(output), None, n_bootstraps, seed)[1].std())
+    units = group_codes(groups, len(truth))
+    return float(_bootstrapped(found, task, truth, np.asarray(output), None, n_bootstraps, seed, units)[1].std())
 
 
-def interval_of_mean(values: Floats, *, n_bootstraps: int = 10_000, seed: int = 0) -> tuple[float, float]:
+def interval_of_mean(
+    values: Floats, *, n_bootstraps: int = 10_000, seed: int = 0, groups: ArrayLike | None = None
+) -> tuple[float, float]:
     """95 % percentile interval of the mean of (N,) values, such as what a metric gains on each row."""
-    means = bootstrap(value_cells(values), lambda sums: sums[0] / len(values), n_bootstraps, seed)
+    units, mean = group_codes(groups, len(values)), values.mean()
+    means = mean + _few(units) * (_means(values, n_bootstraps, seed, units) - mean)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def group_codes(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
+    """(N,) groups counted from 0; None where there are none, or one alone, which tells nothing of how groups differ.
+
+    Raises:
+        UserError: Another number of rows.
+    """
+    if groups is None:
+        return None
+    found = np.asarray(groups)
+    if found.shape != (n_rows,):
+        raise UserError(f"groups of shape {found.shape} do not fit {n_rows:,} rows")
+    distinct, codes = np.unique(found, return_inverse=True)
+    return codes.astype(np.int64) if len(distinct) > 1 else None
+
+
+def _few(groups: NDArray[np.int64] | None) -> float:
+    """How much wider an interval is because its spread was told by few groups: Student's t for the normal quantile."""
+    if groups is None:
+        return 1.0
+    n = int(groups.max()) + 1
+    return float(student_t.ppf(0.975, n - 1) / norm.ppf(0.975) * np.sqrt(n / (n - 1)))
 
 
 def score_output(metric: Metric, codes: NDArray[Any], output: NDArray[Any]) -> float:
@@ -183,13 +225,14 @@ def _bootstrapped(
     b: NDArray[Any] | None,
     n_bootstraps: int,
     seed: int,
+    groups: NDArray[np.int64] | None,
 ) -> tuple[str, Floats]:
     """The method, and (n,) scores of `a` less those of `b`, where there is one, over bootstraps."""
     if metric.name in SCORERS[task]:
-        return "counts", _by_counts(metric, task, codes, a, b, n_bootstraps, seed)
+        return "counts", _by_counts(metric, task, codes, a, b, n_bootstraps, seed, groups)
     if (metric.name, task) in ROW_VALUES:
-        return "row means", _by_row_values(metric, task, codes, a, b, n_bootstraps, seed)
-    return "rows", _by_rows(metric, task, codes, a, b, n_bootstraps, seed)
+        return "row means", _by_row_values(metric, task, codes, a, b, n_bootstraps, seed, groups)
+    return "rows", _by_rows(metric, task, codes, a, b, n_bootstraps, seed, groups)
 
 
 def _by_counts(
@@ -200,14 +243,15 @@ def _by_counts(
     b: NDArray[Any] | None,
     n_bootstraps: int,
     seed: int,
+    groups: NDArray[np.int64] | None,
 ) -> Floats:
     ours, theirs = _decisions(codes, a), _decisions(codes, a if b is None else b)
     if task == "single_label":
         n_classes = max(_n_classes(codes, a), _n_classes(codes, a if b is None else b))
-        cells = single_label_cells(codes.astype(np.int64), ours, theirs, n_classes)
+        cells = single_label_cells(codes.astype(np.int64), ours, theirs, n_classes, groups)
     else:
         n_classes = codes.shape[1]
-        cells = multi_label_cells(codes.astype(np.bool_), ours, theirs)
+        cells = multi_label_cells(codes.astype(np.bool_), ours, theirs, groups)
     scorer = SCORERS[task][metric.name]
 
     def gain(sums: Floats) -> Floats:
@@ -225,13 +269,21 @@ def _by_row_values(
     b: NDArray[Any] | None,
     n_bootstraps: int,
     seed: int,
+    groups: NDArray[np.int64] | None,
 ) -> Floats:
     values_of = ROW_VALUES[metric.name, task]
     truth = _truth(codes, a.shape[1])
     difference = values_of(truth, a.astype(np.float64))
     if b is not None:
         difference = difference - values_of(truth, b.astype(np.float64))
-    return bootstrap(value_cells(difference), lambda sums: sums[0] / len(difference), n_bootstraps, seed)
+    return _means(difference, n_bootstraps, seed, groups)
+
+
+def _means(values: Floats, n_bootstraps: int, seed: int, groups: NDArray[np.int64] | None) -> Floats:
+    """Bootstrapped means of (N,) values."""
+    if groups is None:
+        return bootstrap(value_cells(values), lambda sums: sums[0] / len(values), n_bootstraps, seed)
+    return bootstrap(mean_cells(values, groups), lambda sums: np.asarray(sums[0] / sums[1]), n_bootstraps, seed)
 
 
 def _by_rows(
@@ -242,23 +294,27 @@ def _by_rows(
     b: NDArray[Any] | None,
     n_bootstraps: int,
     seed: int,
+    groups: NDArray[np.int64] | None,
 ) -> Floats:
     sides = (a,) if b is None else (a, b)
     probs = [np.asarray(_probabilities(side, *sides), np.float64) for side in sides]
-    n = len(codes)
+    units = np.arange(len(codes)) if groups is None else groups
+    n = int(units.max()) + 1
     truth = _truth(codes, probs[0].shape[1])
     scorers = [of_weights(metric, task, truth, side) for side in probs]
     random = np.random.default_rng(seed)
     gains = []
     for _ in range(min(n_bootstraps, max(_LEAST_BOOTSTRAPS, _SLOW_WORK // probs[0].size))):
-        weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
+        weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)[units]
         try:
             scores = [score(weights) for score in scorers]
         except UserError:  # no row of a class was drawn: the metric is undefined, as it would be for those who drew so
             continue
         gains.append(scores[0] - sum(scores[1:]))
     if not gains:
-        raise UserError(f"{metric.name} was undefined in every bootstrap", found=f"{n:,} rows", next="give more rows")
+        raise UserError(
+            f"{metric.name} was undefined in every bootstrap", found=f"{len(codes):,} rows", next="give more rows"
+        )
     return np.array(gains)
 
 

@@ -8,8 +8,8 @@
     honest = hold_out(fit, stack, codes, "macro_f1", train=some, held_out=others)   # one fit: for many rows
 
 A search is any function `fit(stack, codes, folds)` that returns a function from a stack to probabilities or decisions.
-The interval tells the noise of the rows that were scored and of which model was best on them, not that of fitting anew
-to other rows.
+The interval tells the noise of the rows that were scored (of whole groups, where rows have some) and of which model was
+best on them, not that of fitting anew to other rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kaggle_tools.metrics import evaluate as score
 from kaggle_tools.search._best_single import spread_of_choice
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search._vote_kernels import most_probable
-from kaggle_tools.search.compare import Comparison, compare, score_output
+from kaggle_tools.search.compare import Comparison, compare, group_codes, score_output
 from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds
 
 Stack = NDArray[np.float32]
@@ -98,6 +98,7 @@ def evaluate(
     n_bootstraps: int = 10_000,
     seed: int = 0,
     most_rows: int | None = None,
+    groups: ArrayLike | None = None,
 ) -> Honest:
     """Score a search three ways: fitted, nested cross-validated, and against the best single model.
 
@@ -112,6 +113,7 @@ def evaluate(
         n_bootstraps: Of the interval.
         seed: Of the folds and the bootstrap.
         most_rows: Fit to a sample of so many of the other folds' rows; every row is scored all the same.
+        groups: (N,) groups of rows that are not independent, which the interval draws whole; None: rows are.
 
     Raises:
         UserError: Arrays that do not fit together, NaN, missing labels, fewer than two folds, an unknown metric.
@@ -125,9 +127,10 @@ def evaluate(
     found = problem.metric
     fitted = score_output(found, problem.codes, fit(problem.stack, problem.codes, used)(problem.stack))
     output, baseline, best = _cross_validated(fit, problem, used, most_rows, np.random.default_rng(seed))
-    spread = spread_of_choice(found, problem.codes, problem.stack, output, used, seed=seed)
+    units = group_codes(groups, n_rows)
+    spread = spread_of_choice(found, problem.codes, problem.stack, output, used, seed=seed, groups=units)
     comparison = compare(
-        found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed, spread=spread
+        found.name, problem.codes, output, baseline, n_bootstraps=n_bootstraps, seed=seed, spread=spread, groups=units
     )
     sign = 1.0 if found.greater_is_better else -1.0
     return Honest(
@@ -156,6 +159,7 @@ def hold_out(
     folds: NDArray[np.integer],
     n_bootstraps: int = 10_000,
     seed: int = 0,
+    groups: NDArray[np.int64] | None = None,
 ) -> Honest:
     """Score a search on rows that were held out once: one fit instead of one for every fold.
 
@@ -169,6 +173,7 @@ def hold_out(
         folds: (N,) that the search may use among the rows it is fitted to.
         n_bootstraps: Of the interval.
         seed: Of the bootstrap.
+        groups: (N,) as `evaluate` takes them.
 
     Raises:
         UserError: As `evaluate`.
@@ -182,7 +187,13 @@ def hold_out(
     unseen = problem.stack.take(held_out, axis=1)
     output = np.asarray(applied(unseen))
     comparison = compare(
-        found.name, problem.codes[held_out], output, unseen[best], n_bootstraps=n_bootstraps, seed=seed
+        found.name,
+        problem.codes[held_out],
+        output,
+        unseen[best],
+        n_bootstraps=n_bootstraps,
+        seed=seed,
+        groups=None if groups is None else groups[held_out],
     )
     return Honest(
         metric=found.name,

@@ -129,6 +129,7 @@ def fit(
     bags: int = 20,
     seed: int = 0,
     sample_weight: ArrayLike | None = None,
+    row_groups: ArrayLike | None = None,
 ) -> JointDecoder:
     """Learn the tables from the labels, and the strength from out-of-fold probabilities.
 
@@ -141,6 +142,7 @@ def fit(
         bags: Bootstraps of whose strengths the median is taken; 0 for the exact fit.
         seed: Of the folds and bootstraps.
         sample_weight: (N,) row weights.
+        row_groups: (N,) groups of rows that are not independent, which the interval draws whole; None: rows are.
 
     Raises:
         UserError: One group only, too many combinations, another metric, κ not above 0, fewer than two folds, or
@@ -168,7 +170,7 @@ def fit(
         score=problem.score(problem.decode(strength)),
         honest=problem.score(chosen),
         seconds=time.perf_counter() - began,
-        gain_interval=interval_of_mean(gains, seed=seed),
+        gain_interval=interval_of_mean(gains, seed=seed, groups=row_groups),
         held_out=chosen,
     )
 

@@ -23,7 +23,7 @@ from kaggle_tools.metrics import confusion
 from kaggle_tools.search._selection import gain_of_chosen, optimism_of_choice
 from kaggle_tools.search._vote_kernels import elect, most_probable
 from kaggle_tools.search._vote_search import Ground, Growth, Plan, add_round, begin, mean_of_pairs, survey
-from kaggle_tools.search.compare import Comparison, compare
+from kaggle_tools.search.compare import Comparison, compare, group_codes
 from kaggle_tools.search.honest import stratified_folds, verdict_of
 from kaggle_tools.search.inputs import Arrays, check_arrays, check_folds, check_stack
 from kaggle_tools.search.recipe.data import Recipe
@@ -169,6 +169,7 @@ def search(
     n_folds: int = 5,
     n_bootstraps: int = 10_000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> VoteSearch:
     """Find the rounds of a multi-round vote.
 
@@ -190,6 +191,7 @@ def search(
         n_folds: How many to make.
         n_bootstraps: Of the comparison with the best single model.
         seed: Of folds and bootstrap.
+        groups: (N,) groups of rows that are not independent, which bootstraps draw whole; None: rows are.
 
     Raises:
         UserError: Fewer models than voters, a metric that needs probabilities, an unknown rule, and as
@@ -204,9 +206,12 @@ def search(
     labels = most_probable(problem.stack)[chosen]
     hidden = [np.zeros(n_rows, np.bool_), *(used == fold for fold in np.unique(used))]
     grounds = [survey(labels, problem.codes, rows, n_classes) for rows in hidden]
-    path = _grow(problem, np.ascontiguousarray(problem.stack[chosen]), labels, grounds, plan, max_rounds)
+    units = group_codes(groups, n_rows)
+    path = _grow(problem, np.ascontiguousarray(problem.stack[chosen]), labels, grounds, plan, max_rounds, units)
     name, rounds, taken = problem.metric.name, path.unseen[1:], path.n_rounds - 1
-    comparison = compare(name, problem.codes, rounds[taken], path.unseen[0], n_bootstraps=n_bootstraps, seed=seed)
+    comparison = compare(
+        name, problem.codes, rounds[taken], path.unseen[0], n_bootstraps=n_bootstraps, seed=seed, groups=units
+    )
     model_names = tuple(all_names[m] for m in chosen)
     return VoteSearch(
         metric=name,
@@ -217,7 +222,7 @@ def search(
         score=float(path.whole.scores[path.whole.best]),
         honest=path.honest,
         comparison=comparison,
-        choice_optimism=optimism_of_choice(name, problem.codes, rounds, _last_gains, taken, seed=seed),
+        choice_optimism=optimism_of_choice(name, problem.codes, rounds, _last_gains, taken, seed=seed, groups=units),
         stopped=path.stopped,
     )
 
@@ -246,6 +251,7 @@ def _grow(
     grounds: list[Ground],
     plan: Plan,
     max_rounds: int,
+    groups: NDArray[np.int64] | None,
 ) -> _Path:
     """Grow on all rows and on those outside each fold, side by side, round by round until there is reason to stop."""
     growths = [begin(stack, labels, ground, plan) for ground in grounds]
@@ -260,7 +266,7 @@ def _grow(
                 return _Path(before[0], number - 1, tuple(unseen), tuple(honest), why)
         unseen.append(_unseen_labels(growths[1:], grounds[1:], labels))
         honest.append(plan.score(confusion(problem.codes, unseen[-1], stack.shape[2])))
-        if number > 1 and (why := _reason_to_stop(problem, before[0], honest, unseen)):
+        if number > 1 and (why := _reason_to_stop(problem, before[0], honest, unseen, groups)):
             return _Path(before[0], number - 1, tuple(unseen), tuple(honest), why)
     return _Path(growths[0], max_rounds, tuple(unseen), tuple(honest), f"{max_rounds} rounds were asked for")
 
@@ -274,7 +280,13 @@ def _unseen_labels(parts: list[Growth], grounds: list[Ground], labels: NDArray[n
     return outcome
 
 
-def _reason_to_stop(problem: Arrays, before: Growth, honest: list[float], unseen: list[NDArray[np.int64]]) -> str:
+def _reason_to_stop(
+    problem: Arrays,
+    before: Growth,
+    honest: list[float],
+    unseen: list[NDArray[np.int64]],
+    groups: NDArray[np.int64] | None,
+) -> str:
     """Why the last round is not worth having after those before it; empty where it is."""
     number = len(honest) - 1
     gain = honest[-1] - honest[-2]
@@ -285,7 +297,7 @@ def _reason_to_stop(problem: Arrays, before: Growth, honest: list[float], unseen
     leaning = _rank_correlation(before.scores[: before.n_models], near)
     if (near < nearest).any() or leaning <= 0:
         return ""
-    interval = compare(problem.metric.name, problem.codes, unseen[-1], unseen[-2], n_bootstraps=2000)
+    interval = compare(problem.metric.name, problem.codes, unseen[-1], unseen[-2], n_bootstraps=2000, groups=groups)
     if interval.low > 0:
         return ""
     return (

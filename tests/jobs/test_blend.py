@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs import blend
+from jobs import blend, rescale, vote
 from jobs.blend import BlendOptions
+from jobs.rescale import RescaleOptions
+from jobs.vote import VoteOptions
 from kaggle_tools import metrics
 from kaggle_tools.errors import UserError
+from kaggle_tools.folds import FoldSettings, load_or_make
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.search.honest import verdict_of
 from kaggle_tools.search.recipe import apply, load
@@ -175,3 +178,44 @@ def test_a_study_is_one_more_candidate_and_never_fits_worse_than_its_starts(work
     rows = {row.name: row for row in result.table}
     assert rows["study"].fitted >= max(row.fitted for row in result.table if row.name != "study")
     assert "mean + class weights" in rows
+
+
+@pytest.mark.parametrize(
+    "gain",
+    [
+        lambda where: blend.run(BlendOptions(start=where, method="geometric", submission=False)),
+        lambda where: rescale.run(RescaleOptions("weak", start=where, submission=False, certify_s=0)),
+        lambda where: vote.run(VoteOptions(start=where, submission=False)),
+        lambda where: vote.run(VoteOptions(start=where, submission=False, plain=True)),
+    ],
+)
+def test_rows_of_one_group_of_the_folds_count_as_one_in_intervals(workspace, gain):
+    """Nine copies of each of a hundred rows."""
+    groups = np.arange(900) // 9
+    folds = (groups % 3).astype(np.int16)
+    for path in workspace.glob("runs/*/oof.parquet"):
+        whole = Predictions.load(path)
+        Predictions(whole.ids, CLASSES, whole.probs[groups], whole.labels.gather(groups), folds).save(path)
+    toml = workspace / "competition.toml"
+    toml.write_text(toml.read_text() + 'train = "train.csv"\nlabel_column = "label"\n')
+    train = pl.DataFrame({"id": whole.ids, "text": "", "label": whole.labels.gather(groups), "author": groups})
+    train.write_csv(workspace / "train.csv")
+
+    def width():
+        result = gain(workspace)
+        row = result.table[0] if hasattr(result, "table") else result
+        return row.high - row.low, result.notes
+
+    apart, notes = width()
+    assert notes == ()
+    settings = FoldSettings(3, "group", group_column="author")
+    load_or_make(workspace / "runs" / "folds.parquet", settings, whole.ids, whole.labels, pl.Series(groups))
+    together, notes = width()
+    assert notes == ("intervals of gains rest on 100 groups of column 'author', whose rows are drawn together",)
+    assert 2 * apart < together < 4.5 * apart
+    train.drop("author").write_csv(workspace / "train.csv")
+    unknown, notes = width()
+    assert unknown == apart
+    assert (
+        "take rows for independent, although folds keep groups of column 'author' together: train.csv has" in notes[0]
+    )

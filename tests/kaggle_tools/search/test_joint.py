@@ -143,6 +143,13 @@ def test_the_interval_of_the_gain_is_that_of_a_plain_paired_bootstrap(metric):
     rng = np.random.default_rng(0)
     means = [gains[rng.integers(0, 600, 600)].mean() for _ in range(2000)]
     assert high - low == pytest.approx(np.subtract(*np.quantile(means, [0.975, 0.025])), rel=0.25)
+    groups = np.argsort(np.argsort(gains)) // 60  # ten groups, whose rows gain alike
+    sums = np.bincount(groups, gains)
+    means = [sums[rng.integers(0, 10, 10)].mean() / 60 for _ in range(2000)]
+    wide = joint.fit(codes, probs, metric, folds=folds, row_groups=groups).gain_interval
+    # Student's t of nine degrees of freedom, and the spread of ten groups without its mean.
+    factor = 2.262 / 1.960 * np.sqrt(10 / 9)
+    assert np.subtract(*wide) == pytest.approx(factor * np.subtract(*np.quantile(means, [0.025, 0.975])), rel=0.15)
 
 
 def test_a_file_of_an_older_version_has_no_interval(tmp_path):
