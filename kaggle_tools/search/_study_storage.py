@@ -194,6 +194,7 @@ def _journal(name: str) -> optuna.storages.JournalStorage:
     if not path.parent.is_dir():
         raise UserError("no such folder for the journal", where=path.parent, next="create the folder first")
     try:
+        _check_first_line(path)
         lock = JournalFileSymlinkLock(str(path), grace_period=_LOCK_S)
         if _is_cut_off(path):  # or somebody is writing
             lock.acquire()
@@ -206,6 +207,15 @@ def _journal(name: str) -> optuna.storages.JournalStorage:
         raise UserError(f"the journal cannot be opened: {exc.strerror}", where=path) from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise UserError("not a journal of Optuna, or damaged", where=path, next="choose another file") from exc
+
+
+def _check_first_line(path: Path) -> None:
+    """Raises `ValueError` or `TypeError` for another file: Optuna writes to one of a single line before it reads."""
+    if path.is_file():
+        with path.open("rb") as handle:
+            first = handle.readline()
+        if first.endswith(b"\n") and "op_code" not in json.loads(first):
+            raise ValueError("no line of a journal")
 
 
 def _is_cut_off(path: Path) -> bool:

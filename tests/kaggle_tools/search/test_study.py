@@ -210,7 +210,10 @@ def test_bad_input_is_told(options, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["shopping list\nmilk\n", "shopping list\nmilk", '{"a": 1}\n{"b": 2}', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["shopping list\nmilk\n", "shopping list\nmilk", "milk\n", "[3]\n", '{"a": 1}\n{"b": 2}', '{"a": 1}', '{"a": 1}\n'],
+)
 def test_a_file_that_is_no_journal_is_told_and_left_as_it_is(tmp_path, text):
     (tmp_path / "notes.txt").write_text(text)
     with pytest.raises(UserError, match="not a journal"):
