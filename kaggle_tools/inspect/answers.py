@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import polars as pl
@@ -55,8 +56,8 @@ def conclude_classes(
     """Class names in order.
 
     Raises:
-        UserError: Neither file tells them, there are fewer than two, the labels are quantities, or the sample has
-            columns beside the id that are neither classes nor the answer.
+        UserError: Neither file tells them, there are fewer than two, the labels are quantities or lists, or the
+            sample has columns beside the id that are neither classes nor the answer.
     """
     if asked:
         if "" in asked or len(set(asked)) < max(2, len(asked)):
@@ -67,6 +68,14 @@ def conclude_classes(
     distinct = [] if labels is None else _distinct(labels, task)
     if labels is not None and hold_quantities(distinct):
         raise _no_classes(labels.name, distinct, "name the classes with --classes if these are classes all the same")
+    if labels is not None and _are_lists(distinct):
+        raise UserError(
+            "the labels are lists, not classes",
+            where=f"column '{labels.name}' of train",
+            found=f"{len(distinct):,} different ones, such as {distinct[0]}",
+            next="join each row's labels by '|' (in polars: list.join('|') of strings); or name the classes with "
+            "--classes if these are classes all the same",
+        )
     if len(sample_values) > 1:
         _check_class_columns(labels, distinct, list(sample_values))
         return _in_sample_order(list(sample_values), distinct)
@@ -281,6 +290,11 @@ def holds_fractions(values: pl.Series) -> bool:
 def hold_quantities(values: Sequence[str]) -> bool:
     """Whether labels are numbers that are not all whole."""
     return any(number % 1 for number in _as_numbers(values) or [])
+
+
+def _are_lists(values: Sequence[str]) -> bool:
+    """Whether labels are lists, as Parquet has them (``["a", "b"]``) or pandas writes them (``['a', 'b']``)."""
+    return all(value[0] + value[-1] == "[]" for value in values) and any(re.search("[,'\"]", value) for value in values)
 
 
 def _no_classes(column: str, values: Sequence[str], otherwise: str) -> UserError:

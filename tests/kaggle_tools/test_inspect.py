@@ -500,6 +500,15 @@ def test_quantities_are_not_classes(tmp_path: Path, n: int) -> None:
     assert look(tmp_path, rows(120, target=values), classes=tuple(values)).competition.classes == tuple(values)
 
 
+@pytest.mark.parametrize("values", [['["x"]', '["x", "y"]'], ["['x']", "['y']"], ["[27]", "[2, 3]", "[]"]])
+def test_lists_are_not_classes(tmp_path: Path, values: list[str]) -> None:
+    with pytest.raises(UserError, match=r"the labels are lists[\s\S]*join each row's labels by '\|'"):
+        look(tmp_path, rows(12, target=values))
+    assert look(tmp_path, rows(12, target=values), classes=tuple(values)).competition.classes == tuple(values)
+    names = ["[joy]", "[anger]"]
+    assert set(look(tmp_path, rows(12, target=names)).competition.classes) == set(names)
+
+
 def test_many_whole_numbers_may_be_quantities(tmp_path: Path) -> None:
     told = [why(look(tmp_path, rows(240, target=list(map(str, range(n))))), "classes") for n in (50, 60)]
     assert ["regression is not served" in reason for reason in told] == [False, True]
