@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import Metric, find_metric
+from kaggle_tools.search._outcomes import SCORERS, Scorer, Side
 from kaggle_tools.search._ranked import of_weights
 from kaggle_tools.search._row_values import NOT_MEANS, ROW_VALUES
 from kaggle_tools.search.compare import Comparison
@@ -120,8 +121,8 @@ def _errors(seen: Floats, row: Floats) -> Floats:
 def scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> tuple[Scores, int]:
     """A function from row weights to scores, and how much work it may do."""
     task = "single_label" if codes.ndim == 1 else "multi_label"
-    if metric.from_confusion is not None and task == "single_label":
-        return _by_confusion(metric.from_confusion, codes, outputs), _WORK
+    if task == "single_label" and metric.name in SCORERS[task]:
+        return _by_counts(SCORERS[task][metric.name], codes, outputs), _WORK
     n_classes = max(output.shape[1] for output in outputs if output.ndim == 2)
     truth = codes.astype(np.bool_) if codes.ndim == 2 else codes[:, None] == np.arange(n_classes)
     values_of = ROW_VALUES.get((metric.name, task))
@@ -132,16 +133,23 @@ def scorer(metric: Metric, codes: NDArray[np.int64], outputs: Sequence[NDArray[A
     return lambda weights: np.array([score(weights) for score in scores]), _SLOW_WORK
 
 
-def _by_confusion(
-    of_matrix: Callable[[Floats], float], codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]
-) -> Scores:
+def _by_counts(of_side: Scorer, codes: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> Scores:
+    """By each class's counts: with thousands of classes a confusion matrix takes longer to fill than to draw rows."""
     decisions = [output.argmax(axis=1) if output.ndim == 2 else output for output in outputs]
     wide = [output.shape[1] for output in outputs if output.ndim == 2]
     c = max(int(codes.max()) + 1, *(int(one.max()) + 1 for one in decisions), *wide)
-    cells = [codes * c + one for one in decisions]
+    right = [codes == one for one in decisions]
+    distance = [np.square(codes - one).astype(np.float64) for one in decisions]
+
+    def count(classes: NDArray[Any], weights: Floats) -> Floats:
+        return np.bincount(classes, weights, c).astype(np.float64)[:, None]
 
     def score(weights: Floats) -> Floats:
-        counts = [np.bincount(own, weights, minlength=c * c).astype(np.float64) for own in cells]
-        return np.array([of_matrix(matrix.reshape(c, c)) for matrix in counts])
+        actual = count(codes, weights)
+        sides = [
+            Side(count(codes, weights * hit), actual, count(one, weights), np.array([weights @ far]))
+            for one, hit, far in zip(decisions, right, distance, strict=True)
+        ]
+        return np.array([of_side(side)[0] for side in sides])
 
     return score

@@ -24,6 +24,7 @@ from kaggle_tools.search import blend, greedy, logloss, rescale, stack, threshol
 from kaggle_tools.search._study_processes import search_together
 from kaggle_tools.search._study_samplers import check_sampler
 from kaggle_tools.search.counts import is_count_metric
+from kaggle_tools.search.lines import MAX_CLASSES
 from kaggle_tools.search.recipe import Recipe, apply_stack
 
 Stack = NDArray[np.float32]
@@ -306,12 +307,17 @@ def _together(setting: Setting) -> bool:
     return _several(setting) and (setting.sparse is None or setting.sparse >= len(setting.names))
 
 
+def _few_classes(setting: Setting) -> bool:
+    """Whether there are so few that weights of classes, pools and stacks can be fitted."""
+    return setting.task != "single_label" or len(setting.classes) <= MAX_CLASSES
+
+
 def _adjustable(setting: Setting) -> bool:
-    return setting.has_class_weights or setting.has_thresholds
+    return (setting.has_class_weights or setting.has_thresholds) and _few_classes(setting)
 
 
 def _pooled(setting: Setting) -> bool:
-    return setting.task == "single_label" and _several(setting)
+    return setting.task == "single_label" and _several(setting) and _few_classes(setting)
 
 
 def _plainly_pooled(setting: Setting) -> bool:
@@ -391,7 +397,7 @@ CANDIDATES: dict[str, Candidate] = {
     "stack": Candidate(
         logistic_stack,
         "stack",
-        lambda s: _together(s) and not s.has_class_weights and not s.has_thresholds,
+        lambda s: _together(s) and _few_classes(s) and not s.has_class_weights and not s.has_thresholds,
         _of_stack,
     ),
     "stack + class weights": Candidate(

@@ -37,6 +37,7 @@ from kaggle_tools.search.honest import (
     stratified_folds,
 )
 from kaggle_tools.search.inputs import check_folds
+from kaggle_tools.search.lines import MAX_CLASSES
 from kaggle_tools.search.recipe import Recipe, apply_stack
 from kaggle_tools.search.threads import one_blas_thread
 
@@ -47,7 +48,8 @@ SCORED = 100_000
 # What a method is for, where that is not any metric and two models or more.
 _SUITS = {
     "rank": "roc_auc or average_precision: mean ranks keep the order of the rows and nothing else of the probabilities",
-    "weights": "two models or more, one label a row",
+    "weights": f"two models or more, one label a row, {MAX_CLASSES:,} classes at most",
+    "stack": f"two models or more, {MAX_CLASSES:,} classes at most",
     "vote": "a metric of decisions, three models or more, one label a row",
 }
 

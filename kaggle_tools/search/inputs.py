@@ -115,7 +115,10 @@ def check_problem(
     probs = check_stack(stack)
     n, c = probs.shape[1:]
     if not 2 <= c <= MAX_CLASSES:
-        raise UserError(f"{c:,} classes", expected=f"2 to {MAX_CLASSES:,}")
+        raise UserError(
+            f"{c:,} classes",
+            expected=f"2 to {MAX_CLASSES:,}: no weights of classes, pools, stacks or studies are fitted to more",
+        )
     _check_values(probs)
     truth = _checked_codes(codes, n, c)
     if truth.ndim != 1:

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
+from kaggle_tools.errors import UserError
 from kaggle_tools.metrics import evaluate, find_metric
 from kaggle_tools.search import blend
 from kaggle_tools.search._selection import optimism_of_choice, simplest, simplest_of_the_best
@@ -143,6 +144,19 @@ def test_pools_of_all_models_are_not_tried_where_few_were_asked_for():
     setting = Setting(("a", "b", "c"), ("x", "y", "z"), "macro_f1", sparse=2)
     assert "bent log pool" in CANDIDATES
     assert not any("likeliest" in name or "bent" in name for name in candidates_for(setting, "auto"))
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "log_loss"])
+def test_with_more_classes_than_fits_take_what_needs_no_fit_is_tried(metric):
+    setting = Setting(("a", "b", "c"), tuple(map(str, range(1025))), metric)
+    found = candidates_for(setting, "auto")
+    assert set(found) - {"vote"} == {"best single", "mean", "geometric mean", "greedy"}
+    probs = np.random.default_rng(0).dirichlet(np.ones(1025), (3, 50)).astype(np.float32)
+    few = {name: found[name] for name in ("best single", "mean")}
+    chosen = choose(probs, np.arange(50), setting, folds=np.arange(50) % 2, candidates=few)
+    assert chosen.name in few
+    with pytest.raises(UserError, match="1,024 classes at most"):
+        candidates_for(setting, "weights")
 
 
 def test_a_study_begins_at_solutions_that_are_fitted_once_for_each_fold(monkeypatch):

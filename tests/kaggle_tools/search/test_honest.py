@@ -11,7 +11,7 @@ from kaggle_tools.search._outcomes import SCORERS, multi_label_cells, side_of, s
 from kaggle_tools.search._ranked import of_weights
 from kaggle_tools.search._resample import Cells, bootstrap
 from kaggle_tools.search._row_values import ROW_VALUES
-from kaggle_tools.search._selection import optimism_of_choice
+from kaggle_tools.search._selection import optimism_of_choice, scorer
 from kaggle_tools.search.compare import compare, interval_of_mean, standard_error
 
 from .data import make_label_stack, make_stack
@@ -295,6 +295,21 @@ def test_few_groups_widen_the_interval_by_students_t():
     assert one_group == compare("accuracy", codes, codes, 1 - codes, n_bootstraps=200)
     with pytest.raises(UserError, match=r"groups of shape \(3,\) do not fit 160 rows"):
         compare("accuracy", codes, codes, 1 - codes, groups=[0, 1, 2])
+
+
+@pytest.mark.parametrize("name", [name for name, one in METRICS.items() if one.from_confusion is not None])
+def test_scores_of_weighted_rows_are_those_of_the_weighted_confusion_matrix(name):
+    rng, metric = np.random.default_rng(0), find_metric(name)
+    n_classes = metric.n_classes or 7
+    codes, decided = rng.integers(n_classes, size=(2, 90))
+    probs = rng.dirichlet(np.ones(n_classes), 90)
+    weights = rng.poisson(0.5, 90).astype(np.float64)
+    expected = []
+    for one in (probs.argmax(axis=1), decided):
+        matrix = np.zeros((n_classes, n_classes))
+        np.add.at(matrix, (codes, one), weights)
+        expected.append(metric.from_confusion(matrix))
+    assert scorer(metric, codes, [probs, decided])[0](weights) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
