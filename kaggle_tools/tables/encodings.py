@@ -30,7 +30,6 @@ WIDE_BOMS = {
 # Supersets that replace an encoding: EUC-KR's own eight-byte characters would swallow a separator where one is broken.
 _WIDER = {"utf-8-sig": "utf-8", "ascii": "utf-8", "euc_kr": "cp949"}
 _CANDIDATES = ("utf-8", "gb18030", "big5", "shift_jis", "cp949", "cp1252")
-_SURE = 20  # different characters beyond ASCII
 _STATEFUL = ("iso2022", "hz", "utf-7", "utf_7")
 
 
@@ -100,16 +99,19 @@ def is_utf8(data: bytes | memoryview) -> bool:
     return True
 
 
-def is_surely_utf8(data: bytes, *, whole: bool) -> bool:
-    """Whether the beginning of a file, or the `whole` of it, is UTF-8 with enough characters beyond ASCII to be sure.
+def is_surely_utf8(data: bytes, *, whole: bool, named: str) -> bool:
+    """Whether the beginning of a file, or the `whole` of it, is UTF-8 beyond doubt, not what is `named`.
 
-    A Chinese character in GB18030 passes for UTF-8 one time in five, so twenty do by luck one time in 10^13.
+    A Chinese character in GB18030 passes for UTF-8 one time in five, ten different ones by luck one time in millions.
+    Where each byte is a character, a letter passes only with a symbol behind it.
     """
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(data, final=whole)
     except UnicodeDecodeError:
         return False
-    return sum(character > "\x7f" for character in set(text)) >= _SURE
+    high = bytes(range(0x80, 0x100))
+    a_byte_each = len(high.decode(named, errors="replace")) == len(high)
+    return sum(character > "\x7f" for character in set(text)) >= (3 if a_byte_each else 10)
 
 
 def decode_advice(data: bytes, encoding: str) -> str:

@@ -123,7 +123,7 @@ def sniff_format(
     _refuse_foreign(path, head)
     bom = BOMS["utf-8"] if head.startswith(BOMS["utf-8"]) else b""
     codec = "utf-8" if bom else normalise_encoding(encoding or "utf-8")
-    if codec != "utf-8" and is_surely_utf8(head, whole=whole):
+    if codec != "utf-8" and is_surely_utf8(head, whole=whole, named=codec):
         raise UserError(
             f"{path.name} is UTF-8, not {codec}",
             where=path,

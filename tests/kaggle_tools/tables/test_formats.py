@@ -105,16 +105,22 @@ def test_a_byte_order_mark_is_skipped_and_decides_the_encoding(tmp_path: Path) -
 CHINESE = "武汉加油今天天气很好我们的猫不想出门买菜了"
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "cp1252", "big5"])
+@pytest.mark.parametrize("encoding", ["gb18030", "cp1252", "latin-1", "cp1251", "big5"])
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_utf8_is_not_read_in_another_encoding(tmp_path: Path, encoding: str, name: str) -> None:
     body = {"a.csv": f"id,text\n1,{CHINESE}\n", "a.jsonl": f'{{"id": 1, "text": "{CHINESE}"}}\n'}[name]
     path = write(tmp_path / name, body * (60_000 if name == "a.csv" else 1))  # the first MiB ends within a character
-    with pytest.raises(UserError, match=rf"{name} is UTF-8, not {encoding}[\s\S]*--encoding utf-8"):
+    with pytest.raises(UserError, match=rf"{name} is UTF-8, not [\s\S]*--encoding utf-8"):
         sniff_format(path, encoding=encoding, encoding_errors="replace")
     assert sniff_format(path).encoding == "utf-8"
     if encoding == "gb18030":
         assert sniff_format(write(tmp_path / name, body.encode(encoding)), encoding=encoding).encoding == encoding
+
+
+def test_a_few_quotes_and_accents_tell_utf8_from_western_encodings(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,text\n1,It’s a “café”\n")
+    with pytest.raises(UserError, match="UTF-8, not cp1252"):
+        sniff_format(path, encoding="cp1252")
 
 
 @pytest.mark.parametrize("text", ["联通" * 100, "Ã©tÃ© " * 100, "ascii"])
