@@ -18,7 +18,7 @@ from jobs.runner.plan import Plan, Request, ShardTask
 from kaggle_tools.tables import ShardReader, ShardTable, TableFormat, read_sample
 from models.text.pairs import join_texts, single_texts
 
-_TRIED = 1024  # files of one shard that are read to try formats on: a row of each is enough
+_TRIED = 256  # files of one shard that are read to try formats on: rows to judge by, and as many to calibrate with
 
 
 class TaskReader:

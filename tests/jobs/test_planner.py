@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from jobs.resolve import InputOptions, look_at_inputs
-from jobs.runner import planner
+from jobs.runner import planner, reading
 from jobs.runner.plan import Request
+from jobs.runner.reading import texts_of
 from jobs.runner.store import JobStore
 from jobs.workspace import Workspace
 from kaggle_tools.errors import UserError
 
 
-def plan(folder, cores, monkeypatch, limit=None):
+def plan(folder, cores, monkeypatch, limit=None, shard_rows=10):
     monkeypatch.setattr(planner, "usable_cores", lambda: cores)
     monkeypatch.chdir(folder)
     inputs = look_at_inputs(Workspace.find(folder), InputOptions(("part-*.csv",)))
@@ -23,7 +24,7 @@ def plan(folder, cores, monkeypatch, limit=None):
     )
     store = JobStore(folder / "job")
     store.folder.mkdir(exist_ok=True)
-    return planner._make_plan(request, store, 10)
+    return planner._make_plan(request, store, shard_rows)
 
 
 @pytest.fixture
@@ -98,3 +99,11 @@ def test_a_column_of_test_that_is_not_there_is_not_replaced_by_that_of_train(tmp
     named = look_at_inputs(Workspace.find(tmp_path), InputOptions(("test.csv",), **flag))
     other = look_at_inputs(Workspace.find(tmp_path), InputOptions(("other.csv",)))
     assert (named.text_column, named.pair_column) == (other.text_column, other.pair_column) == ("text", "text2")
+
+
+def test_of_very_many_files_that_share_a_shard_some_are_read_to_try_formats_on(parts, monkeypatch):
+    planned = plan(parts, 1, monkeypatch, shard_rows=1000)
+    (task,) = planned.tasks
+    assert len(texts_of(planned, task)) == 225
+    monkeypatch.setattr(reading, "_TRIED", 2)
+    assert len(texts_of(planned, task)) == 35 + 38  # the first and the fourth of six
