@@ -8,12 +8,14 @@ import torch
 import torch._dynamo
 from transformers import MPNetConfig
 
-from models.inference import compiled, fp8, fused, packed, varlen
+from models.inference import compiled, disentangled, fp8, fused, packed, varlen
 from models.inference.device import computing, has_fp8
 from models.inference.gain import try_compiled
 from models.inference.gate import GateBounds, try_precision
 from models.inference.scorer import Scorer
 from tests.models.test_compiled_layers import DEBERTA
+from tests.models.test_disentangled import CONFIGS as DEBERTAS
+from tests.models.test_disentangled import deberta
 from tests.models.test_packed import CONFIGS, SHAPE, classifier
 
 pytestmark = [
@@ -95,15 +97,27 @@ def test_the_kernel_attends_as_its_stand_in_on_the_cpu_does():
         torch.testing.assert_close(found.cpu().float(), expected, atol=2e-2, rtol=2e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", DEBERTAS)
+def test_debertas_faster_attention_passes_its_check(name, dtype):
+    network = deberta(name)
+    disentangled.disentangle(network, 64)
+    assert disentangled.refusal(network.to("cuda", dtype)) is None
+
+
+TABULATED = "deberta-v2, positions tabulated"
 ALL = {**CONFIGS, "deberta-v2": DEBERTA, "mpnet": MPNetConfig(max_position_embeddings=66, pad_token_id=1, **SHAPE)}
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", [*ALL, TABULATED])
 def test_every_architecture_is_traced_with_few_graphs(architecture, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # all but the kernels, which would take minutes
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    network = classifier(ALL[architecture]).to("cuda", torch.bfloat16)
+    network = classifier(ALL[architecture.split(",")[0] if architecture == TABULATED else architecture])
+    if architecture == TABULATED:
+        disentangled.disentangle(network, 64)
+    network.to("cuda", torch.bfloat16)
     packs = packed.refusal(network, 64) is None
     assert compiled.enable(network, packed=packs) is None
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
