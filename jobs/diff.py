@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jobs.groups import grouped_note
 from jobs.members import without_partial
 from jobs.tasks import require_plain
 from jobs.workspace import Workspace
@@ -151,7 +152,8 @@ def run(options: DiffOptions) -> DiffResult:
     judge, not_expected = find_judge(workspace, found)
     expected, not_expected = expect(found, judge, options.metric, competition, not_expected)
     texts = read_texts(competition) if found.changed.any() and (options.rows or options.csv or options.html) else None
-    result = _result(found, expected, not_expected, judge, changed_rows(found, options.rows, texts, judge))
+    notes = (*_partial(found), *grouped_note(workspace)) if expected else ()
+    result = _result(found, expected, not_expected, judge, changed_rows(found, options.rows, texts, judge), notes)
     if options.csv:
         table = changes_table(found, texts, judge)
         if csv is None:
@@ -174,6 +176,7 @@ def _result(
     not_expected: str,
     judge: Judge | None,
     rows: tuple[ChangedRow, ...],
+    notes: tuple[str, ...],
 ) -> DiffResult:
     return DiffResult(
         title_a=found.a.title,
@@ -197,7 +200,7 @@ def _result(
         not_expected=not_expected,
         judge=JudgeSummary(judge.names, judge.n_rows, judge.log_loss, judge.calibration_error) if judge else None,
         rows=rows,
-        notes=(*found.notes, *(_partial(found) if expected else ())),
+        notes=(*found.notes, *notes),
     )
 
 

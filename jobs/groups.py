@@ -38,6 +38,17 @@ def groups_of(competition: Competition, ids: pl.Series) -> tuple[NDArray[np.int6
     return codes, (note,)
 
 
+def grouped_note(workspace: Workspace) -> tuple[str, ...]:
+    """What to say beside an interval of test rows, whose groups are not known, where the folds keep groups together."""
+    try:
+        column = group_column_of(workspace.runs_folder / FOLD_FILE)
+    except UserError:
+        return ()
+    if column is None:
+        return ()
+    return (f"test rows count as independent: where some are of one group of column '{column}', the interval is wider",)
+
+
 def _read(competition: Competition, column: str, ids: pl.Series) -> pl.Series:
     path = competition.path(competition.train)
     if path is None:

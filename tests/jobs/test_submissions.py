@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from kaggle_tools.competition import Competition
+from kaggle_tools.folds import FoldSettings, load_or_make
 from kaggle_tools.predictions import Predictions
 from kaggle_tools.submissions import ManifestDraft, list_versions, write_version
 from tests.conftest import process_environment
@@ -306,6 +307,13 @@ def test_difference_of_two_versions_with_what_is_expected(here, cli):
     shown = cli("diff", "one", "two", check=1).stdout
     assert "P(better)" in shown
     assert "judged by" in shown
+    ids, fold_file = pl.Series("id", list("abcd")), here / "runs" / "folds.parquet"
+    load_or_make(fold_file, FoldSettings(2, "group", group_column="author"), ids, ids, ids)
+    try:
+        shown = cli("diff", "one", "two", check=1).stdout
+    finally:
+        fold_file.unlink()
+    assert "where some are of one group of column 'author', the interval is wider" in " ".join(shown.split())
 
 
 def test_predictions_and_versions_made_of_them_are_the_same(here, cli):
