@@ -68,7 +68,7 @@ def check_id_column(name: str | None, runs: Iterable[str], classes: Sequence[str
     names = column_names(classes, task)
     taken = {*names, *(f"{run}/{one}" for run in runs for one in names)}
     if task != "regression":
-        taken.add("label")
+        taken |= {"label", "fold"}  # the second in predictions of runs
     if task == "token":
         taken |= {TEXT, "entities"}
     if name in taken:

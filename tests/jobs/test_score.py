@@ -492,7 +492,7 @@ def test_a_metrics_file_destroys_nothing(table, model):
     assert Path("empty.prom").read_text().startswith("# HELP kaggle_jobs")
 
 
-@pytest.mark.parametrize("name", ["label", "prob_cat", "tiny/prob_dog"])
+@pytest.mark.parametrize("name", ["label", "fold", "prob_cat", "tiny/prob_dog"])
 def test_an_id_column_called_as_one_of_the_scores_is_refused_before_anything_is_scored(here, model, name):
     write_csv(here / "rows.csv", header=(name, "text"))
     watch = Notes()
