@@ -9,7 +9,7 @@ import polars as pl
 
 from models.errors import ModelError
 from models.inference.tokens import UnusableTexts
-from models.text.pairs import as_series, single_texts
+from models.text.pairs import as_series
 
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
@@ -40,8 +40,7 @@ def read_given(texts: Any) -> tuple[pl.Series, int]:
     if any(pairs):
         single = [i for i, (text, pair) in enumerate(zip(given, pairs, strict=True)) if not pair and text is not None]
         _refuse(single, given, "are one text among pairs", 'give pairs throughout: (text, "")')
-    series = as_series(given) if any(pairs) else single_texts(as_series(given))
-    return series, sum(text is None or (isinstance(text, tuple) and None in text) for text in given)
+    return as_series(given), sum(text is None or (isinstance(text, tuple) and None in text) for text in given)
 
 
 def check_list(texts: Any) -> None:

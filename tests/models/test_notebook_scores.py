@@ -124,11 +124,6 @@ def test_pairs_are_tuples(scorer):
     assert np.abs(scores.probabilities[0] - scorer.score(["w1 w2 w3"]).probabilities[0]).max() > 1e-4  # not glued
 
 
-def test_a_text_that_holds_what_parts_pairs_is_one_text(scorer):
-    found, expected = (scorer.score([f"w1{between}w2", "w3"]).probabilities for between in ("\ufdd0", " "))
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_results_are_frozen_and_readable(scorer):
     scores = scorer.score(TEXTS)
     with pytest.raises(dataclasses.FrozenInstanceError):
