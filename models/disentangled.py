@@ -6,8 +6,8 @@ without what the stock one does in vain.
 The score of tokens i and j is q_i·k_j + q_i·K(i - j) + k_j·Q(i - j), where keys K and queries Q of relative positions
 are the same for every row. Stock, all 512 of them are projected and copied for each row, each token is multiplied by
 all, and what is wanted is gathered. Here tokens are multiplied by those distances that rows of their length have;
-what is wanted of the products stands on diagonals, which is a view. Only beyond the length from which on distances
-share a place in the table is anything gathered. `models.inference.disentangled` goes further where no gradient is
+what is wanted of the products stands on diagonals, which is a view. Only of rows with more distances than there
+are places in the table is anything gathered. `models.inference.disentangled` goes further where no gradient is
 wanted.
 """
 

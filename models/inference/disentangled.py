@@ -155,7 +155,7 @@ def disentangle(network: TextClassifier, max_length: int, *, one_way: bool = Fal
         network: In evaluation mode, float32, with the stock forward pass.
         max_length: Tokens a row at most.
         one_way: Attend to rows of all lengths in the same way, as a trace does, whose tables have to reach as far. Not
-            beyond twice the length from which on distances share a place: there, that would take longer than stock.
+            for twice as many tokens as places to one side: there, that would take longer than stock.
     """
     encoder: Any = network.encoder
     if type(encoder) is not DebertaV2Model:
