@@ -49,6 +49,7 @@ class LightAttention(DisentangledSelfAttention):
         apart = torch.cat([places[0, 1:].flip(0), places[:, 0]])  # of distances i - j from 1 - L to L - 1
         tables = {}
         for name, of_distances in (("key", apart.flip(0)), ("query", apart)):
+            # One distance more, which nothing reads, and up to seven for a GPU's sake.
             within = nn.functional.pad(of_distances, (0, 1 + -2 * length % _STEP["cuda"]))
             rows = rel_embeddings[within] if near else rel_embeddings[: 2 * span]
             projection = position_projection(self, name)

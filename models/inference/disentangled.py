@@ -177,7 +177,7 @@ def restore(network: TextClassifier) -> None:
         return
     _become(network.encoder, DebertaV2Model, DisentangledSelfAttention)
     for module in _attentions(network.encoder):
-        for name in _BUFFERS:
+        for name in (*_BUFFERS, "reach", "longest"):
             delattr(module, name)
 
 
@@ -192,7 +192,7 @@ def longest_row(network: TextClassifier) -> int | None:
 
 
 def table_reach(network: TextClassifier) -> int | None:
-    """Tokens beyond which rows are attended to in another way; None where no row is that long, or all networks' are."""
+    """Tokens beyond which rows are attended to in another way; None where all rows are attended to in one."""
     if not is_disentangled(network):
         return None
     module = _attentions(network.encoder)[0]

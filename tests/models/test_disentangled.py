@@ -107,6 +107,7 @@ def test_the_stock_forward_pass_comes_back():
     disentangled.restore(network)
     assert (set(network.state_dict()), set(dict(network.named_buffers()))) == before[:2]
     assert torch.equal(network(*padded(40, 6, 17)), before[2])
+    assert not any({"reach", "longest"} & set(vars(module)) for module in network.modules())
 
 
 def test_other_encoders_are_left_alone(save_model, tmp_path):
